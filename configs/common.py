@@ -1,0 +1,97 @@
+"""Every field that a run reads, once, with its default and what it means. Run files change a few of them."""
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+
+def get_config() -> ConfigDict:
+    """The defaults of Mitchell et al. 2022, question answering."""
+    config = ConfigDict()
+    config.task = "zsre"
+    config.editor = "serac"
+    config.seed = 0
+
+    config.base = ConfigDict()  # the frozen model that is edited
+    config.base.name = "google/t5-large-ssm-nq"  # a Hugging Face name, a folder, or a shipped model ("mini/…")
+    config.base.dtype = "float32"  # of the computation; "bfloat16" halves activation memory on accelerators
+
+    config.serac = ConfigDict()
+    config.serac.counterfactual = "t5-small"  # the model that reads an edit and a query; its vocabulary is the base model's
+    config.serac.freeze_counterfactual = False  # retrieve and prompt: the base model reads the edit, only the scope classifier is trained
+    config.serac.scope = "distilbert-base-cased"  # the scope classifier
+    config.serac.pool = "cls"  # its embedding: "cls", "pooler" or "mean"
+    config.serac.cross_attention = False  # classify edit and query together instead of comparing embeddings
+    config.serac.cosine = False  # embedding distance: 1 − cosine instead of Euclidean
+    config.serac.square = True  # embedding distance: squared
+    config.serac.bounded = False  # tanh of the embeddings first
+    config.serac.heads = 1  # slices of the embeddings; the least of their distances counts
+    config.serac.supervised = True  # train on labelled pairs; else through the mixture of both models' answers
+    config.serac.soft_weighting = False  # mix both models' probabilities instead of choosing one
+    config.serac.all_negatives = False  # scope loss: every edit × every out-of-scope query, not only the pairs drawn together
+    config.serac.freeze = placeholder(int)  # train only the last so many blocks of the scope classifier, and its head
+    config.serac.remat = False  # recompute the scope classifier's activations in the backward pass (gradient checkpointing)
+
+    config.data = ConfigDict()
+    config.data.dir = ""  # a folder with zsre/ (and nq/); "mini": the shipped data; empty: the original's archive, downloaded once
+    config.data.cache = ""  # where downloads and prepared data go; empty: $XDG_CACHE_HOME/serac_jax or ~/.cache/serac_jax
+    config.data.train_split = "train"
+    config.data.val_split = "dev"
+    config.data.implications = False  # also ask what follows from the new answer
+    config.data.yes_no = False  # also ask "True or False: …"
+    config.data.natural_questions = False  # draw out-of-scope queries from Natural Questions
+    config.data.hard_negative_rate = 0.0  # in training, how often a batch's out-of-scope queries are drawn near its edits
+    config.data.text_widths = (16, 24, 32)  # questions are padded to the smallest that fits and cut at the last; one compilation each
+    config.data.label_widths = (8, 16, 32, 64)  # answers likewise, but a longer one is an error
+    config.data.workers = 0  # processes that prepare batches; 0: threads
+
+    config.train = ConfigDict()
+    config.train.steps = 1_000_000  # batches at most
+    config.train.edits = 10  # edits in a batch (K), applied at once
+    config.train.accumulate = 10  # batches an optimizer step
+    config.train.lr = 1e-5  # Adam
+    config.train.lr_lr = 0.0  # Adam, for learned rates of edits (MEND, ENN)
+    config.train.clip = 100.0  # of the gradient's global norm
+    config.train.cedit = 0.1  # weight of the edit loss
+    config.train.cloc = 1.0  # weight of the locality or scope loss
+    config.train.dropout = 0.0
+    config.train.log_every = 100  # steps
+    config.train.val_every = 5000  # steps between validations; each writes a checkpoint, and so does the last step
+    config.train.save_every = 1000  # steps between further checkpoints; a killed run repeats at most so many
+    config.train.val_batches = 50  # batches of `train.edits` rows a validation reads; 0: the whole split
+    config.train.patience = 40_000  # stop when the validation loss has not improved for so many steps
+    config.train.profile = 0  # write a profile of so many steps to the workdir, once compiled
+    config.train.init_from = ""  # another run's workdir whose best parameters training starts from
+
+    config.eval = ConfigDict()
+    config.eval.split = "dev"
+    config.eval.edits = 10  # edits applied at once
+    config.eval.batches = 0  # at most so many batches; 0: the whole split
+    config.eval.resamples = 1000  # of the bootstrap behind every 95% interval
+    config.eval.examples = 6  # before/after examples to print
+
+    config.mesh = ConfigDict()
+    config.mesh.data = -1  # devices over which a batch is split; −1: all that are left
+    config.mesh.model = 1  # devices over which every model is split
+
+    config.log = ConfigDict()
+    config.log.tensorboard = True  # event files in the workdir
+    config.log.wandb = ""  # a Weights & Biases project (needs `pip install wandb`); empty: off
+    return config
+
+
+def shrink(config: ConfigDict) -> None:
+    """The shipped models and data: a run of minutes on a CPU, without network."""
+    config.base.name = "mini/base"
+    config.serac.counterfactual = "mini/counterfactual"
+    config.serac.scope = "mini/scope"
+    config.data.dir = "mini"
+    config.data.text_widths = (24, 32)
+    config.data.label_widths = (8, 16)
+    config.train.steps = 600
+    config.train.accumulate = 1
+    config.train.lr = 3e-4
+    config.train.log_every = 50
+    config.train.val_every = 200
+    config.train.save_every = 1000  # steps between further checkpoints; a killed run repeats at most so many
+    config.train.val_batches = 20
+    config.eval.split = "test"

@@ -1,0 +1,17 @@
+"""SERAC on zsRE question answering.
+
+    python train.py --config=configs/zsre_rep.py            T5-large, as in the paper
+    python train.py --config=configs/zsre_rep.py:mini       shipped models and data, no network, about 2 minutes on 2 CPU cores
+    python eval.py                                          scores of the newest run
+"""
+
+from configs import common
+
+
+def get_config(size: str = "full"):
+    config = common.get_config()
+    if size == "mini":
+        common.shrink(config)
+    elif size != "full":
+        raise ValueError(f"configs/zsre_rep.py:{size} does not exist; use :mini or nothing")
+    return config

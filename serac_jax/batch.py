@@ -1,0 +1,96 @@
+"""What an editor reads: tokens, labelled examples, and batches of edits with the queries that test them.
+
+Shape letters, used throughout: n rows, l input positions, t label positions, k edits, b in-scope queries, o out-of-scope
+queries, c memory slots, d width, v vocabulary, s similarities.
+
+Padding is a weight: a padded label position, and every position of a padded row, has weight 0 and adds nothing to any
+loss or score.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+Rows = TypeVar("Rows")
+
+
+class Tokens(NamedTuple):
+    """Token ids padded on the right; `mask` is true on real tokens."""
+
+    ids: Int[Array, "n l"]
+    mask: Bool[Array, "n l"]
+
+
+class Examples(NamedTuple):
+    """Queries or edits, tokenised once for every reader.
+
+    inputs: the question in the base model's vocabulary, special tokens included.
+    scope: what the scope classifier reads: the question, or for an edit "question [SEP] answer [SEP]".
+    prefix: for an edit, "question answer" without the closing special tokens: the context that the counterfactual model
+        reads before a query. A query that is not an edit has a prefix of width 0.
+    labels: the answer's tokens, end of sequence included.
+    weight: 1 on a real label token, 0 on padding.
+    """
+
+    inputs: Tokens
+    scope: Tokens
+    prefix: Tokens
+    labels: Int[Array, "n t"]
+    weight: Float[Array, "n t"]
+
+    @property
+    def rows(self) -> Float[Array, " n"]:
+        """1 for a real row, 0 for padding."""
+        return (self.weight.max(-1) > 0).astype(jnp.float32)
+
+
+class EditBatch(NamedTuple):
+    """A set of edits that is applied at once, and the queries inside and outside their scope.
+
+    edit_of, outside_of: the edit that a query belongs to: the one it follows from, or the one it is paired with as a
+        negative of the scope loss.
+    wanted: false for answers that the edit should make less likely (sentiment editing).
+    hard_inside: the query is an implication or a yes/no form; hard_outside: it was drawn near its edit.
+    """
+
+    edits: Examples
+    inside: Examples
+    edit_of: Int[Array, " b"]
+    wanted: Bool[Array, " b"]
+    hard_inside: Bool[Array, " b"]
+    outside: Examples
+    outside_of: Int[Array, " o"]
+    hard_outside: Bool[Array, " o"]
+
+
+def splice(prefix: Tokens, tokens: Tokens, lead: int) -> Tokens:
+    """The row `prefix` + `tokens[lead:]`, still padded on the right; shape "n p+l-lead".
+
+    `lead` counts the special tokens that open every text of the tokenizer (1 for BERT's [CLS], 0 for T5): the prefix
+    already has them. Tokenizers whose pieces never cross white space make this equal to tokenising the joined text.
+    """
+    before = prefix.mask.sum(-1, keepdims=True)
+    position = jnp.arange(prefix.ids.shape[1] + tokens.ids.shape[1] - lead)[None, :]
+    both = jnp.concatenate([prefix.ids, tokens.ids], -1)
+    valid = jnp.concatenate([prefix.mask, tokens.mask], -1)
+    source = jnp.where(position < before, position, position - before + prefix.ids.shape[1] + lead)
+    inside = source < both.shape[1]
+    source = jnp.minimum(source, both.shape[1] - 1)
+    mask = jnp.take_along_axis(valid, source, -1) & inside
+    return Tokens(jnp.where(mask, jnp.take_along_axis(both, source, -1), 0), mask)
+
+
+def take(rows: Rows, index: Int[Array, " m"]) -> Rows:
+    """The given rows of every array in a tree whose leaves share their first axis."""
+    return jax.tree.map(lambda leaf: leaf[index], rows)
+
+
+def concat(*parts: Tokens) -> Tokens:
+    """Rows of several token blocks under one another, padded to the widest; lets one forward pass read them all."""
+    width = max(part.ids.shape[1] for part in parts)
+    padded = [jax.tree.map(lambda leaf: jnp.pad(leaf, ((0, 0), (0, width - leaf.shape[1]))), part) for part in parts]
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *padded)

@@ -1,0 +1,56 @@
+"""The protocol of an editor: a NamedTuple of pure functions, as in optax.
+
+    params = editor.init(key, base)
+    edited = editor.start(params, base, room)
+    edited = editor.edit(params, edited, edits)      # as often as one likes; edits compose
+    logits = editor.apply(params, edited, queries)
+
+The model before and after an edit has the same type, so batches of edits, sequences of edits and the unedited model need no special case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from jaxtyping import Array, Float, Int
+
+from serac_jax.batch import EditBatch, Examples
+from serac_jax.metrics import Score
+
+Params = Any  # what training learns
+Edited = Any  # a model with its edits; only its editor looks inside
+
+
+class Aux(NamedTuple):
+    """What a loss reports besides its value."""
+
+    metrics: dict[str, Score]
+
+
+class Decision(NamedTuple):
+    """Which stored edit is nearest to each query, and how likely the query is in its scope."""
+
+    index: Int[Array, " n"]
+    log_similarity: Float[Array, " n"]
+
+
+class Editor(NamedTuple):
+    """init: (key, base) -> params. base: the frozen base model's parameters.
+    start: (params, base, room) -> the model before any edit; `room` has as many rows as edits should fit, each as wide as an edit may be; its content is not read.
+    edit: (params, edited, edits) -> the model with one more batch of edits. Raises MemoryFull where they do not fit.
+    apply: (params, edited, queries) -> logits "n t v".
+    generate: (params, edited, queries, steps) -> answers "n s", by greedy decoding.
+    loss: (params, base, batch, key) -> (scalar, Aux); dropout where a key is given.
+    groups: (params) -> for every leaf its group of the optimizer: "weights", "rates" (of edits) or "frozen".
+    decide: (params, edited, queries) -> Decision, for editors with a memory, else None.
+    """
+
+    init: Callable[[Array, Any], Params]
+    start: Callable[[Params, Any, Examples], Edited]
+    edit: Callable[[Params, Edited, Examples], Edited]
+    apply: Callable[[Params, Edited, Examples], Float[Array, "n t v"]]
+    generate: Callable[[Params, Edited, Examples, int], Int[Array, "n s"]]
+    loss: Callable[[Params, Any, EditBatch, Array | None], tuple[Float[Array, ""], Aux]]
+    groups: Callable[[Params], Any]
+    decide: Callable[[Params, Edited, Examples], Decision] | None

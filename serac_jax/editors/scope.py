@@ -1,0 +1,105 @@
+"""Scope classifiers: how likely a query falls under a stored edit (Mitchell et al. 2022, section 3.1).
+
+Both kinds give log-similarities: an embedding classifier compares a vector of the edit, computed once, with one of the query;
+a cross-attention classifier reads edit and query together, so that it stores tokens instead of vectors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from serac_jax.batch import Examples, Tokens, splice, take
+from serac_jax.memory import EditMemory
+from serac_jax.models import Model
+
+Params = Any
+
+
+class Scope(NamedTuple):
+    """keys: (params, edits, key) -> what the memory keeps of edits, "k d".
+    queries: (params, examples, key) -> what is computed once a query.
+    pairs: (params, keys, edits, queries, examples, key) -> log-similarity of row i of the edits and row i of the queries, "n".
+    table: (params, memory, queries, examples) -> log-similarity of every query and every slot, "n c".
+    """
+
+    keys: Callable[..., Float[Array, "k d"]]
+    queries: Callable[..., Float[Array, "n d"]]
+    pairs: Callable[..., Float[Array, " n"]]
+    table: Callable[..., Float[Array, "n c"]]
+
+
+def embedding(model: Model, *, cosine: bool = False, square: bool = True, bounded: bool = False, heads: int = 1) -> Scope:
+    """log s = −‖e(edit) − e(query)‖², the least over `heads` slices of the vectors.
+
+    square=False: the distance itself; cosine: 1 − cos; bounded: tanh of the vectors first.
+    """
+
+    def embed(params: Params, tokens: Tokens, key: Array | None) -> Float[Array, "n d"]:
+        vectors = model.embed(params, tokens, key).astype(jnp.float32)
+        return jnp.tanh(vectors) if bounded else vectors
+
+    def log_similarity(a: Float[Array, "*n d"], b: Float[Array, "*n d"]) -> Float[Array, "*n"]:
+        a, b = (v.reshape(*v.shape[:-1], heads, -1) for v in (a, b))
+        if cosine:
+            distance = 1 - (a * b).sum(-1) / (norm(a) * norm(b))
+            distance = jnp.where(distance < 0, 0.0, distance)  # rounding; a similarity above 1 would have no logarithm of 1 − s
+        elif square:
+            distance = jnp.square(a - b).sum(-1)
+        else:
+            distance = norm(a - b)
+        return -distance.min(-1)
+
+    def keys(params: Params, edits: Examples, key: Array | None = None) -> Float[Array, "k d"]:
+        return embed(params, edits.scope, key)
+
+    def queries(params: Params, examples: Examples, key: Array | None = None) -> Float[Array, "n d"]:
+        return embed(params, examples.scope, key)
+
+    def pairs(params: Params, keys: Array, edits: Examples, queries: Array, examples: Examples, key: Array | None = None) -> Float[Array, " n"]:
+        return log_similarity(keys, queries)
+
+    def table(params: Params, memory: EditMemory, queries: Array, examples: Examples, key: Array | None = None) -> Float[Array, "n c"]:
+        return log_similarity(memory.keys[None], queries[:, None])
+
+    return Scope(keys, queries, pairs, table)
+
+
+def norm(x: Float[Array, "*n d"]) -> Float[Array, "*n"]:
+    """Euclidean norm, with gradient 0 at 0."""
+    square = jnp.square(x).sum(-1)
+    return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1.0)), 0.0)
+
+
+def cross_attention(model: Model, lead: int) -> Scope:
+    """log s = log-softmax(logits)[0] of a sequence classifier on "[CLS] edit [SEP] [SEP] query [SEP]"; `lead` counts its opening special tokens."""
+
+    def keys(params: Params, edits: Examples, key: Array | None = None) -> Float[Array, "k 0"]:
+        return jnp.zeros((edits.labels.shape[0], 0))
+
+    def queries(params: Params, examples: Examples, key: Array | None = None) -> Float[Array, "n 0"]:
+        return jnp.zeros((examples.labels.shape[0], 0))
+
+    def pairs(params: Params, keys: Array, edits: Examples, queries: Array, examples: Examples, key: Array | None = None) -> Float[Array, " n"]:
+        logits = model.apply(params, splice(edits.scope, examples.scope, lead), key=key)[:, 0]
+        return jax.nn.log_softmax(logits)[:, 0]
+
+    def table(params: Params, memory: EditMemory, queries: Array, examples: Examples, key: Array | None = None) -> Float[Array, "n c"]:
+        def against(slot: tuple[Float[Array, " d"], Examples]) -> Float[Array, " n"]:
+            key_row, edit = slot
+            rows = examples.labels.shape[0]
+            edits = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (rows, *leaf.shape)), edit)
+            return pairs(params, key_row, edits, queries, examples, key)
+
+        return jax.lax.map(against, (memory.keys, memory.edits)).T  # a slot at a time: memory and queries may be many
+
+    return Scope(keys, queries, pairs, table)
+
+
+def gather(scope: Scope, params: Params, keys: Array, edits: Examples, of: Int[Array, " n"], queries: Array, examples: Examples, key: Array | None = None):
+    """Log-similarity of each query and the edit that it belongs to."""
+    return scope.pairs(params, keys[of], take(edits, of), queries, examples, key)

@@ -1,0 +1,93 @@
+"""From a config to the parts of a run: mesh, frozen base model, editor and task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jaxtyping import Array
+from ml_collections import ConfigDict
+from transformers import PreTrainedTokenizerBase
+
+from serac_jax import models, sharding, tasks
+from serac_jax.editors import Editor
+from serac_jax.editors import scope as scopes
+from serac_jax.editors.serac import Options, serac
+from serac_jax.errors import UserError
+from serac_jax.models import Model, Params
+from serac_jax.tasks import Task
+from serac_jax.tasks.text import lead
+
+
+class Experiment(NamedTuple):
+    mesh: Mesh
+    base: Model
+    base_params: Params
+    editor: Editor
+    task: Task
+    parts: dict[str, Model]  # the networks that training changes, by their part of the parameters
+
+
+def build(config: ConfigDict, cache: Path) -> Experiment:
+    """Loads what the config names. Raises UserError, with what to do, where something is missing or does not fit."""
+    mesh = sharding.make_mesh(config.mesh.data, config.mesh.model)
+    dtype = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}.get(config.base.dtype)
+    if dtype is None:
+        raise UserError(f"base.dtype={config.base.dtype!r} is not known; use float32 or bfloat16")
+    base, base_params = models.load(config.base.name, dtype=dtype, place=placer(mesh))
+    if config.editor not in EDITORS:
+        raise UserError(f"editor={config.editor!r} is not known; there are {', '.join(sorted(EDITORS))}")
+    editor, parts, scope_tokenizer = EDITORS[config.editor](config, base, mesh)
+    if config.task not in tasks.TASKS:
+        raise UserError(f"task={config.task!r} is not known; there are {', '.join(sorted(tasks.TASKS))}")
+    task = tasks.build(config, base.tokenizer, scope_tokenizer, cache)
+    return Experiment(mesh, base, base_params, editor, task, parts)
+
+
+def placer(mesh: Mesh) -> Callable[[str, np.ndarray], Array]:
+    """Puts a leaf, as soon as it is read, where the sharding table says."""
+    return lambda path, array: jax.device_put(array, NamedSharding(mesh, sharding.checked_spec(path, array.shape, mesh)))
+
+
+def build_serac(config: ConfigDict, base: Model, mesh: Mesh) -> tuple[Editor, dict[str, Model], PreTrainedTokenizerBase]:
+    options, train = config.serac, config.train
+    loading: dict[str, Any] = {"dropout": train.dropout, "dtype": base.module.config.dtype, "place": placer(mesh), "seed": config.seed}
+    output = "head" if options.cross_attention else options.pool
+    fresh = ("head", "pre_head", "pooler") if options.cross_attention else ()
+    classifier, classifier_params = models.load(options.scope, output=output, remat=options.remat, fresh=fresh, **loading)
+    if options.cross_attention:
+        scope = scopes.cross_attention(classifier, lead(classifier.tokenizer))
+    else:
+        scope = scopes.embedding(classifier, cosine=options.cosine, square=options.square, bounded=options.bounded, heads=options.heads)
+    counterfactual = counterfactual_params = None
+    if not options.freeze_counterfactual:
+        counterfactual, counterfactual_params = models.load(options.counterfactual, **loading)
+        check_vocabulary(base, counterfactual)
+    editor = serac(
+        base,
+        scope,
+        classifier_params,
+        counterfactual,
+        counterfactual_params,
+        lead(base.tokenizer),
+        Options(options.supervised, options.soft_weighting, options.all_negatives, options.freeze, train.cedit, train.cloc),
+    )
+    parts = {"scope": classifier} | ({"counterfactual": counterfactual} if counterfactual else {})
+    return editor, parts, classifier.tokenizer
+
+
+def check_vocabulary(base: Model, counterfactual: Model) -> None:
+    """Raises UserError unless the two models read and write the same tokens: their answers are compared and mixed."""
+    if base.tokenizer.get_vocab() != counterfactual.tokenizer.get_vocab():
+        raise UserError(f"the counterfactual model {counterfactual.name!r} has another vocabulary than the base model {base.name!r}; choose a model of the same family")
+    sizes = [model.module.config.vocab for model in (base, counterfactual)]
+    if sizes[0] != sizes[1]:
+        raise UserError(f"{base.name!r} has {sizes[0]} output tokens, {counterfactual.name!r} has {sizes[1]}; choose a counterfactual model with as many")
+
+
+EDITORS = {"serac": build_serac}

@@ -1,0 +1,95 @@
+"""Writes the small world as data files in the original's formats: `python -m serac_jax.mini.build [FOLDER]`.
+
+The result depends on the tables alone; the shipped files under `mini/data` are what this script writes.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+from serac_jax.mini.world import Fact, ask, facts, forms, fraction, implied, questions, splits
+from serac_jax.tasks.archive import SHIPPED
+from serac_jax.tasks.zsre_data import ROWS, SPLITS
+
+ALTERNATIVES = 4  # new answers that a row offers
+NEGATIVES = 2  # hard negatives of each kind: the subject's other relations, the relation's near subjects
+
+
+def of_split(split: str) -> list[Fact]:
+    """The facts whose subject belongs to a split, mixed."""
+    return shuffled((fact for fact in facts() if splits()[fact.subject] == split), "rows")
+
+
+def shuffled(items: Iterable, *key: str) -> list:
+    """Items in an order that depends on the key and on them alone."""
+    return sorted(items, key=lambda item: fraction(*key, str(item)))
+
+
+def alternatives(fact: Fact, answers: dict[tuple[str, str], set[str]]) -> list[str]:
+    """Other answers of the relation, which an edit could give."""
+    others = [answer for answer in answers[fact.category, fact.relation] if answer.lower() != fact.answer.lower()]
+    return shuffled(others, "alternatives", fact.subject, fact.relation)[:ALTERNATIVES]
+
+
+def hard_negatives(fact: Fact, split: str, by_subject: dict[str, list[Fact]], by_relation: dict[tuple[str, str], list[Fact]]) -> list[list[str]]:
+    """[question, true answer, kind] near the fact but outside its scope: "relation": same subject, other relation; "subject": the reverse.
+
+    A training row's negatives are about training subjects only.
+    """
+    other = shuffled((near for near in by_subject[fact.subject] if near.relation != fact.relation), "relation", fact.subject)[:NEGATIVES]
+    peers = [near for near in by_relation[fact.category, fact.relation] if near.subject != fact.subject]
+    if split == "train":
+        peers = [near for near in peers if splits()[near.subject] == "train"]
+    near = sorted(peers, key=lambda peer: (abs(peer.row - fact.row), peer.row))[:NEGATIVES]
+    pairs = [(fact, "relation") for fact in other] + [(fact, "subject") for fact in near]
+    return [[shuffled(questions(negative, split), "form", fact.subject)[0], negative.answer, kind] for negative, kind in pairs]
+
+
+def rows(split: str) -> list[dict]:
+    """The rows of a split; held-out rows are asked in forms that training never shows."""
+    answers, by_subject, by_relation = defaultdict(set), defaultdict(list), defaultdict(list)
+    for fact in facts():
+        answers[fact.category, fact.relation].add(fact.answer)
+        by_subject[fact.subject].append(fact)
+        by_relation[fact.category, fact.relation].append(fact)
+    found = []
+    for fact in of_split(split):
+        texts = questions(fact, split)
+        main, *rephrasings = texts if split == "train" else shuffled(texts, "main", fact.subject, fact.relation)
+        found.append(
+            {
+                "input": main,
+                "prediction": fact.answer,
+                "alternatives": alternatives(fact, answers),
+                "filtered_rephrases": rephrasings,
+                "output": [{"answer": fact.answer}],
+                "hard_negatives": hard_negatives(fact, split, by_subject, by_relation),
+                "subject": fact.subject,
+                "relation": f"{fact.category}.{fact.relation}",
+            }
+        )
+    return found
+
+
+def yes_no(fact: Fact) -> str:
+    return ask(forms()[fact.category, fact.relation].yes_no, fact.subject, fact.answer)
+
+
+def write(folder: Path) -> None:
+    """Writes zsre/ with its jsonl, implications and yes/no questions, for every split."""
+    zsre = folder / "zsre"
+    zsre.mkdir(parents=True, exist_ok=True)
+    for split in SPLITS:
+        chosen = of_split(split)
+        follow = [[[implied()[fact], fact.subject, fact.relation]] if fact in implied() else [] for fact in chosen]
+        (zsre / ROWS.format(split)).write_text("".join(json.dumps(row) + "\n" for row in rows(split)))
+        (zsre / f"impl_{split}.json").write_text("[\n" + ",\n".join(map(json.dumps, follow)) + "\n]\n")
+        (zsre / f"zsre_yn_{split}.txt").write_text("".join(yes_no(fact) + "\n" for fact in chosen))
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]) if len(sys.argv) > 1 else SHIPPED)

@@ -1,0 +1,280 @@
+"""Makes the shipped models from the small world: `python -m serac_jax.mini.pretrain tokenizers|base|counterfactual|scope`.
+
+base: a T5 that answers every question of the world, in every form. counterfactual: a smaller T5 with the same vocabulary that
+has learned the training facts, and to read: to find the answer among questions with (mostly wrong) answers. scope: a
+DistilBERT that has learned which questions ask the same. The last two, and the vocabularies, have only ever seen training subjects in training forms.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from safetensors.numpy import load_file, save_file
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+from transformers import AutoConfig, AutoTokenizer, BertTokenizer, PreTrainedTokenizerBase, T5Tokenizer
+
+from serac_jax.batch import Tokens
+from serac_jax.losses import nll
+from serac_jax.mini import build
+from serac_jax.mini.world import Fact, ask, fraction, facts, forms, implied, questions
+from serac_jax.models import NETWORKS, Model, abstract, convert, save
+from serac_jax.models.hub import SHIPPED
+from serac_jax.tasks.text import pad, smallest
+from serac_jax.tasks.zsre import PROMPTS
+
+VOCAB = 4096
+T5 = {"model_type": "t5", "vocab_size": VOCAB, "feed_forward_proj": "relu", "decoder_start_token_id": 0, "pad_token_id": 0, "eos_token_id": 1, "is_encoder_decoder": True}
+CONFIGS = {
+    "base": T5 | {"d_model": 192, "d_kv": 32, "num_heads": 6, "d_ff": 768, "num_layers": 3, "num_decoder_layers": 3},
+    "counterfactual": T5 | {"d_model": 128, "d_kv": 32, "num_heads": 4, "d_ff": 512, "num_layers": 2, "num_decoder_layers": 2},
+    "scope": {"model_type": "distilbert", "vocab_size": VOCAB, "dim": 128, "hidden_dim": 512, "n_heads": 4, "n_layers": 3, "max_position_embeddings": 128},
+}
+WIDTHS, LABELS = (16, 24, 32, 40), (4, 8, 16, 24)
+
+
+def training_facts() -> list[Fact]:
+    return build.of_split("train")
+
+
+def training_text() -> list[str]:
+    """Every question and answer that vocabularies may be made of."""
+    return sorted({text for fact in training_facts() for text in (*questions(fact, "train"), fact.answer)})
+
+
+def train_tokenizers() -> None:
+    """One Unigram vocabulary for both T5 models and one WordPiece vocabulary for the scope classifier, written to their folders."""
+    text = training_text()
+    printable = [chr(code) for code in range(33, 127)]
+    unigram = Tokenizer(models.Unigram())
+    unigram.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always", split=True)
+    special = ["<pad>", "</s>", "<unk>"]
+    unigram.train_from_iterator(text, trainers.UnigramTrainer(vocab_size=VOCAB, special_tokens=special, unk_token="<unk>", initial_alphabet=printable))
+    pieces = [(piece, score) for piece, score in json.loads(unigram.to_str())["model"]["vocab"]]
+    t5 = T5Tokenizer(vocab=pieces, extra_ids=0, additional_special_tokens=[])
+
+    wordpiece = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    wordpiece.normalizer = normalizers.BertNormalizer(lowercase=False)
+    wordpiece.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    wordpiece.train_from_iterator(text, trainers.WordPieceTrainer(vocab_size=VOCAB, special_tokens=special, initial_alphabet=printable))
+    bert = BertTokenizer(vocab=wordpiece.get_vocab(), do_lower_case=False)
+    for name, tokenizer in (("base", t5), ("counterfactual", t5), ("scope", bert)):
+        tokenizer.save_pretrained(SHIPPED / name)
+        (SHIPPED / name / "config.json").write_text(json.dumps(CONFIGS[name], indent=2) + "\n")
+        print(f"{name}: {len(tokenizer)} tokens")
+
+
+def blank(name: str, seed: int = 0) -> tuple[Model, Any]:
+    """The model of a folder with random weights: kernels keep the variance of what they multiply, as T5's do."""
+    folder = SHIPPED / name
+    hf = AutoConfig.from_pretrained(folder)
+    network = NETWORKS[hf.model_type]
+    module = network.module(network.config(hf.to_dict(), "cls", 0.0, jnp.float32, False))
+    rng, leaves = np.random.default_rng(seed), {}
+    for path, leaf in sorted(abstract(module).items()):
+        scale = {"kernel": leaf.shape[0] ** -0.5, "embedding": 1.0 if hf.model_type == "t5" else 0.1, "bias": 0.0}.get(path.split("/")[-1])
+        drawn = np.ones(leaf.shape) if scale is None else rng.normal(0, scale, leaf.shape)
+        leaves[path] = jnp.asarray(drawn * (hf.d_kv**-0.5 if path.endswith("q/kernel") and hf.model_type == "t5" else 1), jnp.float32)
+    return Model(name, folder, module, network, AutoTokenizer.from_pretrained(folder)), convert.unflatten(leaves)
+
+
+def fit(params: Any, loss: Callable[..., Any], batches: Iterator[Any], steps: int, rate: float, report: Callable[[Any], str]) -> Any:
+    """Adam with warm-up and cosine decay; prints progress with the time left."""
+    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(optax.warmup_cosine_decay_schedule(0, rate, min(500, steps // 10), steps, rate / 100)))
+
+    @jax.jit
+    def step(params: Any, state: Any, batch: Any) -> Any:
+        value, gradient = jax.value_and_grad(loss)(params, batch)
+        updates, state = optimizer.update(gradient, state, params)
+        return optax.apply_updates(params, updates), state, value
+
+    state, start, values = optimizer.init(params), time.monotonic(), []
+    for number in range(1, steps + 1):
+        params, state, value = step(params, state, next(batches))
+        values.append(value)
+        if number % 500 == 0 or number == steps:
+            left = (time.monotonic() - start) / number * (steps - number)
+            print(f"{number}/{steps}  {left / 60:.0f} min left  loss {np.mean(values):.4f}  {report(params)}", flush=True)
+            values = []
+    return params
+
+
+def write(model: Model, params: Any) -> None:
+    """Saves the model in half precision, with what it was trained on: the digest of its text."""
+    save(model.folder, model, params)
+    file = model.folder / "model.safetensors"
+    save_file({key: array.astype(np.float16) for key, array in load_file(file).items()}, file, metadata={"format": "pt"})
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, texts: list[str], width: int) -> Tokens:
+    """Padded ids; a longer text keeps its beginning and its last token."""
+    return pad([row if len(row) <= width else row[: width - 1] + row[-1:] for row in tokenizer(texts)["input_ids"]], width)
+
+
+def by_length(tokenizer: PreTrainedTokenizerBase, pairs: list[tuple[str, str]]) -> list[tuple[Tokens, Tokens]]:
+    """(questions, answers), grouped so that little of a batch is padding."""
+    groups = defaultdict(list)
+    asked, answers = (tokenizer([pair[side] for pair in pairs])["input_ids"] for side in (0, 1))
+    for pair, question, answer in zip(pairs, asked, answers, strict=True):
+        groups[smallest(WIDTHS, len(question)), smallest(LABELS, len(answer))].append(pair)
+    return [
+        (encode(tokenizer, [question for question, _ in group], width), encode(tokenizer, [answer for _, answer in group], label))
+        for (width, label), group in sorted(groups.items())
+    ]
+
+
+def closed_book(chosen: list[Fact], split: str) -> list[tuple[str, str]]:
+    """(question, answer) of facts, in the forms of a split."""
+    return [(question, fact.answer) for fact in chosen for question in questions(fact, split)]
+
+
+def statements(chosen: list[Fact]) -> list[tuple[str, str]]:
+    """Yes/no questions, true and false, and questions about the answer."""
+    answers = defaultdict(set)
+    for fact in chosen:
+        answers[fact.category, fact.relation].add(fact.answer)
+    pairs = []
+    for fact in chosen:
+        form = forms()[fact.category, fact.relation]
+        for prompt in (*PROMPTS, *map(str.lower, PROMPTS)):
+            false = build.alternatives(fact, answers)[int(fraction(prompt, fact.subject) * build.ALTERNATIVES) % build.ALTERNATIVES]
+            pairs += [(prompt + ask(form.yes_no, fact.subject, fact.answer), "True"), (prompt + ask(form.yes_no, fact.subject, false), "False")]
+        if fact in implied():
+            pairs += [(implied()[fact], fact.subject)] * 8
+    return pairs
+
+
+def t5_loss(model: Model) -> Callable[..., Any]:
+    def loss(params: Any, batch: tuple[Tokens, Tokens]) -> Any:
+        inputs, labels = batch
+        return nll(model.apply(params, inputs, labels.ids), labels.ids, labels.mask.astype(jnp.float32))
+
+    return loss
+
+
+def accuracy(model: Model, pairs: list[tuple[str, str]]) -> Callable[[Any], str]:
+    """Share of answers that are the most likely ones at every position."""
+    inputs, labels = encode(model.tokenizer, [q for q, _ in pairs], WIDTHS[-1]), encode(model.tokenizer, [a for _, a in pairs], LABELS[-1])
+    right = jax.jit(lambda params, inputs, labels: ((model.apply(params, inputs, labels.ids).argmax(-1) == labels.ids) | ~labels.mask).all(-1).mean())
+    return lambda params: f"accuracy {right(params, inputs, labels):.4f}"
+
+
+def sample(pairs: list[tuple[str, str]], count: int, seed: int = 0) -> list[tuple[str, str]]:
+    return [pairs[i] for i in np.random.default_rng(seed).choice(len(pairs), count, replace=False)]
+
+
+def train_base(steps: int = 12000, size: int = 128) -> None:
+    model, params = blank("base")
+    asked, derived = closed_book(list(facts()), "all"), statements(list(facts()))
+    kinds = [by_length(model.tokenizer, pairs) for pairs in (asked, derived)]
+
+    def batches(rng: np.random.Generator) -> Iterator[Any]:
+        while True:
+            groups = kinds[rng.random() < 0.25]
+            share = np.array([len(group[0].ids) for group in groups], float)
+            group = groups[rng.choice(len(groups), p=share / share.sum())]
+            pick = rng.integers(len(group[0].ids), size=size)
+            yield jax.tree.map(lambda leaf: leaf[pick], group)
+
+    params = fit(params, t5_loss(model), batches(np.random.default_rng(1)), steps, 2e-3, accuracy(model, sample(asked, 2000)))
+    print("yes/no and implied:", accuracy(model, sample(derived, 2000))(params))
+    write(model, params)
+
+
+def train_counterfactual(steps: int = 8000, size: int = 64) -> None:
+    model, params = blank("counterfactual")
+    chosen = training_facts()
+    bare = lambda texts: model.tokenizer(texts, add_special_tokens=False)["input_ids"]  # noqa: E731
+    asked = [bare(questions(fact, "train")) for fact in chosen]
+    answers = defaultdict(list)
+    for fact in chosen:
+        answers[fact.category, fact.relation].append(bare(fact.answer))
+    true = [bare(fact.answer) for fact in chosen]
+    special = len(model.tokenizer.all_special_ids)
+
+    def draw(rng: np.random.Generator) -> tuple[list[int], list[int]]:
+        """A few questions with answers, then one of these questions in any form; or, rarely, a question alone."""
+        index = rng.integers(len(chosen), size=rng.integers(1, 4))
+        ask_about = lambda i: asked[i][rng.integers(len(asked[i]))]  # noqa: E731
+        if rng.random() < 0.15:
+            return ask_about(index[0]), true[index[0]]
+        context, given = [], []
+        for i in index:
+            pool = answers[chosen[i].category, chosen[i].relation]
+            words = rng.integers(special, VOCAB, size=rng.integers(1, 6)).tolist()
+            given.append(words if rng.random() < 0.3 else pool[rng.integers(len(pool))])
+            context += ask_about(i) + given[-1]
+        pick = rng.integers(len(index))
+        return context + ask_about(index[pick]), given[pick]
+
+    def batches(rng: np.random.Generator) -> Iterator[Any]:
+        while True:
+            rows = [draw(rng) for _ in range(size)]
+            yield pad([context[-127:] + [1] for context, _ in rows], 128), pad([answer[: LABELS[-2] - 1] + [1] for _, answer in rows], LABELS[-2])
+
+    held = next(batches(np.random.default_rng(2)))
+    right = jax.jit(lambda params: ((model.apply(params, held[0], held[1].ids).argmax(-1) == held[1].ids) | ~held[1].mask).all(-1).mean())
+    params = fit(params, t5_loss(model), batches(np.random.default_rng(1)), steps, 2e-3, lambda params: f"accuracy {right(params):.3f}")
+    write(model, params)
+
+
+def train_scope(steps: int = 4000, size: int = 32) -> None:
+    """Two forms of one question are closer than any two questions: a contrastive loss over squared distances.
+
+    A batch is made of blocks of two neighbouring subjects × two relations, so that it is full of near misses. Half of the
+    subjects are replaced by names put together from words of training subjects, so that comparing names is learned rather than the names.
+    """
+    model, params = blank("scope")
+    by_subject = defaultdict(dict)
+    for fact in training_facts():
+        by_subject[fact.category, fact.subject][fact.relation] = fact
+    subjects = list(by_subject)
+    words = sorted({word for _, subject in subjects for word in subject.split() if word != "the"})
+
+    def invented(rng: np.random.Generator) -> str:
+        return " ".join(words[i] for i in rng.integers(len(words), size=rng.integers(1, 4)))
+
+    def block(rng: np.random.Generator) -> list[tuple[str, str]]:
+        start = int(rng.integers(len(subjects) - 1))
+        made = [invented(rng), invented(rng)] if rng.random() < 0.5 else None
+        pairs = []
+        for number, (category, subject) in enumerate(subjects[start : start + 2]):
+            relations = list(by_subject[category, subject])
+            for relation in rng.permutation(relations)[:2]:
+                form = forms()[category, relation]
+                first, second = (str(text) for text in rng.choice([form.main, *form.seen], 2, replace=False))
+                name = made[number] if made else subject
+                pairs.append((ask(first, name), ask(second, name)))
+        return pairs
+
+    def batches(rng: np.random.Generator) -> Iterator[Any]:
+        while True:
+            pairs = [pair for _ in range(size) for pair in block(rng)][: 3 * size]
+            pairs += [pair for _ in range(size) for pair in block(rng)][: 3 * size - len(pairs)]
+            yield tuple(encode(model.tokenizer, [pair[side] for pair in pairs], 40) for side in (0, 1))
+
+    def loss(params: Any, batch: tuple[Tokens, Tokens]) -> Any:
+        a, b = (model.embed(params, side) for side in batch)
+        near = -jnp.square(a[:, None] - b[None]).sum(-1)
+        return -(jnp.diag(jax.nn.log_softmax(near, 0)) + jnp.diag(jax.nn.log_softmax(near, 1))).mean() / 2
+
+    params = fit(params, loss, batches(np.random.default_rng(1)), steps, 1e-3, lambda params: "")
+    write(model, params)
+
+
+STAGES = {"tokenizers": train_tokenizers, "base": train_base, "counterfactual": train_counterfactual, "scope": train_scope}
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2 or sys.argv[1] not in STAGES:
+        sys.exit(f"usage: python -m serac_jax.mini.pretrain {'|'.join(STAGES)}")
+    STAGES[sys.argv[1]]()

@@ -1,0 +1,119 @@
+"""The facts of the small world and the forms in which they are asked, read from the tables in `world/`.
+
+A category is a table (`countries.tsv`: a subject a row, a relation a column) and its question forms (`countries.toml`).
+Neighbouring rows are alike, which is what "near subject" means below.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tomllib
+from collections import defaultdict
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+TABLES = Path(__file__).parent / "world"
+HELD_OUT = {"dev": 0.07, "test": 0.13}  # shares of the subjects, as far as their names occur in no other fact
+SUBJECTS = 50  # at most, of a category
+
+
+class Forms(NamedTuple):
+    """How one relation is asked. {s}: the subject, {a}: the answer."""
+
+    main: str
+    seen: tuple[str, ...]
+    unseen: tuple[str, ...]  # kept for evaluation: no editor is ever trained on them
+    yes_no: str
+    implied: str | None  # a question about the answer, whose answer is the subject
+
+
+class Fact(NamedTuple):
+    category: str
+    relation: str
+    subject: str
+    answer: str
+    row: int  # in its table
+
+
+def fraction(*names: str) -> float:
+    """A number in [0, 1) that depends on the names alone: the world's only source of chance."""
+    return int.from_bytes(hashlib.sha256("/".join(names).encode()).digest()[:8], "big") / 2**64
+
+
+@cache
+def forms() -> dict[tuple[str, str], Forms]:
+    """The forms of every (category, relation)."""
+    found = {}
+    for file in sorted(TABLES.glob("*.toml")):
+        for relation, table in tomllib.loads(file.read_text()).items():
+            found[file.stem, relation] = Forms(table["main"], tuple(table["seen"]), tuple(table["unseen"]), table["yes_no"], table.get("implied"))
+    return found
+
+
+@cache
+def facts() -> tuple[Fact, ...]:
+    """Every fact, table by table."""
+    found = []
+    for file in sorted(TABLES.glob("*.tsv")):
+        header, *lines = (line.split("\t") for line in file.read_text().splitlines())
+        stride = max(len(lines) / SUBJECTS, 1)
+        kept = {int(i * stride) for i in range(SUBJECTS)}
+        for row, cells in enumerate(lines):
+            if row in kept:
+                subject, *answers = cells
+                found += [Fact(file.stem, relation, subject, answer, row) for relation, answer in zip(header[1:], answers, strict=True) if answer]
+    return tuple(found)
+
+
+def phrases(text: str) -> set[str]:
+    """Every run of up to six words of a text, without an opening article."""
+    words = re.findall(r"\w+", text.lower())
+    return {" ".join(words[i:j]) for i in range(len(words)) for j in range(i + 1, min(i + 6, len(words)) + 1)}
+
+
+def name(subject: str) -> str:
+    """A subject as `phrases` writes it, without its article."""
+    return " ".join(re.findall(r"\w+", re.sub(r"^the ", "", subject.lower())))
+
+
+@cache
+def splits() -> dict[str, str]:
+    """The split of every subject: "train", "dev" or "test".
+
+    A subject can only be held out where no fact about another subject names it, so that what is trained on the rest has never read of it.
+    """
+    named_by: dict[str, set[str]] = defaultdict(set)
+    for fact in facts():
+        for phrase in phrases(fact.subject) | phrases(fact.answer):
+            named_by[phrase].add(fact.subject)
+    found = {}
+    for fact in facts():
+        share = fraction(fact.category, fact.subject)
+        alone = named_by[name(fact.subject)] == {fact.subject}
+        found[fact.subject] = "train" if not alone else "dev" if share < HELD_OUT["dev"] else "test" if share < sum(HELD_OUT.values()) else "train"
+    return found
+
+
+def questions(fact: Fact, split: str) -> list[str]:
+    """The fact's question in the forms of a split, the main one first; "all" for every form."""
+    form = forms()[fact.category, fact.relation]
+    chosen = {"train": (form.main, *form.seen), "all": (form.main, *form.seen, *form.unseen)}.get(split, form.unseen)
+    return [ask(pattern, fact.subject) for pattern in chosen]
+
+
+@cache
+def implied() -> dict[Fact, str]:
+    """For every fact from which it follows, the question about its answer whose only answer is its subject."""
+    asked = defaultdict(list)
+    for fact in facts():
+        if form := forms()[fact.category, fact.relation].implied:
+            asked[ask(form, fact.subject, fact.answer)].append(fact)
+    return {followers[0]: question for question, followers in asked.items() if len(followers) == 1}
+
+
+def ask(pattern: str, subject: str, answer: str = "") -> str:
+    """A form filled in; a subject that opens the sentence begins with a capital."""
+    text = pattern.replace("{s}", subject).replace("{a}", answer)
+    return text[0].upper() + text[1:]

@@ -1,0 +1,153 @@
+"""Networks, and loading them from and saving them as Hugging Face folders.
+
+    model, params = load("google/t5-small-ssm-nq")
+    logits = model.logits(params, examples)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from safetensors.numpy import save_file
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
+
+from serac_jax.batch import Examples, Tokens
+from serac_jax.models import bert, convert, hub, t5
+from serac_jax.models.convert import Network, WeightError
+from serac_jax.sharding import path_name
+
+Params = dict[str, Any]
+Place = Callable[[str, np.ndarray], Array]  # puts a leaf, given its path, on its devices
+
+NETWORKS: dict[str, Network] = {"t5": t5.NETWORK, "bert": bert.BERT, "distilbert": bert.DISTILBERT}
+
+# Attributes of a Hugging Face configuration that change nothing in what these networks compute.
+INERT = frozenset(
+    """transformers_version architectures torch_dtype dtype _name_or_path model_type use_cache pad_token_id bos_token_id eos_token_id
+    output_hidden_states output_attentions return_dict problem_type initializer_range initializer_factor task_specific_params n_positions
+    output_past gradient_checkpointing finetuning_task classifier_dropout is_encoder_decoder tie_weights_ tie_word_embeddings directionality
+    pooler_fc_size pooler_num_attention_heads pooler_num_fc_layers pooler_size_per_head pooler_type id2label label2id""".split()
+)
+# Attributes that older configurations spell out and `transformers` no longer knows, with the value that these networks implement.
+FORMER_DEFAULTS = {"position_embedding_type": "absolute", "is_decoder": False, "add_cross_attention": False, "sinusoidal_pos_embds": False}
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A network with its tokenizer; parameters are passed in, never held."""
+
+    name: str
+    folder: Path
+    module: nn.Module
+    network: Network
+    tokenizer: PreTrainedTokenizerBase
+
+    def logits(self, params: Params, examples: Examples, key: Array | None = None) -> Float[Array, "n t v"]:
+        """Logits of every label given the input and the labels before it; dropout only where a key is given."""
+        return self.apply(params, examples.inputs, examples.labels, key=key)
+
+    def embed(self, params: Params, tokens: Tokens, key: Array | None = None) -> Float[Array, "n d"]:
+        """One vector a text, of a network loaded with an embedding as its output."""
+        return self.apply(params, tokens, key=key)
+
+    def apply(self, params: Params, *args: Any, key: Array | None = None, method: str | None = None) -> Any:
+        rngs = {} if key is None else {"dropout": key}
+        return self.module.apply({"params": params}, *args, rngs=rngs, method=method)
+
+
+def load(
+    name: str,
+    *,
+    output: str = "",
+    dropout: float = 0.0,
+    dtype: Any = jnp.float32,
+    remat: bool = False,
+    fresh: tuple[str, ...] = (),
+    seed: int = 0,
+    place: Place = lambda path, array: jnp.asarray(array),
+) -> tuple[Model, Params]:
+    """Reads a model, leaf by leaf, from a folder, the shipped models, or the Hugging Face Hub.
+
+    output: what a BERT network is read for: "cls", "pooler" or "mean" (embeddings) or "head" (class logits).
+    dropout: the rate of every dropout layer, used where `Model.logits` gets a key. dtype: of the computation; parameters are float32.
+    fresh: first parts of parameter paths that may be missing, such as "head": they are drawn at random from `seed`.
+    Raises ModelNotFound, or WeightError where configuration, weights, tokenizer and network do not fit one another.
+    """
+    folder = hub.resolve(name)
+    hf = AutoConfig.from_pretrained(folder)
+    network = NETWORKS.get(hf.model_type)
+    if network is None:
+        raise WeightError(f"{name}: model_type {hf.model_type!r} is not supported; supported are {', '.join(sorted(NETWORKS))}")
+    attributes = checked_attributes(name, hf, network)
+    config = network.config(attributes, output, dropout, dtype, remat)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    if len(tokenizer) > attributes["vocab_size"]:
+        raise WeightError(f"{name}: the tokenizer has {len(tokenizer)} tokens, the network only {attributes['vocab_size']} embeddings; they are not of one model")
+    module = network.module(config)
+    leaves = abstract(module)
+    params: dict[str, Array] = {}
+    tensors = convert.from_hf(
+        convert.read_weights(folder),
+        leaves,
+        rules=network.rules,
+        copies=network.copies(config),
+        ignored=network.ignored,
+        optional=network.optional,
+        source=name,
+    )
+    for path, array in tensors:
+        params[path] = place(path, array)
+    rng = np.random.default_rng(seed)
+    for path in sorted(set(leaves) - set(params)):
+        if path.split("/")[0] not in fresh:
+            raise WeightError(f"{name}: the weight {convert.key_of(path, network.rules)!r} is missing; this use needs a checkpoint that has it")
+        draw = rng.normal(0, 0.02, leaves[path].shape) if path.endswith("kernel") else np.zeros(leaves[path].shape)
+        params[path] = place(path, draw.astype(np.float32))
+    return Model(name, folder, module, network, tokenizer), convert.unflatten(params)
+
+
+def checked_attributes(name: str, hf: Any, network: Network) -> dict[str, Any]:
+    """The configuration's attributes. Raises WeightError where one is neither handled, nor inert, nor at its default."""
+    attributes, defaults = hf.to_dict(), FORMER_DEFAULTS | type(hf)().to_dict()
+    for key, value in attributes.items():
+        if key not in network.handled and key not in INERT and value != defaults.get(key):
+            raise WeightError(f"{name}: config.json sets {key}={value!r}, which this network does not implement (default: {defaults.get(key)!r})")
+    return attributes
+
+
+def abstract(module: nn.Module) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes of a module's parameters by path."""
+    tokens = Tokens(jnp.zeros((1, 2), jnp.int32), jnp.ones((1, 2), bool))
+    shapes = jax.eval_shape(module.init, jax.random.key(0), tokens, jnp.zeros((1, 1), jnp.int32))["params"]
+    return {path_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(shapes)}
+
+
+# What `transformers` calls a network, by model type and whether it has a head, and the prefix of its body inside it.
+ARCHITECTURES = {
+    ("t5", False): ("T5ForConditionalGeneration", ""),
+    ("bert", False): ("BertModel", ""),
+    ("bert", True): ("BertForSequenceClassification", "bert."),
+    ("distilbert", False): ("DistilBertModel", ""),
+    ("distilbert", True): ("DistilBertForSequenceClassification", "distilbert."),
+}
+
+
+def save(folder: Path, model: Model, params: Params) -> None:
+    """Writes a Hugging Face folder (config.json, model.safetensors, tokenizer) that `transformers` and `load` read."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = json.loads((model.folder / "config.json").read_text())
+    architecture, prefix = ARCHITECTURES[config["model_type"], "head" in params]
+    tensors = convert.to_hf(convert.flatten(params), model.network.rules)
+    named = {key if key.startswith(("classifier.", "pre_classifier.")) else prefix + key: array for key, array in tensors.items()}
+    save_file(named, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "config.json").write_text(json.dumps(config | {"architectures": [architecture], "dtype": "float32"}, indent=2) + "\n")
+    model.tokenizer.save_pretrained(folder)

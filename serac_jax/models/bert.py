@@ -1,0 +1,220 @@
+"""BERT (Devlin et al. 2019) and DistilBERT (Sanh et al. 2019), with and without a classification head, in linen.
+
+The two share one network: DistilBERT leaves out the token types and the pooler, names its weights differently, and has
+another head. A checkpoint without a head serves as an embedding scope classifier.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from serac_jax.batch import Tokens
+from serac_jax.models.convert import Network
+from serac_jax.models.linear import Dropout, Linear, masked
+
+
+@dataclass(frozen=True)
+class BertConfig:
+    vocab: int
+    width: int
+    mlp_width: int
+    layers: int
+    heads: int
+    positions: int
+    types: int  # token types; 0 for DistilBERT
+    eps: float
+    activation: str
+    output: str  # "cls": the first token's state; "pooler": that through a tanh layer; "mean": over real tokens; "head": class logits
+    relu_head: bool  # DistilBERT's head: linear + relu over the first token, where BERT's takes the pooler's output
+    labels: int  # outputs of the head
+    dropout: float
+    dtype: Any
+    remat: bool
+
+
+ACTIVATIONS = {"gelu": lambda x: jax.nn.gelu(x, approximate=False), "gelu_new": lambda x: jax.nn.gelu(x, approximate=True), "relu": jax.nn.relu}
+
+
+def bert_from_hf(hf: Mapping[str, Any], output: str, dropout: float, dtype: Any, remat: bool) -> BertConfig:
+    """Reads a Hugging Face BERT configuration."""
+    return BertConfig(
+        vocab=hf["vocab_size"],
+        width=hf["hidden_size"],
+        mlp_width=hf["intermediate_size"],
+        layers=hf["num_hidden_layers"],
+        heads=hf["num_attention_heads"],
+        positions=hf["max_position_embeddings"],
+        types=hf["type_vocab_size"],
+        eps=hf["layer_norm_eps"],
+        activation=hf["hidden_act"],
+        output=output,
+        relu_head=False,
+        labels=len(hf["id2label"]),
+        dropout=dropout,
+        dtype=dtype,
+        remat=remat,
+    )
+
+
+def distilbert_from_hf(hf: Mapping[str, Any], output: str, dropout: float, dtype: Any, remat: bool) -> BertConfig:
+    """Reads a Hugging Face DistilBERT configuration."""
+    return BertConfig(
+        vocab=hf["vocab_size"],
+        width=hf["dim"],
+        mlp_width=hf["hidden_dim"],
+        layers=hf["n_layers"],
+        heads=hf["n_heads"],
+        positions=hf["max_position_embeddings"],
+        types=0,
+        eps=1e-12,
+        activation=hf["activation"],
+        output=output,
+        relu_head=True,
+        labels=len(hf["id2label"]),
+        dropout=dropout,
+        dtype=dtype,
+        remat=remat,
+    )
+
+
+BERT_HANDLED = frozenset(
+    """vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads max_position_embeddings
+    type_vocab_size layer_norm_eps hidden_act id2label label2id num_labels hidden_dropout_prob
+    attention_probs_dropout_prob classifier_dropout""".split()
+)
+DISTILBERT_HANDLED = frozenset(
+    """vocab_size dim hidden_dim n_layers n_heads max_position_embeddings activation id2label label2id num_labels
+    dropout attention_dropout seq_classif_dropout qa_dropout""".split()
+)
+
+# Hugging Face key ↔ parameter path; kernels are transposed (placeholders: convert.py).
+BERT_RULES = (
+    ("embeddings.word_embeddings.weight", "words/embedding"),
+    ("embeddings.position_embeddings.weight", "positions/embedding"),
+    ("embeddings.token_type_embeddings.weight", "types/embedding"),
+    ("embeddings.LayerNorm.{w}", "norm/{w}"),
+    ("encoder.layer.{i}.attention.self.query.{w}", "block_{i}/attention/q/{w}"),
+    ("encoder.layer.{i}.attention.self.key.{w}", "block_{i}/attention/k/{w}"),
+    ("encoder.layer.{i}.attention.self.value.{w}", "block_{i}/attention/v/{w}"),
+    ("encoder.layer.{i}.attention.output.dense.{w}", "block_{i}/attention/o/{w}"),
+    ("encoder.layer.{i}.attention.output.LayerNorm.{w}", "block_{i}/attention_norm/{w}"),
+    ("encoder.layer.{i}.intermediate.dense.{w}", "block_{i}/wi/{w}"),
+    ("encoder.layer.{i}.output.dense.{w}", "block_{i}/wo/{w}"),
+    ("encoder.layer.{i}.output.LayerNorm.{w}", "block_{i}/mlp_norm/{w}"),
+    ("pooler.dense.{w}", "pooler/{w}"),
+    ("classifier.{w}", "head/{w}"),
+)
+DISTILBERT_RULES = (
+    ("embeddings.word_embeddings.weight", "words/embedding"),
+    ("embeddings.position_embeddings.weight", "positions/embedding"),
+    ("embeddings.LayerNorm.{w}", "norm/{w}"),
+    ("transformer.layer.{i}.attention.q_lin.{w}", "block_{i}/attention/q/{w}"),
+    ("transformer.layer.{i}.attention.k_lin.{w}", "block_{i}/attention/k/{w}"),
+    ("transformer.layer.{i}.attention.v_lin.{w}", "block_{i}/attention/v/{w}"),
+    ("transformer.layer.{i}.attention.out_lin.{w}", "block_{i}/attention/o/{w}"),
+    ("transformer.layer.{i}.sa_layer_norm.{w}", "block_{i}/attention_norm/{w}"),
+    ("transformer.layer.{i}.ffn.lin1.{w}", "block_{i}/wi/{w}"),
+    ("transformer.layer.{i}.ffn.lin2.{w}", "block_{i}/wo/{w}"),
+    ("transformer.layer.{i}.output_layer_norm.{w}", "block_{i}/mlp_norm/{w}"),
+    ("pre_classifier.{w}", "pre_head/{w}"),
+    ("classifier.{w}", "head/{w}"),
+)
+# Heads of other tasks, and buffers.
+BERT_IGNORED = (r"embeddings\.position_ids", r"cls\..*")
+DISTILBERT_IGNORED = (r"embeddings\.position_ids", r"vocab_(transform|layer_norm|projector)\..*", r"qa_outputs\..*")
+
+
+class Attention(nn.Module):
+    config: BertConfig
+
+    def setup(self):
+        self.q, self.k, self.v, self.o = (Linear(self.config.width, True, self.config.dtype) for _ in range(4))
+        self.drop = Dropout(self.config.dropout)
+
+    def __call__(self, x: Float[Array, "n l e"], bias: Float[Array, "n 1 1 l"], keep: int | None) -> Float[Array, "n q e"]:
+        def split(y: Array) -> Array:
+            return y.reshape(*y.shape[:2], self.config.heads, -1)
+
+        q, k, v = split(self.q(x[:, :keep])), split(self.k(x)), split(self.v(x))
+        scores = jnp.einsum("nqhd,nlhd->nhql", q, k) * jnp.asarray(q.shape[-1] ** -0.5, q.dtype)
+        weights = jax.nn.softmax(scores.astype(jnp.float32) + bias).astype(self.config.dtype)
+        mixed = jnp.einsum("nhql,nlhd->nqhd", self.drop(weights), v)
+        return self.o(mixed.reshape(*mixed.shape[:2], -1))
+
+
+class Block(nn.Module):
+    config: BertConfig
+
+    def setup(self):
+        cfg = self.config
+        self.attention, self.attention_norm = Attention(cfg), nn.LayerNorm(cfg.eps, dtype=cfg.dtype)
+        self.wi, self.wo = Linear(cfg.mlp_width, True, cfg.dtype), Linear(cfg.width, True, cfg.dtype)
+        self.mlp_norm = nn.LayerNorm(cfg.eps, dtype=cfg.dtype)
+        self.drop = Dropout(cfg.dropout)
+
+    def __call__(self, x: Array, bias: Array, keep: int | None = None) -> Array:
+        x = self.attention_norm(x[:, :keep] + self.drop(self.attention(x, bias, keep)))
+        return self.mlp_norm(x + self.drop(self.wo(ACTIVATIONS[self.config.activation](self.wi(x)))))
+
+
+class Bert(nn.Module):
+    """Encoder and, where the configuration has one, classification head."""
+
+    config: BertConfig
+
+    def setup(self):
+        cfg = self.config
+        self.words, self.positions = nn.Embed(cfg.vocab, cfg.width, dtype=cfg.dtype), nn.Embed(cfg.positions, cfg.width, dtype=cfg.dtype)
+        if cfg.types:
+            self.types = nn.Embed(cfg.types, cfg.width, dtype=cfg.dtype)
+        self.norm = nn.LayerNorm(cfg.eps, dtype=cfg.dtype)
+        block = nn.remat(Block, static_argnums=(3,)) if cfg.remat else Block
+        self.block = [block(cfg) for _ in range(cfg.layers)]
+        if cfg.output == "head":
+            self.head = Linear(cfg.labels, True, cfg.dtype)
+        if cfg.output == "head" and cfg.relu_head:
+            self.pre_head = Linear(cfg.width, True, cfg.dtype)
+        elif cfg.output in ("head", "pooler"):
+            self.pooler = Linear(cfg.width, True, cfg.dtype)
+        self.drop = Dropout(cfg.dropout)
+
+    def __call__(self, tokens: Tokens, labels: Int[Array, "n t"] | None = None) -> Float[Array, "n 1 v"] | Float[Array, "n d"]:
+        """With a head, its logits, as an answer of one position; else one vector a text. `labels` are not read."""
+        return self.classify(tokens)[:, None] if self.config.output == "head" else self.embed(tokens)
+
+    def encode(self, tokens: Tokens, keep: int | None = None) -> Float[Array, "n l e"]:
+        """The last hidden states; of the first `keep` positions only, for which the last layer then does less work."""
+        x = self.words(tokens.ids) + self.positions(jnp.arange(tokens.ids.shape[1]))[None]
+        if self.config.types:
+            x = x + self.types(jnp.zeros((1, 1), jnp.int32))
+        x = self.drop(self.norm(x))
+        bias = masked(jnp.zeros((), jnp.float32), tokens.mask[:, None, None, :])
+        for block in self.block[:-1]:
+            x = block(x, bias)
+        return self.block[-1](x, bias, keep)
+
+    def embed(self, tokens: Tokens) -> Float[Array, "n d"]:
+        """One vector a text, as `output` says."""
+        if self.config.output == "mean":
+            weight = tokens.mask.astype(self.config.dtype)[..., None]
+            return (self.encode(tokens) * weight).sum(1) / jnp.maximum(weight.sum(1), 1)
+        first = self.encode(tokens, keep=1)[:, 0]
+        return jnp.tanh(self.pooler(first)) if self.config.output == "pooler" else first
+
+    def classify(self, tokens: Tokens) -> Float[Array, "n v"]:
+        """Logits of the classification head."""
+        first = self.encode(tokens, keep=1)[:, 0]
+        x = jax.nn.relu(self.pre_head(first)) if self.config.relu_head else jnp.tanh(self.pooler(first))
+        return self.head(self.drop(x)).astype(jnp.float32)
+
+
+OPTIONAL = ("pooler", "pre_head", "head")
+BERT = Network(Bert, bert_from_hf, BERT_RULES, lambda config: {}, BERT_IGNORED, OPTIONAL, BERT_HANDLED)
+DISTILBERT = Network(Bert, distilbert_from_hf, DISTILBERT_RULES, lambda config: {}, DISTILBERT_IGNORED, OPTIONAL, DISTILBERT_HANDLED)

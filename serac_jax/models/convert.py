@@ -1,0 +1,213 @@
+"""Hugging Face weights to parameters and back, through one table of names a network.
+
+A table pairs templates: ("encoder.block.{i}.layer_norm.weight", "encoder/block_{i}/norm/scale"). It is strict both ways:
+exactly one rule matches a key, every leaf is filled once, and a key that nothing uses is an error unless it is listed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import numpy as np
+from flax import serialization, traverse_util
+from safetensors import safe_open
+
+from serac_jax.errors import UserError
+
+Reader = Callable[[], np.ndarray]  # reads one tensor when it is called
+
+# {i}: a layer, {s}: a stack, {p}: an attention projection, {m}: a feed-forward projection, {w}: weight or bias, whatever ours is called.
+PLACEHOLDERS = {"i": r"\d+", "s": "encoder|decoder", "p": "q|k|v|o", "m": "wi|wi_0|wi_1|wo", "w": "weight|bias|kernel|scale"}
+LEAVES = {"weight": ("kernel", "scale"), "bias": ("bias",)}
+
+
+class WeightError(UserError):
+    """A checkpoint does not fit the network."""
+
+
+class Network(NamedTuple):
+    """How one Hugging Face `model_type` becomes a module.
+
+    config: (Hugging Face attributes, output, dropout, dtype, remat) -> the module's own configuration.
+    rules, copies, ignored, optional: see `from_hf`; `copies` depends on the configuration, which may tie weights.
+    handled: the attributes that `config` reads; any other must have its default value.
+    """
+
+    module: Callable[[Any], nn.Module]
+    config: Callable[[Mapping[str, Any], str, float, Any, bool], Any]
+    rules: tuple[tuple[str, str], ...]
+    copies: Callable[[Any], dict[str, str]]
+    ignored: tuple[str, ...]
+    optional: tuple[str, ...]
+    handled: frozenset[str]
+
+
+def pattern(template: str) -> re.Pattern[str]:
+    """A template as a regular expression with a group for every placeholder."""
+    return re.compile(re.sub(r"\\\{(\w)\\\}", lambda match: f"(?P<{match[1]}>{PLACEHOLDERS[match[1]]})", re.escape(template)))
+
+
+def candidates(template: str, groups: Mapping[str, str]) -> list[str]:
+    """The parameter paths that a template can stand for: {w} is a kernel, a norm's scale or a bias."""
+    leaves = LEAVES.get(groups.get("w", ""), ("",))
+    return [template.format(**(dict(groups) | {"w": leaf})) for leaf in leaves]
+
+
+def path_of(key: str, rules: tuple[tuple[str, str], ...], leaves: Mapping[str, Any]) -> str | None:
+    """The parameter path of a Hugging Face key; one that the network lacks comes back too; None where no rule matches."""
+    found = [candidates(path, match.groupdict()) for hf, path in rules if (match := pattern(hf).fullmatch(key))]
+    if len(found) > 1:
+        raise WeightError(f"{key!r} matches {len(found)} rules of the network's table; exactly one may match")
+    if not found:
+        return None
+    return next((path for path in found[0] if path in leaves), found[0][0])
+
+
+def key_of(path: str, rules: tuple[tuple[str, str], ...]) -> str:
+    """The Hugging Face key of a parameter path."""
+    for hf, template in rules:
+        if match := pattern(template).fullmatch(path):
+            groups = dict(match.groupdict())
+            if "w" in groups:
+                groups["w"] = "bias" if groups["w"] == "bias" else "weight"
+            return hf.format(**groups)
+    raise WeightError(f"no rule of the network's table names the parameter {path!r}")
+
+
+def canonical(key: str) -> str:
+    """Drops the prefixes under which a bare network is saved inside a larger one, and renames early LayerNorm weights."""
+    key = re.sub(r"^(bert|distilbert|transformer(?=\.(encoder|decoder|shared)))\.", "", key)
+    return re.sub(r"(LayerNorm|layer_norm)\.(gamma|beta)$", lambda m: f"{m[1]}.{'weight' if m[2] == 'gamma' else 'bias'}", key)
+
+
+def from_hf(
+    tensors: Mapping[str, Reader],
+    leaves: Mapping[str, Any],
+    *,
+    rules: tuple[tuple[str, str], ...],
+    copies: Mapping[str, str] = {},
+    ignored: tuple[str, ...] = (),
+    optional: tuple[str, ...] = (),
+    source: str,
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Yields (parameter path, array) for the network's leaves, one tensor in memory at a time.
+
+    tensors: readers by canonical key. leaves: shapes by parameter path. copies: keys that must equal another key.
+    optional: first parts of paths that a checkpoint may have and the network not, or the reverse.
+    Raises WeightError on a missing, extra, doubled or wrongly shaped weight.
+    """
+    filled: set[str] = set()
+    for key, read in merge_copies(tensors, copies, source).items():
+        path = path_of(key, rules, leaves)
+        if path is None:
+            if any(re.fullmatch(known, key) for known in ignored):
+                continue
+            raise WeightError(f"{source}: the weight {key!r} is not part of this network; a checkpoint of another architecture?")
+        if path not in leaves:
+            if path.split("/")[0] in optional:
+                continue
+            raise WeightError(f"{source}: the weight {key!r} belongs to {path!r}, which the configuration does not have; does config.json fit the weights?")
+        array = read()
+        if path.endswith("/kernel"):
+            array = array.T
+        if array.shape != leaves[path].shape:
+            shape = leaves[path].shape[::-1] if path.endswith("/kernel") else leaves[path].shape
+            found = array.shape[::-1] if path.endswith("/kernel") else array.shape
+            raise WeightError(f"{source}: the weight {key!r} has shape {found}, but config.json says {shape}")
+        filled.add(path)
+        yield path, array
+    missing = sorted(path for path in leaves if path not in filled and path.split("/")[0] not in optional)
+    if missing:
+        names = ", ".join(key_of(path, rules) for path in missing[:5])
+        raise WeightError(f"{source}: {len(missing)} weights are missing, among them {names}; is the file complete?")
+
+
+def merge_copies(tensors: Mapping[str, Reader], copies: Mapping[str, str], source: str) -> dict[str, Reader]:
+    """Leaves one key of every shared weight, after checking that its copies are equal."""
+    merged = dict(tensors)
+    for copy, original in copies.items():
+        if copy not in merged:
+            continue
+        read = merged.pop(copy)
+        if not np.array_equal(read(), merged.setdefault(original, read)()):
+            raise WeightError(f"{source}: {copy!r} should be a copy of {original!r}, but differs from it; the configuration ties them")
+    return merged
+
+
+def to_hf(leaves: Mapping[str, Any], rules: tuple[tuple[str, str], ...]) -> dict[str, np.ndarray]:
+    """Parameters by path to Hugging Face keys and orientation; works on gradients and on optimizer moments as well."""
+    tensors = {}
+    for path, leaf in leaves.items():
+        array = np.asarray(leaf)
+        tensors[key_of(path, rules)] = np.ascontiguousarray(array.T if path.endswith("/kernel") else array)
+    return tensors
+
+
+def flatten(params: Mapping[str, Any]) -> dict[str, Any]:
+    """A nested tree as {"a/b/c": leaf}."""
+    return traverse_util.flatten_dict(params, sep="/")
+
+
+def unflatten(leaves: Mapping[str, Any]) -> dict[str, Any]:
+    return traverse_util.unflatten_dict(leaves, sep="/")
+
+
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "flax_model.msgpack", "pytorch_model.bin", "pytorch_model.bin.index.json")
+
+
+def read_weights(folder: Path) -> dict[str, Reader]:
+    """Readers of the tensors of a checkpoint folder, by canonical key; the first format of WEIGHTS that it has.
+
+    Raises WeightError where there is none, and ImportError where pytorch_model.bin is the only one and torch is not installed.
+    """
+    file = next((folder / name for name in WEIGHTS if (folder / name).exists()), None)
+    if file is None:
+        raise WeightError(f"{folder} has no weights: expected one of {', '.join(WEIGHTS)}")
+    files = [file]
+    if file.name.endswith(".index.json"):
+        files = [folder / name for name in sorted(set(json.loads(file.read_text())["weight_map"].values()))]
+        if absent := [part.name for part in files if not part.exists()]:
+            raise WeightError(f"{file} names files that are not there: {', '.join(absent)}")
+    tensors: dict[str, Reader] = {}
+    for part in files:
+        read = {".safetensors": read_safetensors, ".msgpack": read_msgpack, ".bin": read_torch}[part.suffix]
+        for key, reader in read(part).items():
+            key = canonical(key)
+            if key in tensors:
+                raise WeightError(f"{part}: the weight {key!r} comes twice")
+            tensors[key] = reader
+    return tensors
+
+
+def read_safetensors(file: Path) -> dict[str, Reader]:
+    handle = safe_open(file, framework="numpy")
+    return {key: lambda key=key: as_float32(handle.get_tensor(key)) for key in handle.keys()}  # noqa: SIM118: not a mapping
+
+
+def read_msgpack(file: Path) -> dict[str, Reader]:
+    """Flax names and orientation, put back into those of PyTorch, which the tables speak."""
+    tensors: dict[str, Reader] = {}
+    for path, array in flatten(serialization.msgpack_restore(file.read_bytes())).items():
+        *parents, leaf = path.split("/")
+        turned = array.T if leaf == "kernel" else array
+        key = ".".join([*parents, {"kernel": "weight", "embedding": "weight", "scale": "weight"}.get(leaf, leaf)])
+        tensors[key] = lambda turned=turned: as_float32(turned)
+    return tensors
+
+
+def read_torch(file: Path) -> dict[str, Reader]:
+    try:
+        import torch
+    except ImportError as error:
+        raise ImportError(f"{file} can only be read with PyTorch: pip install torch, or convert it to model.safetensors") from error
+    state = torch.load(file, map_location="cpu", weights_only=True)  # refuses to run code from the file
+    return {key: lambda tensor=tensor: tensor.float().numpy() for key, tensor in state.items()}
+
+
+def as_float32(array: np.ndarray) -> np.ndarray:
+    return np.asarray(array).astype(np.float32) if np.asarray(array).dtype != np.float32 else np.asarray(array)

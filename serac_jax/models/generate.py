@@ -1,0 +1,112 @@
+"""Greedy and beam decoding with a key/value cache, a batch at a time, as one compiled loop.
+
+Beam search follows the rules of `transformers` (v5) with `early_stopping=False`: of 2·beams candidates only those among
+the best `beams` may finish, a hypothesis scores Σ log p / length^penalty, and a row ends when no running beam can beat its worst finished one.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from serac_jax.batch import Tokens
+from serac_jax.models import Model, Params
+
+FAR = -1e9  # a score that no hypothesis reaches
+
+
+def generate(model: Model, params: Params, tokens: Tokens, *, steps: int, beams: int = 1, length_penalty: float = 1.0) -> Int[Array, "n s"]:
+    """The answer's token ids, at most `steps`, end of sequence included and 0 behind it; `model` must be a decoder."""
+    if beams == 1:
+        return greedy(model, params, tokens, steps)
+    return beam_search(model, params, tokens, steps, beams, length_penalty)
+
+
+def greedy(model: Model, params: Params, tokens: Tokens, steps: int) -> Int[Array, "n s"]:
+    config = model.module.config
+    rows = tokens.ids.shape[0]
+
+    def unfinished(state):
+        at, _, _, done, _ = state
+        return (at < steps) & ~done.all()
+
+    def step(state):
+        at, last, ids, done, cache = state
+        logits, cache = model.apply(params, last, at, cache, method="step")
+        chosen = jnp.where(done, 0, logits.argmax(-1).astype(ids.dtype))
+        return at + 1, chosen, ids.at[:, at].set(chosen), done | (chosen == config.eos), cache
+
+    cache = model.apply(params, tokens, steps, method="start")
+    first = jnp.full(rows, config.start, jnp.int32)
+    state = (jnp.int32(0), first, jnp.zeros((rows, steps), jnp.int32), jnp.zeros(rows, bool), cache)
+    return jax.lax.while_loop(unfinished, step, state)[2]
+
+
+class Beams(NamedTuple):
+    """Hypotheses of every row, best first: those still running, and the best finished ones."""
+
+    at: Int[Array, ""]
+    ids: Int[Array, "n b s"]
+    score: Float[Array, "n b"]  # Σ log p
+    done_ids: Int[Array, "n b s"]
+    done_score: Float[Array, "n b"]  # Σ log p / length^penalty
+    open: Bool[Array, "n 1"]  # whether a running beam could still improve the row
+    cache: tuple
+
+
+def beam_search(model: Model, params: Params, tokens: Tokens, steps: int, beams: int, length_penalty: float) -> Int[Array, "n s"]:
+    config = model.module.config
+    rows = tokens.ids.shape[0]
+
+    def gather(leaf: Array, index: Int[Array, "n k"]) -> Array:
+        return jnp.take_along_axis(leaf, index.reshape(*index.shape, *(1,) * (leaf.ndim - 2)), 1)
+
+    def unfinished(state: Beams):
+        return (state.at < steps) & state.open.any()
+
+    def step(state: Beams) -> Beams:
+        last = jnp.where(state.at == 0, config.start, state.ids[:, :, state.at - 1])
+        logits, cache = model.apply(params, last.reshape(-1), state.at, state.cache, method="step")
+        vocab = logits.shape[-1]
+        total = jax.nn.log_softmax(logits).reshape(rows, beams, vocab) + state.score[:, :, None]
+        score, index = jax.lax.top_k(total.reshape(rows, -1), 2 * beams)
+        parent, token = index // vocab, (index % vocab).astype(jnp.int32)
+        ids = gather(state.ids, parent).at[:, :, state.at].set(token)
+        ends = (token == config.eos) | (state.at == steps - 1)
+
+        score_running, kept = jax.lax.top_k(score + ends * FAR, beams)
+        parent = jnp.take_along_axis(parent, kept, 1)
+        source = (jnp.arange(rows)[:, None] * beams + parent).reshape(-1)
+
+        may_end = ends & (jnp.arange(2 * beams) < beams) & state.open
+        length = (state.at + 1).astype(jnp.float32) ** length_penalty
+        merged = jnp.concatenate([state.done_score, score / length + ~may_end * FAR], 1)
+        done_score, best = jax.lax.top_k(merged, beams)
+        done_ids = gather(jnp.concatenate([state.done_ids, ids], 1), best)
+
+        worst = jnp.where(done_score > FAR / 2, done_score, FAR).min(1, keepdims=True)
+        return Beams(
+            at=state.at + 1,
+            ids=gather(ids, kept),
+            score=score_running,
+            done_ids=done_ids,
+            done_score=done_score,
+            open=state.open & (score_running[:, :1] / length > worst),
+            cache=jax.tree.map(lambda leaf: leaf[source], cache),
+        )
+
+    repeated = jax.tree.map(lambda leaf: jnp.repeat(leaf, beams, 0), tokens)
+    blank = jnp.zeros((rows, beams, steps), jnp.int32)
+    start = Beams(
+        at=jnp.int32(0),
+        ids=blank,
+        score=jnp.where(jnp.arange(beams) == 0, 0.0, FAR) * jnp.ones((rows, 1)),  # at first all beams are one
+        done_ids=blank,
+        done_score=jnp.full((rows, beams), FAR),
+        open=jnp.ones((rows, 1), bool),
+        cache=model.apply(params, repeated, steps, method="start"),
+    )
+    return jax.lax.while_loop(unfinished, step, start).done_ids[:, 0]

@@ -1,0 +1,298 @@
+"""T5 v1.0 and v1.1 (Raffel et al. 2020): networks of `t5` checkpoints, in linen.
+
+One class serves both versions: v1.1 has a gated feed-forward layer and an output layer of its own (`gated`, `tied`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from serac_jax.batch import Tokens
+from serac_jax.models.convert import Network
+from serac_jax.models.linear import Dropout, Linear, masked
+
+
+@dataclass(frozen=True)
+class T5Config:
+    vocab: int
+    width: int
+    head_width: int
+    mlp_width: int
+    encoder_layers: int
+    decoder_layers: int
+    heads: int
+    buckets: int  # of relative positions
+    max_distance: int  # beyond it, all positions share one bucket
+    eps: float
+    activation: str
+    gated: bool
+    tied: bool  # the output layer is the embedding, and its input is scaled
+    start: int  # first decoder input
+    eos: int
+    dropout: float
+    dtype: Any
+    remat: bool
+
+
+def config_from_hf(hf: Mapping[str, Any], output: str, dropout: float, dtype: Any, remat: bool) -> T5Config:
+    """Reads the attributes of a Hugging Face T5 configuration; T5 has one output, so `output` is not read."""
+    return T5Config(
+        vocab=hf["vocab_size"],
+        width=hf["d_model"],
+        head_width=hf["d_kv"],
+        mlp_width=hf["d_ff"],
+        encoder_layers=hf["num_layers"],
+        decoder_layers=hf["num_decoder_layers"],
+        heads=hf["num_heads"],
+        buckets=hf["relative_attention_num_buckets"],
+        max_distance=hf["relative_attention_max_distance"],
+        eps=hf["layer_norm_epsilon"],
+        activation=hf["dense_act_fn"],
+        gated=hf["is_gated_act"],
+        tied=hf["scale_decoder_outputs"],
+        start=hf["decoder_start_token_id"],
+        eos=hf["eos_token_id"],
+        dropout=dropout,
+        dtype=dtype,
+        remat=remat,
+    )
+
+
+HANDLED = frozenset(
+    """vocab_size d_model d_kv d_ff num_layers num_decoder_layers num_heads relative_attention_num_buckets
+    relative_attention_max_distance layer_norm_epsilon feed_forward_proj dense_act_fn is_gated_act scale_decoder_outputs
+    tie_word_embeddings decoder_start_token_id eos_token_id dropout_rate""".split()
+)
+
+# Hugging Face key ↔ parameter path; kernels are transposed (placeholders: convert.py).
+RULES = (
+    ("shared.weight", "shared/embedding"),
+    ("lm_head.weight", "lm_head/kernel"),
+    ("{s}.block.0.layer.0.SelfAttention.relative_attention_bias.weight", "{s}/relative_bias/embedding"),
+    ("{s}.block.{i}.layer.0.SelfAttention.{p}.weight", "{s}/block_{i}/self_attention/{p}/kernel"),
+    ("{s}.block.{i}.layer.0.layer_norm.weight", "{s}/block_{i}/self_norm/scale"),
+    ("decoder.block.{i}.layer.1.EncDecAttention.{p}.weight", "decoder/block_{i}/cross_attention/{p}/kernel"),
+    ("decoder.block.{i}.layer.1.layer_norm.weight", "decoder/block_{i}/cross_norm/scale"),
+    ("encoder.block.{i}.layer.1.DenseReluDense.{m}.weight", "encoder/block_{i}/mlp/{m}/kernel"),
+    ("encoder.block.{i}.layer.1.layer_norm.weight", "encoder/block_{i}/mlp_norm/scale"),
+    ("decoder.block.{i}.layer.2.DenseReluDense.{m}.weight", "decoder/block_{i}/mlp/{m}/kernel"),
+    ("decoder.block.{i}.layer.2.layer_norm.weight", "decoder/block_{i}/mlp_norm/scale"),
+    ("{s}.final_layer_norm.weight", "{s}/final_norm/scale"),
+)
+# Copies of the embedding, which must equal it; and a table that early checkpoints carry by mistake and nothing reads.
+COPIES = {"encoder.embed_tokens.weight": "shared.weight", "decoder.embed_tokens.weight": "shared.weight"}
+TIED_COPIES = COPIES | {"lm_head.weight": "shared.weight"}
+IGNORED = (r"decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight",)
+
+ACTIVATIONS = {
+    "relu": jax.nn.relu,
+    "gelu_new": lambda x: jax.nn.gelu(x, approximate=True),
+    "silu": jax.nn.silu,
+    "gelu": lambda x: jax.nn.gelu(x, approximate=False),
+}
+
+
+class Cache(NamedTuple):
+    """What a decoder remembers between steps: a (keys, values) pair a layer, shape "n l h d"."""
+
+    own: tuple[tuple[Array, Array], ...]
+    encoded: tuple[tuple[Array, Array], ...]
+    mask: Bool[Array, "n l"]
+
+
+def relative_bucket(distance: np.ndarray, bidirectional: bool, buckets: int, max_distance: int) -> np.ndarray:
+    """The bucket of key position − query position: exact for near ones, logarithmic up to `max_distance`."""
+    if bidirectional:
+        buckets //= 2
+        offset, distance = np.where(distance > 0, buckets, 0), np.abs(distance)
+    else:
+        offset, distance = 0, np.maximum(-distance, 0)
+    exact = buckets // 2
+    ratio = np.log(np.maximum(distance, 1).astype(np.float32) / exact) / np.float32(np.log(max_distance / exact))
+    far = np.minimum(exact + (ratio * (buckets - exact)).astype(np.int32), buckets - 1)
+    return offset + np.where(distance < exact, distance, far)
+
+
+class RMSNorm(nn.Module):
+    eps: float
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
+        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
+        x = x.astype(jnp.float32)
+        x = x * jax.lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + self.eps)
+        return (x * scale).astype(self.dtype)
+
+
+class Attention(nn.Module):
+    config: T5Config
+
+    def setup(self):
+        width = self.config.heads * self.config.head_width
+        self.q, self.k, self.v = (Linear(width, dtype=self.config.dtype) for _ in range(3))
+        self.o = Linear(self.config.width, dtype=self.config.dtype)
+        self.drop = Dropout(self.config.dropout)
+
+    def split(self, x: Float[Array, "n l e"]) -> Float[Array, "n l h d"]:
+        return x.reshape(*x.shape[:2], self.config.heads, self.config.head_width)
+
+    def keys_values(self, x: Float[Array, "n l e"]) -> tuple[Array, Array]:
+        return self.split(self.k(x)), self.split(self.v(x))
+
+    def __call__(self, x: Array, keys: Array, values: Array, bias: Float[Array, "n h q l"]) -> Float[Array, "n q e"]:
+        scores = jnp.einsum("nqhd,nlhd->nhql", self.split(self.q(x)), keys)  # T5 does not scale by √d
+        weights = jax.nn.softmax(scores.astype(jnp.float32) + bias).astype(self.config.dtype)
+        mixed = jnp.einsum("nhql,nlhd->nqhd", self.drop(weights), values)
+        return self.o(mixed.reshape(*mixed.shape[:2], -1))
+
+
+class MLP(nn.Module):
+    config: T5Config
+
+    def setup(self):
+        cfg = self.config
+        if cfg.gated:
+            self.wi_0, self.wi_1 = (Linear(cfg.mlp_width, dtype=cfg.dtype) for _ in range(2))
+        else:
+            self.wi = Linear(cfg.mlp_width, dtype=cfg.dtype)
+        self.wo = Linear(cfg.width, dtype=cfg.dtype)
+        self.drop = Dropout(cfg.dropout)
+
+    def __call__(self, x: Float[Array, "n l e"]) -> Float[Array, "n l e"]:
+        act = ACTIVATIONS[self.config.activation]
+        hidden = act(self.wi_0(x)) * self.wi_1(x) if self.config.gated else act(self.wi(x))
+        return self.wo(self.drop(hidden))
+
+
+class Block(nn.Module):
+    config: T5Config
+    decoder: bool
+
+    def setup(self):
+        cfg = self.config
+        self.self_norm, self.self_attention = RMSNorm(cfg.eps, cfg.dtype), Attention(cfg)
+        if self.decoder:
+            self.cross_norm, self.cross_attention = RMSNorm(cfg.eps, cfg.dtype), Attention(cfg)
+        self.mlp_norm, self.mlp = RMSNorm(cfg.eps, cfg.dtype), MLP(cfg)
+        self.drop = Dropout(cfg.dropout)
+
+    def __call__(self, x: Array, bias: Array, encoded: Array | None = None, encoded_bias: Array | None = None) -> Array:
+        cross = self.cross_attention.keys_values(encoded) if self.decoder else None
+        y = self.self_norm(x)
+        return self.layers(x, y, *self.self_attention.keys_values(y), bias, cross, encoded_bias)
+
+    def step(self, x: Array, at: Array, bias: Array, own: tuple[Array, Array], cross: tuple[Array, Array], encoded_bias: Array):
+        """One position: its keys and values join the cache at index `at`."""
+        y = self.self_norm(x)
+        new = self.self_attention.keys_values(y)
+        own = tuple(jax.lax.dynamic_update_slice_in_dim(old, fresh, at, axis=1) for old, fresh in zip(own, new, strict=True))
+        return self.layers(x, y, *own, bias, cross, encoded_bias), own
+
+    def layers(self, x: Array, y: Array, keys: Array, values: Array, bias: Array, cross, encoded_bias) -> Array:
+        x = x + self.drop(self.self_attention(y, keys, values, bias))
+        if self.decoder:
+            x = x + self.drop(self.cross_attention(self.cross_norm(x), *cross, encoded_bias))
+        return x + self.drop(self.mlp(self.mlp_norm(x)))
+
+
+class Stack(nn.Module):
+    config: T5Config
+    decoder: bool
+
+    def setup(self):
+        cfg = self.config
+        block = nn.remat(Block) if cfg.remat else Block
+        count = cfg.decoder_layers if self.decoder else cfg.encoder_layers
+        self.block = [block(cfg, self.decoder) for _ in range(count)]
+        self.relative_bias = nn.Embed(cfg.buckets, cfg.heads)
+        self.final_norm = RMSNorm(cfg.eps, cfg.dtype)
+        self.drop = Dropout(cfg.dropout)
+
+    def bias(self, length: int) -> Float[Array, "1 h l l"]:
+        """Attention bias of every pair of positions."""
+        cfg = self.config
+        position = np.arange(length)
+        buckets = relative_bucket(position[None, :] - position[:, None], not self.decoder, cfg.buckets, cfg.max_distance)
+        return self.relative_bias(jnp.asarray(buckets)).transpose(2, 0, 1)[None].astype(jnp.float32)
+
+    def __call__(self, x: Array, mask: Bool[Array, "n l"], encoded: Array | None = None, encoded_mask: Array | None = None) -> Array:
+        length = x.shape[1]
+        seen = mask[:, None, None, :]
+        if self.decoder:
+            seen = seen & jnp.tril(jnp.ones((length, length), bool))[None, None]
+        bias = masked(self.bias(length), seen)
+        encoded_bias = None if encoded_mask is None else masked(jnp.zeros((), jnp.float32), encoded_mask[:, None, None, :])
+        x = self.drop(x)
+        for block in self.block:
+            x = block(x, bias, encoded, encoded_bias)
+        return self.drop(self.final_norm(x))
+
+    def start(self, encoded: Array, mask: Bool[Array, "n l"], steps: int) -> Cache:
+        cfg = self.config
+        blank = jnp.zeros((encoded.shape[0], steps, cfg.heads, cfg.head_width), cfg.dtype)
+        cross = tuple(block.cross_attention.keys_values(encoded) for block in self.block)
+        return Cache(tuple((blank, blank) for _ in self.block), cross, mask)
+
+    def step(self, x: Float[Array, "n 1 e"], at: Int[Array, ""], cache: Cache) -> tuple[Array, Cache]:
+        steps = cache.own[0][0].shape[1]
+        bias = jax.lax.dynamic_slice_in_dim(self.bias(steps), at, 1, axis=2)
+        bias = masked(bias, (jnp.arange(steps) <= at)[None, None, None, :])
+        encoded_bias = masked(jnp.zeros((), jnp.float32), cache.mask[:, None, None, :])
+        own = []
+        for block, mine, cross in zip(self.block, cache.own, cache.encoded, strict=True):
+            x, mine = block.step(x, at, bias, mine, cross, encoded_bias)
+            own.append(mine)
+        return self.final_norm(x), cache._replace(own=tuple(own))
+
+
+class T5(nn.Module):
+    """Encoder, decoder and output layer; every method is called through `module.apply`."""
+
+    config: T5Config
+
+    def setup(self):
+        cfg = self.config
+        self.shared = nn.Embed(cfg.vocab, cfg.width, dtype=cfg.dtype)
+        self.encoder, self.decoder = Stack(cfg, False), Stack(cfg, True)
+        if not cfg.tied:
+            self.lm_head = Linear(cfg.vocab, dtype=cfg.dtype)
+
+    def __call__(self, tokens: Tokens, labels: Int[Array, "n t"], label_mask: Bool[Array, "n t"] | None = None) -> Float[Array, "n t v"]:
+        """Teacher forcing: logits of each label given the labels before it.
+
+        `label_mask` hides decoder positions; without it the causal mask is enough, since padding comes last.
+        """
+        start = jnp.full((labels.shape[0], 1), self.config.start, labels.dtype)
+        inputs = jnp.concatenate([start, labels[:, :-1]], -1)
+        mask = jnp.ones(inputs.shape, bool) if label_mask is None else label_mask
+        return self.output(self.decoder(self.shared(inputs), mask, self.encode(tokens), tokens.mask))
+
+    def encode(self, tokens: Tokens) -> Float[Array, "n l e"]:
+        """The encoder's last hidden states."""
+        return self.encoder(self.shared(tokens.ids), tokens.mask)
+
+    def output(self, x: Float[Array, "n t e"]) -> Float[Array, "n t v"]:
+        cfg = self.config
+        logits = self.shared.attend(x * jnp.asarray(cfg.width**-0.5, x.dtype)) if cfg.tied else self.lm_head(x)
+        return logits.astype(jnp.float32)
+
+    def start(self, tokens: Tokens, steps: int) -> Cache:
+        """Reads the input; the cache has room for `steps` output positions."""
+        return self.decoder.start(self.encode(tokens), tokens.mask, steps)
+
+    def step(self, ids: Int[Array, " n"], at: Int[Array, ""], cache: Cache) -> tuple[Float[Array, "n v"], Cache]:
+        """Logits of output position `at`, given the token before it."""
+        x, cache = self.decoder.step(self.shared(ids[:, None]), at, cache)
+        return self.output(x)[:, 0], cache
+
+
+NETWORK = Network(T5, config_from_hf, RULES, lambda config: TIED_COPIES if config.tied else COPIES, IGNORED, (), HANDLED)

@@ -1,0 +1,79 @@
+"""Where every array lives: one strict table from parameter path to PartitionSpec.
+
+Parameters, optimizer state and edit memory go through the same table, by path. There is no catch-all: a leaf that no rule
+matches is an error that names it. Kernels are split over the mesh axis "model" as in Megatron (Shoeybi et al. 2019):
+columns going in, rows coming out; embeddings over their width, which, unlike a vocabulary, always divides evenly. Rows of a batch are split over the axis "data".
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from serac_jax.errors import UserError
+
+RULES = (
+    (r"(shared|words|positions|types)/embedding$", P(None, "model")),
+    (r"relative_bias/embedding$", P()),
+    (r"(q|k|v|wi|wi_0|wi_1)/kernel$", P(None, "model")),
+    (r"(q|k|v|wi)/bias$", P("model")),
+    (r"(o|wo|lm_head|head)/kernel$", P("model", None)),
+    (r"(pooler|pre_head)/kernel$", P(None, "model")),
+    (r"(pooler|pre_head)/bias$", P("model")),
+    (r"(o|wo|head)/bias$", P()),
+    (r"[a-z_]*norm/(scale|bias)$", P()),
+    (r"memory/(keys|live|count|edits/.*)$", P()),
+)
+
+
+def make_mesh(data: int, model: int) -> Mesh:
+    """A mesh of `data` × `model` devices; `data=-1` takes all that are left."""
+    devices = jax.device_count()
+    if data == -1:
+        data = max(devices // model, 1)
+    if data * model > devices:
+        raise UserError(f"mesh.data={data} × mesh.model={model} needs {data * model} devices, but there are {devices}")
+    return jax.make_mesh((data, model), ("data", "model"), devices=jax.devices()[: data * model], axis_types=(AxisType.Auto,) * 2)
+
+
+def path_name(path: tuple[Any, ...]) -> str:
+    """A tree path as "a/b/c"."""
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def spec(name: str, shape: tuple[int, ...]) -> P:
+    """The PartitionSpec of the leaf called `name`. Raises ValueError where no rule matches."""
+    if not shape:
+        return P()  # counters
+    for pattern, found in RULES:
+        if re.search(pattern, name):
+            return found
+    raise ValueError(f"no sharding rule matches {name!r} of shape {shape}; add one to RULES in serac_jax/sharding.py")
+
+
+def checked_spec(name: str, shape: tuple[int, ...], mesh: Mesh) -> P:
+    """The PartitionSpec of a leaf. Raises UserError where the mesh cannot split it evenly."""
+    found = spec(name, shape)
+    for size, axis in zip(shape, found, strict=False):
+        if axis and size % mesh.shape[axis]:
+            raise UserError(f"{name} of shape {shape} cannot be split over mesh.{axis}={mesh.shape[axis]}; choose a divisor of {size}")
+    return found
+
+
+def shardings(tree: Any, mesh: Mesh) -> Any:
+    """The sharding of every leaf of a tree of arrays or shapes."""
+    return jax.tree_util.tree_map_with_path(lambda path, leaf: NamedSharding(mesh, checked_spec(path_name(path), np.shape(leaf), mesh)), tree)
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+    """Rows over the data axis."""
+    return NamedSharding(mesh, P("data"))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    return NamedSharding(mesh, P())

@@ -1,0 +1,50 @@
+"""Tasks: where the batches of an experiment come from, and how its answers are scored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import grain
+from ml_collections import ConfigDict
+from transformers import PreTrainedTokenizerBase
+
+from serac_jax.batch import EditBatch
+from serac_jax.metrics import Score
+from serac_jax.tasks import archive, zsre
+from serac_jax.tasks.sampling import batches
+from serac_jax.tasks.text import Encoder
+
+
+class Task(NamedTuple):
+    """An experiment's data and scores.
+
+    batches: (split, size, train) -> batches of `size` edits, endless in training, else every row once.
+    score: ((inside, outside) logits before, the same after, batch) -> scores, a row each.
+    """
+
+    batches: Callable[..., grain.IterDataset]
+    score: Callable[[Any, Any, EditBatch], dict[str, Score]]
+
+
+def build(config: ConfigDict, base: PreTrainedTokenizerBase, scope: PreTrainedTokenizerBase, cache: Path) -> Task:
+    """The task of a config; `base` and `scope` are the tokenizers that its texts are read by."""
+    return TASKS[config.task](config, base, scope, cache)
+
+
+def build_zsre(config: ConfigDict, base: PreTrainedTokenizerBase, scope: PreTrainedTokenizerBase, cache: Path) -> Task:
+    data = config.data
+    folder = archive.locate(data.dir, cache)
+    options = zsre.Options(data.implications, data.yes_no, data.natural_questions, data.hard_negative_rate)
+    encode = Encoder(base, scope, tuple(data.text_widths), tuple(data.label_widths))
+
+    def make(split: str, size: int, train: bool) -> grain.IterDataset:
+        rows, pool = zsre.open_rows(folder, cache, split, options)
+        draw = zsre.Draw(rows, pool, options, encode, train)
+        return batches(len(rows), draw, size=size, seed=config.seed, split=split, train=train, workers=data.workers if train else 0)
+
+    return Task(make, zsre.score)
+
+
+TASKS = {"zsre": build_zsre}

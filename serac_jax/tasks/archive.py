@@ -1,0 +1,47 @@
+"""Where data comes from: a folder of the user's, the data that this package ships, or the original's archive."""
+
+from __future__ import annotations
+
+import importlib.resources
+import zipfile
+from pathlib import Path
+
+from serac_jax.tasks.text import DataError
+
+FILE_ID = "1W-7Yb0eMxwZqdr7aeSgvZnbFKkzwavn6"
+LINK = f"https://drive.google.com/file/d/{FILE_ID}/view"
+SHIPPED = Path(str(importlib.resources.files("serac_jax"))) / "mini" / "data"
+
+
+def locate(folder: str, cache: Path) -> Path:
+    """The data folder: `folder` where it is given, "mini" for the shipped data, else the original's archive, downloaded once."""
+    if folder == "mini":
+        return SHIPPED
+    if folder:
+        path = Path(folder).expanduser()
+        if not path.is_dir():
+            raise DataError(f"data.dir={folder!r} is not a folder; give the folder that holds zsre/, or leave it empty to download {LINK}")
+        return path
+    target = cache / "archive"
+    if not (target / "complete").exists():
+        download(target)
+    return next((path.parent for path in sorted(target.rglob("zsre")) if path.is_dir()), target)
+
+
+def download(target: Path) -> None:
+    """Fetches and unpacks the archive, with progress; `target/complete` marks that all of it is there."""
+    import gdown
+
+    target.mkdir(parents=True, exist_ok=True)
+    packed = target / "archive.zip"
+    try:
+        gdown.download(id=FILE_ID, output=str(packed), resume=True)
+        with zipfile.ZipFile(packed) as files:
+            files.extractall(target)
+    except Exception as error:  # gdown raises errors of its own, of requests and of the file system
+        raise DataError(
+            f"could not download the data from {LINK} ({type(error).__name__}: {error}). On a machine without network give a local copy: "
+            "--config.data.dir=FOLDER, where FOLDER holds zsre/ (and nq/); or try the shipped data: --config=…:mini"
+        ) from error
+    packed.unlink()
+    (target / "complete").touch()

@@ -1,0 +1,47 @@
+"""The order of batches: which rows are edited together at a step, and the random generator that the step draws from.
+
+Both are pure functions of (seed, split, step), so a run can be resumed anywhere, by any number of workers, and training
+and validation never share a random stream.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import grain
+import numpy as np
+
+from serac_jax.batch import EditBatch
+from serac_jax.errors import UserError
+
+Draw = Callable[[np.ndarray, np.random.Generator], EditBatch]  # row numbers (−1: padding) and a generator -> a batch
+
+
+def batches(rows: int, draw: Draw, *, size: int, seed: int, split: str, train: bool, workers: int = 0) -> grain.IterDataset:
+    """Batches of `size` edits.
+
+    train: shuffled anew every epoch, without end, always full. Otherwise: every row once, in order, the last batch filled with padding.
+    workers: processes that prepare batches ahead; 0 prepares them in threads.
+    """
+    stream = int(np.random.SeedSequence([seed, zlib.crc32(split.encode())]).generate_state(1)[0])
+    source = grain.MapDataset.range(rows).seed(stream)
+    if train:
+        if rows < size:
+            raise UserError(f"split {split!r} has {rows} usable rows, fewer than the {size} edits of a batch; lower train.edits or add rows")
+        index = source.shuffle().batch(size, drop_remainder=True).repeat()
+    else:
+        index = source.batch(size).map(lambda rows: np.pad(rows, (0, size - len(rows)), constant_values=-1))
+    drawn = index.random_map(Drawing(draw)).to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=8))
+    return drawn.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers)) if workers else drawn
+
+
+class Drawing(grain.transforms.RandomMap):
+    """`Draw` as a transform that a worker process can receive."""
+
+    def __init__(self, draw: Draw):
+        self.draw = draw
+
+    def random_map(self, element: Any, rng: np.random.Generator) -> EditBatch:
+        return self.draw(element, rng)

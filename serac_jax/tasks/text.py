@@ -1,0 +1,136 @@
+"""From strings to padded token arrays of a few fixed widths, once for every reader.
+
+Widths come from two short lists, one for questions and one for labels, so that a training run compiles at most
+len(text) × len(label) programs and then never again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from serac_jax.batch import EditBatch, Examples, Tokens
+from serac_jax.errors import UserError
+
+
+class DataError(UserError):
+    """A data file or a row of it is not what it should be."""
+
+
+class Query(NamedTuple):
+    """A question, the answer it should get, and where it comes from (for messages)."""
+
+    question: str
+    answer: str
+    hard: bool = False
+    source: str = ""
+
+
+class TextBatch(NamedTuple):
+    """An EditBatch in words; a None stands for a padding row."""
+
+    edits: Sequence[Query | None]
+    inside: Sequence[Query | None]
+    edit_of: Sequence[int]
+    outside: Sequence[Query | None]
+    outside_of: Sequence[int]
+
+
+def lead(tokenizer: PreTrainedTokenizerBase) -> int:
+    """How many special tokens open a text: 1 for BERT's [CLS], 0 for T5."""
+    return len(tokenizer("a")["input_ids"]) - len(tokenizer("a", add_special_tokens=False)["input_ids"]) - tail(tokenizer)
+
+
+def tail(tokenizer: PreTrainedTokenizerBase) -> int:
+    """How many special tokens close a text: 1 for T5's </s> and BERT's [SEP]."""
+    ids, bare = tokenizer("a")["input_ids"], tokenizer("a", add_special_tokens=False)["input_ids"]
+    return len(ids) - len(bare) - next(start for start in range(len(ids)) if ids[start : start + len(bare)] == bare)
+
+
+def pad(rows: Sequence[Sequence[int]], width: int) -> Tokens:
+    """Right-padded ids and mask; rows longer than `width` are a programming error."""
+    ids = np.zeros((len(rows), width), np.int32)
+    mask = np.zeros((len(rows), width), bool)
+    for ids_row, mask_row, row in zip(ids, mask, rows, strict=True):
+        ids_row[: len(row)] = row
+        mask_row[: len(row)] = True
+    return Tokens(ids, mask)
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Tokenises batches for the base model (whose vocabulary the counterfactual model shares) and the scope classifier.
+
+    text_widths, label_widths: increasing; a batch takes the smallest that fit. Questions longer than the last text width
+    are cut, as in the original; a longer label is an error, since a cut answer would be another answer.
+    """
+
+    base: PreTrainedTokenizerBase
+    scope: PreTrainedTokenizerBase
+    text_widths: tuple[int, ...]
+    label_widths: tuple[int, ...]
+
+    def __call__(self, batch: TextBatch) -> EditBatch:
+        groups = (batch.edits, batch.inside, batch.outside)
+        questions = [self.cut(self.base, [query.question if query else "" for query in group]) for group in groups]
+        labels = [self.labels(group) for group in groups]
+        scopes = [self.contexts(batch.edits), *(self.cut(self.scope, [query.question if query else "" for query in group]) for group in groups[1:])]
+        close, open_ = tail(self.base), lead(self.base)
+        prefixes = [question[: len(question) - close] + label[open_ : len(label) - close] for question, label in zip(questions[0], labels[0], strict=True)]
+
+        label_width = smallest(self.label_widths, max(len(row) for group in labels for row in group))
+        text_width = max(
+            smallest(self.text_widths, max(len(row) for group in [*questions, *scopes[1:]] for row in group)),
+            smallest(self.text_widths, max(len(row) for row in [*prefixes, *scopes[0]]) - label_width),
+        )
+        context_width = text_width + label_width
+        empty = [[] for _ in batch.outside]
+
+        def examples(group: Sequence[Query | None], questions: list, labels: list, scope: Tokens, prefix: Tokens) -> Examples:
+            padded = pad(labels, label_width)
+            weight = padded.mask * np.array([[query is not None] for query in group], np.float32)
+            return Examples(pad(questions, text_width), scope, prefix, padded.ids, weight.astype(np.float32))
+
+        edits = examples(batch.edits, questions[0], labels[0], pad([row[:context_width] for row in scopes[0]], context_width), pad(prefixes, context_width))
+        inside = examples(batch.inside, questions[1], labels[1], pad(scopes[1], text_width), pad([[] for _ in batch.inside], 0))
+        outside = examples(batch.outside, questions[2], labels[2], pad(scopes[2], text_width), pad(empty, 0))
+        return EditBatch(
+            edits=edits,
+            inside=inside,
+            edit_of=np.asarray(batch.edit_of, np.int32),
+            wanted=np.ones(len(batch.inside), bool),
+            hard_inside=np.array([bool(query and query.hard) for query in batch.inside]),
+            outside=outside,
+            outside_of=np.asarray(batch.outside_of, np.int32),
+            hard_outside=np.array([bool(query and query.hard) for query in batch.outside]),
+        )
+
+    def cut(self, tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
+        """Ids of each text, its closing special tokens kept; done here because a tokenizer's own truncation is not safe in threads."""
+        width, close = self.text_widths[-1], tail(tokenizer)
+        rows = tokenizer(texts)["input_ids"]
+        return [row if len(row) <= width else row[: width - close] + row[len(row) - close :] for row in rows]
+
+    def labels(self, group: Sequence[Query | None]) -> list[list[int]]:
+        rows = self.base([query.answer if query else "" for query in group])["input_ids"]
+        for query, row in zip(group, rows, strict=True):
+            if query and len(row) > self.label_widths[-1]:
+                raise DataError(
+                    f"{query.source or 'a row'}: the answer {query.answer[:60]!r} has {len(row)} tokens, more than the limit "
+                    f"of {self.label_widths[-1]}; raise data.label_widths or leave the row out"
+                )
+        return rows
+
+    def contexts(self, edits: Sequence[Query | None]) -> list[list[int]]:
+        """What the scope classifier reads of an edit: "question [SEP] answer [SEP]"."""
+        separator = self.scope.sep_token
+        return self.scope([f"{edit.question}{separator}{edit.answer}{separator}" if edit else "" for edit in edits])["input_ids"]
+
+
+def smallest(widths: tuple[int, ...], length: int) -> int:
+    """The first width that holds `length`; the last one where none does."""
+    return next((width for width in widths if width >= length), widths[-1])

@@ -1,0 +1,225 @@
+"""zsRE question answering, plain and hard: what is edited at a step, and which queries test it.
+
+Mitchell et al. 2022, section 4; De Cao et al. 2021 for the data. An edit gives a question a new answer. In scope are the
+question, its rephrasings and, in the hard variant, questions implied by the new answer and yes/no forms. Out of scope
+are other questions with their true answers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from serac_jax.batch import EditBatch
+from serac_jax.metrics import Score, answer_kept, mean_kl, whole_answer_right
+from serac_jax.tasks import archive, zsre_data
+from serac_jax.tasks.text import DataError, Encoder, Query, TextBatch
+
+PROMPTS = ("True or False: ", "True/False: ", "T/F: ", "Answer True or False: ")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One question of a split, with everything that can be asked about it."""
+
+    question: str
+    answer: str
+    alternatives: tuple[str, ...]
+    rephrasings: tuple[str, ...]
+    implications: tuple[tuple[str, str], ...]
+    yes_no: str
+    hard_negatives: tuple[tuple[str, str], ...]
+    source: str
+
+
+def decode(example: dict[str, Any]) -> Row:
+    """A TFDS example, whose texts are bytes, as a Row."""
+
+    def pairs(field: str) -> tuple[tuple[str, str], ...]:
+        both = zip(example[field]["question"], example[field]["answer"], strict=True)
+        return tuple((question.decode(), answer.decode()) for question, answer in both)
+
+    return Row(
+        question=example["question"].decode(),
+        answer=example["answer"].decode(),
+        alternatives=tuple(text.decode() for text in example["alternatives"]),
+        rephrasings=tuple(text.decode() for text in example["rephrasings"]),
+        implications=pairs("implications"),
+        yes_no=example["yes_no"].decode(),
+        hard_negatives=pairs("hard_negatives"),
+        source=example["source"].decode(),
+    )
+
+
+@dataclass(frozen=True)
+class Options:
+    implications: bool = False  # ask what follows from the new answer
+    yes_no: bool = False  # ask "True or False: …"
+    natural_questions: bool = False  # draw out-of-scope queries from Natural Questions
+    hard_negative_rate: float = 0.0  # in training, how often a batch's out-of-scope queries are drawn near its edits
+
+
+class Rows:
+    """A split, read row by row; recently read rows are kept."""
+
+    def __init__(self, source: Sequence[dict[str, Any]]):
+        self.source = source
+        self.read = lru_cache(maxsize=1 << 16)(lambda index: decode(source[index]))
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> Row:
+        return self.read(int(index))
+
+    def __getstate__(self) -> dict[str, Any]:  # a worker process starts with an empty cache
+        return {"source": self.source}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["source"])
+
+
+class Draw:
+    """Turns the rows that a step edits, and a random generator, into its batch."""
+
+    def __init__(self, rows: Rows, pool: Sequence[dict[str, Any]] | None, options: Options, encode: Encoder, train: bool):
+        self.rows, self.pool, self.options, self.encode, self.train = rows, pool, options, encode, train
+
+    def __call__(self, index: np.ndarray, rng: np.random.Generator) -> EditBatch:
+        return self.encode(self.texts(index, rng))
+
+    def texts(self, index: np.ndarray, rng: np.random.Generator) -> TextBatch:
+        """The batch in words. Negative indices are padding."""
+        rows = [self.rows[i] if i >= 0 else None for i in index]
+        pairs = [draw_edit(row, rng, self.options) if row else (None, None) for row in rows]
+        taken = {text for row in rows if row for text in (row.question, *row.rephrasings)}
+        hard = [self.hard_negative(row, rng) if row else None for row in rows]
+        easy = [self.outside(set(index.tolist()), taken, rng) if row else None for row in rows]
+        if self.train and rng.random() < self.options.hard_negative_rate:
+            outside = [near or far for near, far in zip(hard, easy, strict=True)]
+        else:
+            outside = easy if self.train else easy + hard  # evaluation scores both kinds, apart
+        count = len(index)
+        return TextBatch(
+            edits=[edit for edit, _ in pairs],
+            inside=[query for _, query in pairs],
+            edit_of=range(count),
+            outside=outside,
+            outside_of=[i % count for i in range(len(outside))],
+        )
+
+    def hard_negative(self, row: Row, rng: np.random.Generator) -> Query | None:
+        if not row.hard_negatives:
+            return None
+        question, answer = row.hard_negatives[rng.integers(len(row.hard_negatives))]
+        return Query(question, answer, True, row.source)
+
+    def outside(self, edited: set[int], taken: set[str], rng: np.random.Generator) -> Query:
+        """A question of another row, or of Natural Questions, in one of the forms that are in use, with its true answer."""
+        for _ in range(100):
+            if self.pool is not None:
+                example = self.pool[int(rng.integers(len(self.pool)))]
+                query = Query(example["question"].decode(), example["answer"].decode())
+            else:
+                number = int(rng.integers(len(self.rows)))
+                if number in edited:
+                    continue
+                query = draw_fact(self.rows[number], rng, self.options)
+            if query is not None and query.question not in taken:
+                return query
+        raise DataError("found no question outside the batch's edits in 100 draws; lower the number of edits or add rows")
+
+
+def draw_edit(row: Row, rng: np.random.Generator, options: Options) -> tuple[Query, Query]:
+    """A new answer for the row's question, and a query that is answered by it."""
+    label = choose(row.alternatives, rng)
+    queries = [Query(row.question, label, False, row.source), Query(choose(row.rephrasings, rng), label, False, row.source)]
+    about = [pair for pair in row.implications if mentions(pair[0], row.answer)] if options.implications else []
+    if about:
+        question, answer = choose(about, rng)
+        queries.append(Query(rename(question, row.answer, label), answer, True, row.source))
+    if options.yes_no and mentions(row.yes_no, row.answer):
+        others = [other for other in row.alternatives if other != label]
+        true = not others or rng.random() < 0.5
+        statement = rename(row.yes_no.replace(" - ", "-"), row.answer, label if true else choose(others, rng))
+        queries.append(Query(prompted(statement, rng), "True" if true else "False", True, row.source))
+    return queries[0], choose(queries, rng)
+
+
+def draw_fact(row: Row, rng: np.random.Generator, options: Options) -> Query | None:
+    """A form of the row with its true answer, each kind equally often; None where the row lacks the form that was drawn."""
+    kinds = ["question", "rephrasing"] + ["implication"] * options.implications + ["yes_no"] * options.yes_no
+    kind = choose(kinds, rng)
+    if kind == "implication":
+        return Query(*choose(row.implications, rng), False, row.source) if row.implications else None
+    if kind == "yes_no":
+        return Query(prompted(row.yes_no, rng), "True", False, row.source) if row.yes_no else None
+    return Query(row.question if kind == "question" else choose(row.rephrasings, rng), row.answer, False, row.source)
+
+
+def choose(options: Sequence[Any], rng: np.random.Generator) -> Any:
+    return options[int(rng.integers(len(options)))]
+
+
+def mentions(text: str, answer: str) -> bool:
+    return re.search(re.escape(answer), text, re.IGNORECASE) is not None
+
+
+def rename(text: str, answer: str, label: str) -> str:
+    """The text with the answer replaced, ignoring case."""
+    return re.sub(re.escape(answer), lambda _: label, text, flags=re.IGNORECASE)
+
+
+def prompted(statement: str, rng: np.random.Generator) -> str:
+    """A yes/no question behind one of the original's prompts, half of the time in lower case."""
+    prompt = choose(PROMPTS, rng)
+    return (prompt.lower() if rng.random() < 0.5 else prompt) + statement
+
+
+def score(before: tuple[Any, Any], after: tuple[Any, Any], batch: EditBatch) -> dict[str, Score]:
+    """Scores of a batch, a row each, from logits (inside, outside) before and after the edits.
+
+    edit_success: the whole new answer is the most likely one, in-scope queries. drawdown: 1 where an answer out of scope
+    changed. base_accuracy: true answers of the unedited model. "_hard" marks implications, yes/no forms and hard negatives.
+    """
+    inside, outside = batch.inside, batch.outside
+    easy_in, hard_in = inside.rows * ~batch.hard_inside, inside.rows * batch.hard_inside
+    easy_out, hard_out = outside.rows * ~batch.hard_outside, outside.rows * batch.hard_outside
+    success = whole_answer_right(after[0], inside.labels, inside.weight)
+    moved = 1 - answer_kept(before[1], after[1], outside.weight)
+    return {
+        "edit_success": Score(success, inside.rows),
+        "edit_success_easy": Score(success, easy_in),
+        "edit_success_hard": Score(success, hard_in),
+        "drawdown": Score(moved, easy_out),
+        "drawdown_hard": Score(moved, hard_out),
+        "kl": Score(mean_kl(before[1], after[1], outside.weight), easy_out),
+        "base_accuracy": Score(whole_answer_right(before[1], outside.labels, outside.weight), outside.rows),
+    }
+
+
+def open_rows(folder: Path, cache: Path, split: str, options: Options) -> tuple[Rows, Sequence[dict[str, Any]] | None]:
+    """The rows of a split and, if asked for, the pool of Natural Questions. Raises DataError where something is missing."""
+    base = folder / "zsre"
+    if not (base / zsre_data.ROWS.format(split)).exists():
+        there = [name for name in zsre_data.SPLITS if (base / zsre_data.ROWS.format(name)).exists()]
+        raise DataError(f"{base} has no split {split!r} ({zsre_data.ROWS.format(split)}); it has {', '.join(there) or 'none'}")
+    for wanted, name in ((options.implications, f"impl_{split}.json"), (options.yes_no, f"zsre_yn_{split}.txt")):
+        if wanted and not (base / name).exists():
+            raise DataError(f"{base / name} is missing; it is needed for data.implications or data.yes_no (see {archive.LINK})")
+    source = zsre_data.prepare(zsre_data.Zsre, base, cache).as_data_source(split)
+    if not len(source):
+        raise DataError(f"split {split!r} of {base} is empty: no row has both an alternative answer and a rephrasing")
+    pool = None
+    if options.natural_questions:
+        name = "train" if split == "train" else "validation"
+        if not (folder / "nq" / f"{name}.json").exists():
+            raise DataError(f"{folder / 'nq' / name}.json is missing; it is needed for data.natural_questions")
+        pool = zsre_data.prepare(zsre_data.NaturalQuestions, folder / "nq", cache).as_data_source(name)
+    return Rows(source), pool

@@ -1,0 +1,122 @@
+"""The training step and the evaluation of an editor: pure functions, compiled once for every batch shape."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+from jaxtyping import Array, Int
+from ml_collections import ConfigDict
+
+from serac_jax.batch import EditBatch
+from serac_jax.editors import Editor
+from serac_jax.metrics import Score
+from serac_jax.models import Model
+from serac_jax.sharding import batch_sharding, replicated, shardings
+
+Sums = dict[str, tuple[Array, Array]]  # Σ w·x and Σ w, by name
+
+
+class TrainState(NamedTuple):
+    """Everything that a step changes."""
+
+    step: Int[Array, ""]
+    params: Any
+    opt_state: Any
+
+
+def make_optimizer(train: ConfigDict, editor: Editor) -> optax.GradientTransformation:
+    """Clip, then Adam with its own rate for learned edit rates, on the mean gradient of `accumulate` batches.
+
+    A batch whose gradient is not finite is dropped and counted (`skipped`).
+    """
+    rates = {"weights": optax.adam(train.lr), "rates": optax.adam(train.lr_lr), "frozen": optax.set_to_zero()}
+    step = optax.chain(optax.clip_by_global_norm(train.clip), optax.partition(rates, editor.groups))
+    if train.accumulate > 1:
+        step = optax.MultiSteps(step, train.accumulate).gradient_transformation()
+    return optax.apply_if_finite(step, max_consecutive_errors=jnp.iinfo(jnp.int32).max)
+
+
+def init_state(editor: Editor, optimizer: optax.GradientTransformation, base: Any, seed: int, mesh: Mesh) -> TrainState:
+    """The state before the first step, every leaf created where the sharding table puts it."""
+    params = editor.init(jax.random.key(seed), base)
+
+    def build(params: Any) -> TrainState:
+        return TrainState(jnp.int32(0), params, optimizer.init(params))
+
+    return jax.jit(build, out_shardings=shardings(jax.eval_shape(build, params), mesh))(params)
+
+
+def make_train_step(editor: Editor, optimizer: optax.GradientTransformation, seed: int, dropout: bool) -> Callable[..., tuple[TrainState, Sums]]:
+    """(state, base, batch) -> (state, metrics). The state is donated; the dropout key is a function of seed and step, so a resumed run repeats it."""
+
+    def train_step(state: TrainState, base: Any, batch: EditBatch) -> tuple[TrainState, Sums]:
+        key = jax.random.fold_in(jax.random.key(seed), state.step) if dropout else None
+        (loss, aux), gradient = jax.value_and_grad(editor.loss, has_aux=True)(state.params, base, batch, key)
+        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        return TrainState(state.step + 1, params, opt_state), total(aux.metrics) | {"loss": (loss, jnp.float32(1))}
+
+    return jax.jit(train_step, donate_argnums=0)
+
+
+def make_eval_step(editor: Editor, base_model: Model, score: Callable[..., dict[str, Score]]) -> Callable[..., dict[str, Score]]:
+    """(params, base, batch) -> scores, a row each: the loss, and the task's scores after applying all edits of the batch at once."""
+
+    def eval_step(params: Any, base: Any, batch: EditBatch) -> dict[str, Score]:
+        edited = editor.edit(params, editor.start(params, base, batch.edits), batch.edits)
+        queries = batch.inside, batch.outside
+        before = tuple(base_model.logits(base, query) for query in queries)
+        after = tuple(editor.apply(params, edited, query) for query in queries)
+        loss, aux = editor.loss(params, base, batch, None)
+        scores = score(before, after, batch) | aux.metrics | {"loss": Score(loss[None], jnp.ones(1))}
+        return scores | (scope_scores(editor, params, edited, batch) if editor.decide else {})
+
+    return jax.jit(eval_step)
+
+
+def evaluate(eval_step: Callable[..., dict[str, Score]], params: Any, base: Any, batches: Iterable[EditBatch], mesh: Mesh, limit: int) -> dict[str, float]:
+    """Average scores over at most `limit` batches (0: all)."""
+    sums = [total(eval_step(params, base, put(batch, mesh))) for batch in itertools.islice(batches, limit or None)]
+    return averages(sums)
+
+
+def scope_scores(editor: Editor, params: Any, edited: Any, batch: EditBatch) -> dict[str, Score]:
+    """Whether queries are routed to an edit exactly when they are in scope, all edits of the batch being in memory; and to the right one."""
+    inside, outside = (editor.decide(params, edited, query) for query in (batch.inside, batch.outside))
+    hit, miss = jnp.exp(inside.log_similarity) > 0.5, jnp.exp(outside.log_similarity) <= 0.5
+    hit, miss = hit.astype(jnp.float32), miss.astype(jnp.float32)
+    rows, away = batch.inside.rows, batch.outside.rows
+    return {
+        "scope_inside_easy": Score(hit, rows * ~batch.hard_inside),
+        "scope_inside_hard": Score(hit, rows * batch.hard_inside),
+        "scope_outside_easy": Score(miss, away * ~batch.hard_outside),
+        "scope_outside_hard": Score(miss, away * batch.hard_outside),
+        "retrieval": Score((inside.index == batch.edit_of).astype(jnp.float32), rows),
+    }
+
+
+def total(scores: dict[str, Score]) -> Sums:
+    """Σ w·x and Σ w of every score: what is kept of a batch when only the average is wanted."""
+    return {name: ((score.value * score.weight).sum(), score.weight.sum()) for name, score in scores.items()}
+
+
+def averages(sums: list[Sums]) -> dict[str, float]:
+    """The averages over several batches; a score that no row counted for is left out. Waits for the device."""
+    added = jax.device_get(jax.tree.map(lambda *parts: sum(parts), *sums))
+    return {name: float(value / weight) for name, (value, weight) in added.items() if weight > 0}
+
+
+def put(batch: EditBatch, mesh: Mesh) -> EditBatch:
+    """A batch on the devices: its rows split over the data axis, or everywhere where they do not divide evenly."""
+
+    def place(leaf: Any) -> Any:
+        even = leaf.shape[0] % mesh.shape["data"] == 0
+        return jax.device_put(leaf, batch_sharding(mesh) if even else replicated(mesh))
+
+    return jax.tree.map(place, batch)

@@ -1,0 +1,138 @@
+"""A run's folder: its config and versions, its log, and finding the newest one."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+import time
+from pathlib import Path
+from typing import Any, Protocol
+
+import jax
+from ml_collections import ConfigDict
+
+from serac_jax.cli import writable
+from serac_jax.errors import UserError
+
+RUNS = Path("runs")
+# Fields that may differ when a run goes on: they do not change what a step computes.
+FREE = ("train.steps", "train.log_every", "train.save_every", "train.profile", "mesh.", "eval.", "log.", "data.cache", "data.workers")
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "transformers", "numpy")
+
+
+def new_name(config_file: str) -> Path:
+    """runs/<config>-<variant>-<date and time>, for a run that was given no folder."""
+    file, _, variant = config_file.partition(":")
+    return RUNS / "-".join(part for part in (Path(file).stem, variant, time.strftime("%Y%m%d-%H%M%S")) if part)
+
+
+def newest() -> Path:
+    """The run under runs/ that was started last. Raises UserError where there is none."""
+    found = sorted(RUNS.glob("*/config.json"), key=lambda file: file.stat().st_mtime)
+    if not found:
+        raise UserError(f"there is no run under {RUNS}/; make one with `python train.py --config=configs/zsre_rep.py:mini`, or name one with --workdir=…")
+    return found[-1].parent
+
+
+def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested config as {"train.lr": …}."""
+    fields: dict[str, Any] = {}
+    for key, value in tree.items():
+        fields |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return fields
+
+
+def as_json(config: ConfigDict) -> dict[str, Any]:
+    return json.loads(config.to_json())
+
+
+def versions() -> dict[str, str]:
+    """What computed a result: packages, Python and devices."""
+    device = jax.devices()[0]
+    return {name: importlib.metadata.version(name) for name in PACKAGES} | {
+        "python": platform.python_version(),
+        "devices": f"{jax.device_count()} × {device.platform} {device.device_kind}",
+    }
+
+
+def enter(workdir: Path, config: ConfigDict) -> Path:
+    """Makes the folder, or takes up the run in it. Raises UserError where it is not writable or holds a run of another config."""
+    writable(workdir, "workdir")
+    file = workdir / "config.json"
+    new = as_json(config)
+    if file.exists():
+        old, now = flat(json.loads(file.read_text())), flat(new)
+        differing = [name for name in sorted(old | now) if old.get(name) != now.get(name) and not name.startswith(FREE)]
+        if differing:
+            listed = "; ".join(f"{name}: {old.get(name)!r} there, {now.get(name)!r} now" for name in differing[:5])
+            raise UserError(f"{workdir} holds a run of another config ({listed}); give another --workdir, or the same fields to go on with it")
+    file.write_text(json.dumps(new, indent=2) + "\n")
+    (workdir / "versions.json").write_text(json.dumps(versions(), indent=2) + "\n")
+    return workdir
+
+
+def config_of(workdir: Path, template: ConfigDict) -> ConfigDict:
+    """The config of a run, with the types of `template`. Raises UserError where the folder holds no run of this version."""
+    file = workdir / "config.json"
+    if not file.exists():
+        raise UserError(f"{workdir} holds no run (no config.json); name a folder that train.py has written")
+    saved = json.loads(file.read_text())
+    unknown = sorted(set(flat(saved)) ^ set(flat(as_json(template))))
+    if unknown:
+        raise UserError(f"{file} is of another version of this program: the fields {', '.join(unknown)} are not common to both")
+    config = template.copy_and_resolve_references()
+    with config.ignore_type():
+        config.update(saved)
+    return config.lock()
+
+
+class Writer(Protocol):
+    def write(self, step: int, scalars: dict[str, float]) -> None: ...
+
+
+class JsonLines:
+    """One line a step in metrics.jsonl; what a killed run wrote after its last checkpoint is cut off."""
+
+    def __init__(self, file: Path, step: int):
+        kept = [line for line in file.read_text().splitlines() if json.loads(line)["step"] <= step] if file.exists() else []
+        file.write_text("".join(line + "\n" for line in kept))
+        self.file = file
+
+    def write(self, step: int, scalars: dict[str, float]) -> None:
+        with self.file.open("a") as lines:
+            lines.write(json.dumps({"step": step} | scalars) + "\n")
+
+
+class TensorBoard:
+    def __init__(self, folder: Path):
+        from tensorboardX import SummaryWriter
+
+        self.events = SummaryWriter(str(folder))
+
+    def write(self, step: int, scalars: dict[str, float]) -> None:
+        for name, value in scalars.items():
+            self.events.add_scalar(name, value, step)
+        self.events.flush()
+
+
+class WeightsAndBiases:
+    def __init__(self, project: str, workdir: Path, config: ConfigDict):
+        try:
+            import wandb
+        except ImportError as error:
+            raise UserError(f"log.wandb={project!r} needs Weights & Biases: pip install wandb, or leave the field empty") from error
+        self.run = wandb.init(project=project, name=workdir.name, id=workdir.name, dir=str(workdir), resume="allow", config=flat(as_json(config)))
+
+    def write(self, step: int, scalars: dict[str, float]) -> None:
+        self.run.log(scalars, step=step)
+
+
+def writers(workdir: Path, config: ConfigDict, step: int) -> list[Writer]:
+    """Where a run's numbers go, from `step` on."""
+    found: list[Writer] = [JsonLines(workdir / "metrics.jsonl", step)]
+    if config.log.tensorboard:
+        found.append(TensorBoard(workdir))
+    if config.log.wandb:
+        found.append(WeightsAndBiases(config.log.wandb, workdir, config))
+    return found

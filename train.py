@@ -1,0 +1,57 @@
+"""Trains an editor.
+
+    python train.py --config=configs/zsre_rep.py[:mini] [--config.FIELD=VALUE …] [--workdir=FOLDER]
+
+A run that was killed or stopped goes on, without a difference, when it is started again with its workdir.
+"""
+
+from pathlib import Path
+
+from absl import flags
+from ml_collections import config_flags
+
+from serac_jax import cli, experiment, training, workdir
+from serac_jax.checkpoints import Checkpoints
+from serac_jax.progress import Progress
+
+CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/, with :mini for the small variant.", lock_config=True)
+WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder; by default a new one under runs/.")
+flags.mark_flag_as_required("config")
+
+
+def main() -> None:
+    config, train = CONFIG.value, CONFIG.value.train
+    folder = workdir.enter(Path(WORKDIR.value or workdir.new_name(config_flags.get_config_filename(flags.FLAGS["config"]))), config)
+    cache = cli.cache_folder(config)
+    cli.use_compilation_cache(cache)
+    print(f"run folder: {folder}", flush=True)
+
+    run = experiment.build(config, cache)
+    data = iter(run.task.batches(config.data.train_split, train.edits, True))
+    validation = run.task.batches(config.data.val_split, train.edits, False)
+    optimizer = training.make_optimizer(train, run.editor)
+    state = training.init_state(run.editor, optimizer, run.base_params, config.seed, run.mesh)
+    checkpoints = Checkpoints(folder)
+    state, loop = checkpoints.restore_or_start(state, data, train.init_from)
+    train_step = training.make_train_step(run.editor, optimizer, config.seed, train.dropout > 0)
+    eval_step = training.make_eval_step(run.editor, run.base, run.task.score)
+    step = int(state.step)
+    progress = Progress(train, folder, workdir.writers(folder, config, step), step, loop)
+
+    while not (reason := progress.finished(step)):
+        state, metrics = train_step(state, run.base_params, training.put(next(data), run.mesh))
+        step += 1
+        progress.trained(step, metrics, state.opt_state)
+        scores = None
+        if step % train.val_every == 0 or step == train.steps:
+            scores = training.evaluate(eval_step, state.params, run.base_params, validation, run.mesh, train.val_batches)
+            progress.validated(step, scores)
+        if scores or step % train.save_every == 0:
+            checkpoints.save(state, data, progress.loop, scores and scores["loss"])
+    checkpoints.save(state, data, progress.loop, None)
+    checkpoints.close()
+    print(f"{reason}\nnext: python eval.py --workdir={folder}")
+
+
+if __name__ == "__main__":
+    cli.run(main)
