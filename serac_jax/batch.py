@@ -87,10 +87,3 @@ def splice(prefix: Tokens, tokens: Tokens, lead: int) -> Tokens:
 def take(rows: Rows, index: Int[Array, " m"]) -> Rows:
     """The given rows of every array in a tree whose leaves share their first axis."""
     return jax.tree.map(lambda leaf: leaf[index], rows)
-
-
-def concat(*parts: Tokens) -> Tokens:
-    """Rows of several token blocks under one another, padded to the widest; lets one forward pass read them all."""
-    width = max(part.ids.shape[1] for part in parts)
-    padded = [jax.tree.map(lambda leaf: jnp.pad(leaf, ((0, 0), (0, width - leaf.shape[1]))), part) for part in parts]
-    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *padded)

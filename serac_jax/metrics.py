@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from serac_jax.losses import token_kl, weighted_mean
 
@@ -36,6 +36,11 @@ def mean_kl(before: Float[Array, "n t v"], after: Float[Array, "n t v"], weight:
 def scope_right(log_similarity: Float[Array, " n"], in_scope: bool) -> Float[Array, " n"]:
     """1 where the similarity is on the right side of one half."""
     return ((jnp.exp(log_similarity) > 0.5) == in_scope).astype(jnp.float32)
+
+
+def apart(rows: Float[Array, " n"], hard: Bool[Array, " n"]) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
+    """Row weights of the easy and of the hard rows."""
+    return rows * (1 - hard.astype(rows.dtype)), rows * hard.astype(rows.dtype)
 
 
 def one(value: Float[Array, ""]) -> Score:

@@ -15,8 +15,9 @@ from ml_collections import ConfigDict
 
 from serac_jax.batch import EditBatch
 from serac_jax.editors import Editor
-from serac_jax.metrics import Score
+from serac_jax.metrics import Score, apart
 from serac_jax.models import Model
+from serac_jax.models.generate import generate
 from serac_jax.sharding import batch_sharding, replicated, shardings
 
 Sums = dict[str, tuple[Array, Array]]  # Σ w·x and Σ w, by name
@@ -42,9 +43,15 @@ def make_optimizer(train: ConfigDict, editor: Editor) -> optax.GradientTransform
     return optax.apply_if_finite(step, max_consecutive_errors=jnp.iinfo(jnp.int32).max)
 
 
-def init_state(editor: Editor, optimizer: optax.GradientTransformation, base: Any, seed: int, mesh: Mesh) -> TrainState:
-    """The state before the first step, every leaf created where the sharding table puts it."""
+def init_params(editor: Editor, base: Any, seed: int, mesh: Mesh) -> Any:
+    """What training learns, before it has begun, where the sharding table puts it."""
     params = editor.init(jax.random.key(seed), base)
+    return jax.device_put(params, shardings(params, mesh))
+
+
+def init_state(editor: Editor, optimizer: optax.GradientTransformation, base: Any, seed: int, mesh: Mesh) -> TrainState:
+    """The state before the first step."""
+    params = init_params(editor, base, seed, mesh)
 
     def build(params: Any) -> TrainState:
         return TrainState(jnp.int32(0), params, optimizer.init(params))
@@ -80,6 +87,21 @@ def make_eval_step(editor: Editor, base_model: Model, score: Callable[..., dict[
     return jax.jit(eval_step)
 
 
+def make_answer_step(editor: Editor, base_model: Model) -> Callable[..., dict[str, Array]]:
+    """(params, base, batch) -> greedy answers, token ids, of in-scope and out-of-scope queries before and after the batch's edits."""
+
+    def answer_step(params: Any, base: Any, batch: EditBatch) -> dict[str, Array]:
+        edited = editor.edit(params, editor.start(params, base, batch.edits), batch.edits)
+        answers = {}
+        for side, queries in (("inside", batch.inside), ("outside", batch.outside)):
+            steps = queries.labels.shape[1]
+            answers[f"{side}_before"] = generate(base_model, base, queries.inputs, steps=steps)
+            answers[f"{side}_after"] = editor.generate(params, edited, queries, steps)
+        return answers
+
+    return jax.jit(answer_step)
+
+
 def evaluate(eval_step: Callable[..., dict[str, Score]], params: Any, base: Any, batches: Iterable[EditBatch], mesh: Mesh, limit: int) -> dict[str, float]:
     """Average scores over at most `limit` batches (0: all)."""
     sums = [total(eval_step(params, base, put(batch, mesh))) for batch in itertools.islice(batches, limit or None)]
@@ -91,13 +113,14 @@ def scope_scores(editor: Editor, params: Any, edited: Any, batch: EditBatch) -> 
     inside, outside = (editor.decide(params, edited, query) for query in (batch.inside, batch.outside))
     hit, miss = jnp.exp(inside.log_similarity) > 0.5, jnp.exp(outside.log_similarity) <= 0.5
     hit, miss = hit.astype(jnp.float32), miss.astype(jnp.float32)
-    rows, away = batch.inside.rows, batch.outside.rows
+    easy_in, hard_in = apart(batch.inside.rows, batch.hard_inside)
+    easy_out, hard_out = apart(batch.outside.rows, batch.hard_outside)
     return {
-        "scope_inside_easy": Score(hit, rows * ~batch.hard_inside),
-        "scope_inside_hard": Score(hit, rows * batch.hard_inside),
-        "scope_outside_easy": Score(miss, away * ~batch.hard_outside),
-        "scope_outside_hard": Score(miss, away * batch.hard_outside),
-        "retrieval": Score((inside.index == batch.edit_of).astype(jnp.float32), rows),
+        "scope_inside_easy": Score(hit, easy_in),
+        "scope_inside_hard": Score(hit, hard_in),
+        "scope_outside_easy": Score(miss, easy_out),
+        "scope_outside_hard": Score(miss, hard_out),
+        "retrieval": Score((inside.index == batch.edit_of).astype(jnp.float32), batch.inside.rows),
     }
 
 

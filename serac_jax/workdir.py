@@ -72,8 +72,11 @@ def enter(workdir: Path, config: ConfigDict) -> Path:
     return workdir
 
 
-def config_of(workdir: Path, template: ConfigDict) -> ConfigDict:
-    """The config of a run, with the types of `template`. Raises UserError where the folder holds no run of this version."""
+def config_of(workdir: Path, template: ConfigDict, overrides: dict[str, Any]) -> ConfigDict:
+    """The config of a run, with the types of `template`, and with some fields given anew.
+
+    Raises UserError where the folder holds no run of this version, or where a field cannot change any more.
+    """
     file = workdir / "config.json"
     if not file.exists():
         raise UserError(f"{workdir} holds no run (no config.json); name a folder that train.py has written")
@@ -81,9 +84,11 @@ def config_of(workdir: Path, template: ConfigDict) -> ConfigDict:
     unknown = sorted(set(flat(saved)) ^ set(flat(as_json(template))))
     if unknown:
         raise UserError(f"{file} is of another version of this program: the fields {', '.join(unknown)} are not common to both")
+    if fixed := [name for name in overrides if not name.startswith((*FREE, "data."))]:
+        raise UserError(f"{fixed[0]} is part of the trained run in {workdir} and cannot be changed now; fields that can begin with eval., data. or mesh.")
     config = template.copy_and_resolve_references()
-    with config.ignore_type():
-        config.update(saved)
+    config.update_from_flattened_dict(flat(saved))
+    config.update_from_flattened_dict(overrides)
     return config.lock()
 
 

@@ -132,8 +132,8 @@ def serac(
             "loss_counterfactual": one(answer_loss),
             "loss_scope": one(scope_loss),
             "counterfactual_accuracy": Score(whole_answer_right(logits, inside.labels, inside.weight), inside.rows),
-            "scope_accuracy_inside": Score(scope_right(positive, True), inside.rows),
-            "scope_accuracy_outside": Score(scope_right(negative, False), negative_weight),
+            "pairs_inside": Score(scope_right(positive, True), inside.rows),
+            "pairs_outside": Score(scope_right(negative, False), negative_weight),
         }
         return options.cedit * answer_loss + options.cloc * scope_loss, Aux(metrics)
 

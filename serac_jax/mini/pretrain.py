@@ -32,12 +32,11 @@ from serac_jax.models.hub import SHIPPED
 from serac_jax.tasks.text import pad, smallest
 from serac_jax.tasks.zsre import PROMPTS
 
-VOCAB = 4096
-T5 = {"model_type": "t5", "vocab_size": VOCAB, "feed_forward_proj": "relu", "decoder_start_token_id": 0, "pad_token_id": 0, "eos_token_id": 1, "is_encoder_decoder": True}
+T5 = {"model_type": "t5", "vocab_size": 3072, "feed_forward_proj": "relu", "decoder_start_token_id": 0, "pad_token_id": 0, "eos_token_id": 1, "is_encoder_decoder": True}
 CONFIGS = {
-    "base": T5 | {"d_model": 192, "d_kv": 32, "num_heads": 6, "d_ff": 768, "num_layers": 3, "num_decoder_layers": 3},
+    "base": T5 | {"d_model": 160, "d_kv": 32, "num_heads": 5, "d_ff": 640, "num_layers": 2, "num_decoder_layers": 2},
     "counterfactual": T5 | {"d_model": 128, "d_kv": 32, "num_heads": 4, "d_ff": 512, "num_layers": 2, "num_decoder_layers": 2},
-    "scope": {"model_type": "distilbert", "vocab_size": VOCAB, "dim": 128, "hidden_dim": 512, "n_heads": 4, "n_layers": 3, "max_position_embeddings": 128},
+    "scope": {"model_type": "distilbert", "vocab_size": 4096, "dim": 128, "hidden_dim": 512, "n_heads": 4, "n_layers": 3, "max_position_embeddings": 128},
 }
 WIDTHS, LABELS = (16, 24, 32, 40), (4, 8, 16, 24)
 
@@ -58,7 +57,7 @@ def train_tokenizers() -> None:
     unigram = Tokenizer(models.Unigram())
     unigram.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always", split=True)
     special = ["<pad>", "</s>", "<unk>"]
-    unigram.train_from_iterator(text, trainers.UnigramTrainer(vocab_size=VOCAB, special_tokens=special, unk_token="<unk>", initial_alphabet=printable))
+    unigram.train_from_iterator(text, trainers.UnigramTrainer(vocab_size=T5["vocab_size"], special_tokens=special, unk_token="<unk>", initial_alphabet=printable))
     pieces = [(piece, score) for piece, score in json.loads(unigram.to_str())["model"]["vocab"]]
     t5 = T5Tokenizer(vocab=pieces, extra_ids=0, additional_special_tokens=[])
 
@@ -66,7 +65,7 @@ def train_tokenizers() -> None:
     wordpiece.normalizer = normalizers.BertNormalizer(lowercase=False)
     wordpiece.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    wordpiece.train_from_iterator(text, trainers.WordPieceTrainer(vocab_size=VOCAB, special_tokens=special, initial_alphabet=printable))
+    wordpiece.train_from_iterator(text, trainers.WordPieceTrainer(vocab_size=CONFIGS["scope"]["vocab_size"], special_tokens=special, initial_alphabet=printable))
     bert = BertTokenizer(vocab=wordpiece.get_vocab(), do_lower_case=False)
     for name, tokenizer in (("base", t5), ("counterfactual", t5), ("scope", bert)):
         tokenizer.save_pretrained(SHIPPED / name)
@@ -146,8 +145,9 @@ def statements(chosen: list[Fact]) -> list[tuple[str, str]]:
     pairs = []
     for fact in chosen:
         form = forms()[fact.category, fact.relation]
+        others = build.alternatives(fact, answers)
         for prompt in (*PROMPTS, *map(str.lower, PROMPTS)):
-            false = build.alternatives(fact, answers)[int(fraction(prompt, fact.subject) * build.ALTERNATIVES) % build.ALTERNATIVES]
+            false = others[int(fraction(prompt, fact.subject) * len(others))]
             pairs += [(prompt + ask(form.yes_no, fact.subject, fact.answer), "True"), (prompt + ask(form.yes_no, fact.subject, false), "False")]
         if fact in implied():
             pairs += [(implied()[fact], fact.subject)] * 8
@@ -173,7 +173,7 @@ def sample(pairs: list[tuple[str, str]], count: int, seed: int = 0) -> list[tupl
     return [pairs[i] for i in np.random.default_rng(seed).choice(len(pairs), count, replace=False)]
 
 
-def train_base(steps: int = 12000, size: int = 128) -> None:
+def train_base(steps: int = 10000, size: int = 128) -> None:
     model, params = blank("base")
     asked, derived = closed_book(list(facts()), "all"), statements(list(facts()))
     kinds = [by_length(model.tokenizer, pairs) for pairs in (asked, derived)]
@@ -211,7 +211,7 @@ def train_counterfactual(steps: int = 8000, size: int = 64) -> None:
         context, given = [], []
         for i in index:
             pool = answers[chosen[i].category, chosen[i].relation]
-            words = rng.integers(special, VOCAB, size=rng.integers(1, 6)).tolist()
+            words = rng.integers(special, len(model.tokenizer), size=rng.integers(1, 6)).tolist()
             given.append(words if rng.random() < 0.3 else pool[rng.integers(len(pool))])
             context += ask_about(i) + given[-1]
         pick = rng.integers(len(index))

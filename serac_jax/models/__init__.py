@@ -23,6 +23,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 from serac_jax.batch import Examples, Tokens
 from serac_jax.models import bert, convert, hub, t5
 from serac_jax.models.convert import Network, WeightError
+from serac_jax.models.hub import ModelNotFound
 from serac_jax.sharding import path_name
 
 Params = dict[str, Any]
@@ -113,6 +114,11 @@ def load(
         draw = rng.normal(0, 0.02, leaves[path].shape) if path.endswith("kernel") else np.zeros(leaves[path].shape)
         params[path] = place(path, draw.astype(np.float32))
     return Model(name, folder, module, network, tokenizer), convert.unflatten(params)
+
+
+def model_type(folder: Path) -> str:
+    """The Hugging Face `model_type` of a folder."""
+    return AutoConfig.from_pretrained(folder).model_type
 
 
 def checked_attributes(name: str, hf: Any, network: Network) -> dict[str, Any]:

@@ -197,7 +197,7 @@ class Bert(nn.Module):
         x = self.drop(self.norm(x))
         bias = masked(jnp.zeros((), jnp.float32), tokens.mask[:, None, None, :])
         for block in self.block[:-1]:
-            x = block(x, bias)
+            x = block(x, bias, None)
         return self.block[-1](x, bias, keep)
 
     def embed(self, tokens: Tokens) -> Float[Array, "n d"]:

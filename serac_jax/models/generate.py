@@ -26,8 +26,12 @@ def generate(model: Model, params: Params, tokens: Tokens, *, steps: int, beams:
 
 
 def greedy(model: Model, params: Params, tokens: Tokens, steps: int) -> Int[Array, "n s"]:
+    return greedy_from(model, params, model.apply(params, tokens, steps, method="start"), tokens.ids.shape[0], steps)
+
+
+def greedy_from(model: Model, params: Params, cache: tuple, rows: int, steps: int) -> Int[Array, "n s"]:
+    """Greedy decoding from a cache that has read the input."""
     config = model.module.config
-    rows = tokens.ids.shape[0]
 
     def unfinished(state):
         at, _, _, done, _ = state
@@ -39,7 +43,6 @@ def greedy(model: Model, params: Params, tokens: Tokens, steps: int) -> Int[Arra
         chosen = jnp.where(done, 0, logits.argmax(-1).astype(ids.dtype))
         return at + 1, chosen, ids.at[:, at].set(chosen), done | (chosen == config.eos), cache
 
-    cache = model.apply(params, tokens, steps, method="start")
     first = jnp.full(rows, config.start, jnp.int32)
     state = (jnp.int32(0), first, jnp.zeros((rows, steps), jnp.int32), jnp.zeros(rows, bool), cache)
     return jax.lax.while_loop(unfinished, step, state)[2]
@@ -77,13 +80,13 @@ def beam_search(model: Model, params: Params, tokens: Tokens, steps: int, beams:
         ids = gather(state.ids, parent).at[:, :, state.at].set(token)
         ends = (token == config.eos) | (state.at == steps - 1)
 
-        score_running, kept = jax.lax.top_k(score + ends * FAR, beams)
+        score_running, kept = jax.lax.top_k(jnp.where(ends, score + FAR, score), beams)
         parent = jnp.take_along_axis(parent, kept, 1)
         source = (jnp.arange(rows)[:, None] * beams + parent).reshape(-1)
 
-        may_end = ends & (jnp.arange(2 * beams) < beams) & state.open
+        may_end = ends & (jnp.arange(2 * beams) < beams)[None] & state.open
         length = (state.at + 1).astype(jnp.float32) ** length_penalty
-        merged = jnp.concatenate([state.done_score, score / length + ~may_end * FAR], 1)
+        merged = jnp.concatenate([state.done_score, jnp.where(may_end, score / length, score / length + FAR)], 1)
         done_score, best = jax.lax.top_k(merged, beams)
         done_ids = gather(jnp.concatenate([state.done_ids, ids], 1), best)
 
@@ -103,7 +106,7 @@ def beam_search(model: Model, params: Params, tokens: Tokens, steps: int, beams:
     start = Beams(
         at=jnp.int32(0),
         ids=blank,
-        score=jnp.where(jnp.arange(beams) == 0, 0.0, FAR) * jnp.ones((rows, 1)),  # at first all beams are one
+        score=jnp.tile(jnp.where(jnp.arange(beams) == 0, 0.0, FAR)[None], (rows, 1)),  # at first all beams are one
         done_ids=blank,
         done_score=jnp.full((rows, beams), FAR),
         open=jnp.ones((rows, 1), bool),

@@ -6,13 +6,13 @@ import importlib.resources
 from pathlib import Path
 
 from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, RepositoryNotFoundError
+from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
 
 from serac_jax.errors import UserError
 
 SHIPPED = Path(str(importlib.resources.files("serac_jax"))) / "mini" / "models"
 SMALL_FILES = ["*.json", "*.txt", "*.model"]
-FORMATS = ("model.safetensors", "flax_model", "pytorch_model")  # of weights, best first
+FORMATS = ("model.safetensors", "model-", "flax_model", "pytorch_model")  # how files of weights begin, best first
 
 
 class ModelNotFound(UserError):
@@ -34,12 +34,12 @@ def resolve(name: str) -> Path:
     except (LocalEntryNotFoundError, ValueError):
         pass  # not cached yet
     try:
-        files = HfApi().list_repo_files(name)
-        kept = next((kind for kind in FORMATS if any(file.startswith(kind) and not file.endswith(".h5") for file in files)), FORMATS[0])
+        files = [file.rfilename for file in HfApi().model_info(name, timeout=20).siblings or []]
+        kept = next((start for start in FORMATS if any(file.startswith(start) for file in files)), FORMATS[0])
         return Path(snapshot_download(name, allow_patterns=[*SMALL_FILES, f"{kept}*"]))
     except RepositoryNotFoundError as error:
         raise ModelNotFound(f"{name!r} is not a folder, and the Hugging Face Hub has no such model (or it is private: log in with `hf auth login`)") from error
-    except (HfHubHTTPError, OfflineModeIsEnabled, OSError, ValueError) as error:
+    except Exception as error:  # the Hub's own errors and those of whichever HTTP library it uses
         raise ModelNotFound(
             f"{name!r} is not a folder, is not in the Hugging Face cache, and the Hub cannot be reached. Give the path of a local copy, "
             f"or fetch it on a machine with network (`hf download {name}`) and share the cache through HF_HOME"

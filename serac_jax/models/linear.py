@@ -33,7 +33,8 @@ class Linear(nn.Module):
         self.sow("inputs", "x", x)
         y = x @ kernel.astype(self.dtype)
         if self.use_bias:
-            y = y + self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
+            bias = self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
+            y = y + bias.reshape(*(1,) * (y.ndim - 1), -1)
         if self.has_variable("taps", "y"):
             y = y + self.get_variable("taps", "y")
         return y

@@ -130,7 +130,7 @@ class RMSNorm(nn.Module):
         scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
         x = x.astype(jnp.float32)
         x = x * jax.lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + self.eps)
-        return (x * scale).astype(self.dtype)
+        return (x * scale.reshape(*(1,) * (x.ndim - 1), -1)).astype(self.dtype)
 
 
 class Attention(nn.Module):

@@ -22,10 +22,12 @@ class Task(NamedTuple):
 
     batches: (split, size, train) -> batches of `size` edits, endless in training, else every row once.
     score: ((inside, outside) logits before, the same after, batch) -> scores, a row each.
+    score_answers: (answers of free generation, by "inside_before" etc., batch) -> scores, a row each.
     """
 
     batches: Callable[..., grain.IterDataset]
     score: Callable[[Any, Any, EditBatch], dict[str, Score]]
+    score_answers: Callable[[dict[str, Any], EditBatch], dict[str, Score]]
 
 
 def build(config: ConfigDict, base: PreTrainedTokenizerBase, scope: PreTrainedTokenizerBase, cache: Path) -> Task:
@@ -44,7 +46,7 @@ def build_zsre(config: ConfigDict, base: PreTrainedTokenizerBase, scope: PreTrai
         draw = zsre.Draw(rows, pool, options, encode, train)
         return batches(len(rows), draw, size=size, seed=config.seed, split=split, train=train, workers=data.workers if train else 0)
 
-    return Task(make, zsre.score)
+    return Task(make, zsre.score, zsre.score_answers)
 
 
 TASKS = {"zsre": build_zsre}

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from serac_jax.batch import EditBatch
-from serac_jax.metrics import Score, answer_kept, mean_kl, whole_answer_right
+from serac_jax.metrics import Score, answer_kept, apart, mean_kl, whole_answer_right
 from serac_jax.tasks import archive, zsre_data
 from serac_jax.tasks.text import DataError, Encoder, Query, TextBatch
 
@@ -189,8 +189,8 @@ def score(before: tuple[Any, Any], after: tuple[Any, Any], batch: EditBatch) -> 
     changed. base_accuracy: true answers of the unedited model. "_hard" marks implications, yes/no forms and hard negatives.
     """
     inside, outside = batch.inside, batch.outside
-    easy_in, hard_in = inside.rows * ~batch.hard_inside, inside.rows * batch.hard_inside
-    easy_out, hard_out = outside.rows * ~batch.hard_outside, outside.rows * batch.hard_outside
+    easy_in, hard_in = apart(inside.rows, batch.hard_inside)
+    easy_out, hard_out = apart(outside.rows, batch.hard_outside)
     success = whole_answer_right(after[0], inside.labels, inside.weight)
     moved = 1 - answer_kept(before[1], after[1], outside.weight)
     return {
@@ -201,6 +201,17 @@ def score(before: tuple[Any, Any], after: tuple[Any, Any], batch: EditBatch) -> 
         "drawdown_hard": Score(moved, hard_out),
         "kl": Score(mean_kl(before[1], after[1], outside.weight), easy_out),
         "base_accuracy": Score(whole_answer_right(before[1], outside.labels, outside.weight), outside.rows),
+    }
+
+
+def score_answers(answers: dict[str, Any], batch: EditBatch) -> dict[str, Score]:
+    """The same of freely generated answers (token ids "n t"), which must agree with the label to the last token."""
+    inside, outside = batch.inside, batch.outside
+    moved = (answers["outside_before"] != answers["outside_after"]).any(-1)
+    return {
+        "edit_success_generated": Score((answers["inside_after"] == inside.labels).all(-1), inside.rows),
+        "drawdown_generated": Score(moved, apart(outside.rows, batch.hard_outside)[0]),
+        "base_accuracy_generated": Score((answers["outside_before"] == outside.labels).all(-1), outside.rows),
     }
 
 

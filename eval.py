@@ -1,0 +1,54 @@
+"""Scores a trained editor.
+
+    python eval.py [--workdir=FOLDER] [--config.eval.FIELD=VALUE …]
+
+Restores the best checkpoint of a run, by default of the newest one under runs/, applies edits of the evaluation split,
+and prints and writes (results.json in the run's folder) what they changed. Fields of the run's config that do not
+change the trained editor can be given anew: eval., data., mesh.
+"""
+
+import itertools
+import json
+from pathlib import Path
+
+import jax
+from absl import flags
+from ml_collections import config_flags
+
+from configs import common
+from serac_jax import cli, experiment, report, training, workdir
+from serac_jax.checkpoints import Checkpoints
+
+CONFIG = config_flags.DEFINE_config_dict("config", common.get_config(), "Fields to change: --config.eval.split=…")
+WORKDIR = flags.DEFINE_string("workdir", None, "A run's folder; by default the newest under runs/.")
+
+
+def main() -> None:
+    folder = Path(WORKDIR.value) if WORKDIR.value else workdir.newest()
+    config = workdir.config_of(folder, common.get_config(), config_flags.get_override_values(flags.FLAGS["config"]))
+    cache = cli.cache_folder(config)
+    cli.use_compilation_cache(cache)
+    cli.writable(folder, "workdir")
+
+    run = experiment.build(config, cache)
+    step, params = Checkpoints(folder).best_params(training.init_params(run.editor, run.base_params, config.seed, run.mesh))
+    print(f"{folder}, step {step}: {config.eval.edits} edits at a time, split {config.eval.split!r} of {config.task}", flush=True)
+    eval_step = training.make_eval_step(run.editor, run.base, run.task.score)
+    answer_step = training.make_answer_step(run.editor, run.base)
+
+    scores, texts, clock = [], [], report.Clock()
+    for batch in itertools.islice(run.task.batches(config.eval.split, config.eval.edits, False), config.eval.batches or None):
+        placed = training.put(batch, run.mesh)
+        teacher_forced, answers = jax.device_get((eval_step(params, run.base_params, placed), answer_step(params, run.base_params, placed)))
+        scores.append(teacher_forced | run.task.score_answers(answers, batch))
+        texts += report.examples(batch, answers, run.base.tokenizer, config.eval.examples - len(texts))
+        clock.tick(batch)
+
+    results = report.results(scores, clock, config, step, texts)
+    print(report.table(results), report.shown(texts), sep="\n\n")
+    (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+    print(f"\nwritten: {folder / 'results.json'}")
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,25 @@
+"""Every test runs on 8 fake devices, with strict dtypes and ranks, and with warnings as errors (pyproject.toml)."""
+
+import tempfile
+from pathlib import Path
+
+import jax
+import pytest
+from absl import flags
+
+jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_compilation_cache_dir", tempfile.mkdtemp(prefix="serac-jax-compiled-"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+flags.FLAGS.mark_as_parsed()  # grain's worker processes read flags
+
+ROOT = Path(__file__).parent.parent
+MODELS = Path(__file__).parent / "data" / "models"
+MINI = ROOT / "serac_jax" / "mini"
+
+
+@pytest.fixture(scope="session")
+def models_folder() -> Path:
+    """Tiny, randomly initialised Hugging Face models."""
+    return MODELS

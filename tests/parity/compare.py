@@ -1,0 +1,44 @@
+"""Differences of one case, in units of their tolerance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+
+@dataclass
+class Comparison:
+    """Collects, for one case, the largest difference ÷ tolerance of what was compared."""
+
+    name: str
+    noise: dict[str, Any]
+    ratios: dict[str, float] = field(default_factory=dict)
+    departures: set[str] = field(default_factory=set)  # what differs on purpose, by name
+
+    def tolerance(self, name: str, recorded: np.ndarray) -> float:
+        group = next((found for prefix, found in self.noise.get("groups", {}).items() if name.startswith(f"{prefix}/")), {})
+        return max(10 * group.get("max_abs_diff", 0.0), 1e-5 * float(np.abs(recorded).max(initial=0)))
+
+    def check(self, name: str, ours: Any, recorded: Any, where: np.ndarray | None = None) -> None:
+        """Compares arrays; integers and booleans exactly. `where` leaves out padding, which nothing reads."""
+        ours, recorded = np.asarray(ours), np.asarray(recorded)
+        if ours.shape != recorded.shape:
+            self.ratios[name] = np.inf
+            return
+        if where is not None:
+            ours, recorded = ours[where], recorded[where]
+        if recorded.dtype.kind in "iub":
+            self.ratios[name] = 0.0 if np.array_equal(ours, recorded) else np.inf
+            return
+        difference = np.abs(ours.astype(np.float64) - recorded.astype(np.float64)).max(initial=0)
+        tolerance = self.tolerance(name, recorded)
+        self.ratios[name] = float(difference / tolerance) if tolerance else (0.0 if difference == 0 else np.inf)
+
+    def depart(self, reason: str) -> None:
+        self.departures.add(reason)
+
+    @property
+    def worst(self) -> tuple[str, float]:
+        return max(self.ratios.items(), key=lambda item: item[1], default=("", 0.0))

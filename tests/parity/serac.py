@@ -1,0 +1,307 @@
+"""SERAC cases (`rep`) on question answering."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from serac_jax import models
+from serac_jax.batch import EditBatch, Examples, Tokens, splice, take
+from serac_jax.editors import Editor
+from serac_jax.editors import scope as scopes
+from serac_jax.editors.serac import Options, serac
+from serac_jax.losses import nll, token_kl, weighted_mean
+from serac_jax.memory import nearest
+from serac_jax.metrics import Score, answer_kept, mean, whole_answer_right
+from serac_jax.models import Model, convert
+from serac_jax.tasks.text import lead, pad, tail
+from tests.parity import golden
+from tests.parity.compare import Comparison
+
+
+class Parts(NamedTuple):
+    """A case's models and options."""
+
+    base: Model
+    base_params: Any
+    classifier: Model
+    counterfactual: Model | None
+    scope: scopes.Scope
+    editor: Editor
+    params: Any
+    options: Options
+    lead: int
+    cross: bool
+
+
+def build(manifest: dict[str, Any], root: Path) -> Parts:
+    """The editor of a manifest's configuration, in the original's names."""
+    config, rep = manifest["config"], manifest["config"]["rep"]
+    base, base_params = models.load(str(root / config["model"]["name"]))
+    # The original reads the CLS state of a classifier whose name contains "bert", and the pooler's output of any other.
+    output = "head" if rep["cross_attend"] else "cls" if "bert" in rep["cls_name"] else "pooler"
+    classifier, classifier_params = models.load(str(root / rep["cls_name"]), output=output, remat=rep["checkpoint_grad"])
+    counterfactual = counterfactual_params = None
+    if not rep["freeze_cntr"]:
+        counterfactual, counterfactual_params = models.load(str(root / config["model"]["small_name"]))
+    if rep["cross_attend"]:
+        scope = scopes.cross_attention(classifier, lead(classifier.tokenizer))
+    else:
+        scope = scopes.embedding(classifier, cosine=rep["cos"], square=rep["square"], bounded=rep["bound_embeds"], heads=rep["dist_heads"])
+    options = Options(rep["supervised"], rep["soft_weighting"], rep["use_all_negatives"], rep["freeze"], config["cedit"], config["cloc"])
+    opening = lead(base.tokenizer)
+    editor = serac(base, scope, classifier_params, counterfactual, counterfactual_params, opening, options)
+    params = editor.init(jax.random.key(0), base_params)
+    for name, index, change in re.findall(r"(\S+)\[(\d+)\] \+= ([\d.]+) before everything", manifest["note"]):
+        path = locate(name, classifier, counterfactual, params)
+        leaves = convert.flatten(params)
+        leaves[path] = leaves[path].at[int(index)].add(float(change))
+        params = convert.unflatten(leaves)
+    return Parts(base, base_params, classifier, counterfactual, scope, editor, params, options, opening, rep["cross_attend"])
+
+
+def locate(name: str, classifier: Model, counterfactual: Model | None, params: Any) -> str:
+    """The parameter path of one of the original's names: classifier.… or replacement.…"""
+    part, key = name.split(".", 1)
+    ours, model = {"classifier": ("scope", classifier), "replacement": ("counterfactual", counterfactual)}[part]
+    return f"{ours}/{convert.path_of(convert.canonical(key), model.network.rules, convert.flatten(params[ours]))}"
+
+
+def turned(path: str, leaf: Any) -> np.ndarray:
+    """A leaf in the orientation of PyTorch."""
+    return np.asarray(leaf).T if path.endswith("/kernel") else np.asarray(leaf)
+
+
+def words(tokenizer: Any, ids: np.ndarray) -> list[str]:
+    """Ids as the original turns them into text again: without special tokens, blanks cleaned up."""
+    return tokenizer.batch_decode(np.where(ids < 0, tokenizer.pad_token_id, ids), skip_special_tokens=True, clean_up_tokenization_spaces=True)
+
+
+def ids_of(tokenizer: Any, texts: list[str]) -> Tokens:
+    rows = tokenizer(texts)["input_ids"]
+    return pad(rows, max(map(len, rows)))
+
+
+def examples(recorded: dict[str, Any], parts: Parts, edit: bool) -> Examples:
+    """Recorded token ids, and their texts tokenised for the scope classifier."""
+    tokenizer, classifier = parts.base.tokenizer, parts.classifier.tokenizer
+    inputs, labels = recorded["input_ids"], recorded["labels"]
+    questions = words(tokenizer, inputs)
+    width = np.zeros((len(inputs), 0))
+    if edit:
+        answers, close = words(tokenizer, labels), tail(tokenizer)
+        bare = [tokenizer(question)["input_ids"][:-close] + tokenizer(answer)["input_ids"][parts.lead : -close] for question, answer in zip(questions, answers, strict=True)]
+        prefix = pad(bare, max(map(len, bare)))
+        questions = [f"{question}{classifier.sep_token}{answer}{classifier.sep_token}" for question, answer in zip(questions, answers, strict=True)]
+    else:
+        prefix = Tokens(width.astype(np.int32), width.astype(bool))
+    real = labels >= 0
+    ours = Examples(
+        Tokens(inputs.astype(np.int32), recorded["attention_mask"].astype(bool)),
+        ids_of(classifier, questions),
+        prefix,
+        np.where(real, labels, 0).astype(np.int32),
+        real.astype(np.float32),
+    )
+    return jax.tree.map(jnp.asarray, ours)
+
+
+def edit_batch(recorded: dict[str, Any], parts: Parts, limit: int | None) -> EditBatch:
+    edits = examples(recorded["edit_inner"], parts, True)
+    inside, outside = examples(recorded["edit_outer"], parts, False), examples(recorded["loc"], parts, False)
+    pairs = recorded["pos_pairs"]
+    if limit is not None:
+        inside, pairs = take(inside, jnp.arange(min(limit, len(inside.labels)))), pairs[pairs[:, 0] < limit]
+    rows, away = len(inside.labels), len(outside.labels)
+    no = jnp.zeros(rows, bool)
+    return EditBatch(edits, inside, jnp.asarray(pairs[:, 1]), ~no, no, outside, jnp.arange(away), jnp.zeros(away, bool))
+
+
+class Passes(NamedTuple):
+    """Compiled forward passes; every batch of a case is padded to the same widths, so each compiles once."""
+
+    scope_queries: Any
+    scope_table: Any
+    base: Any
+    reader: Any  # the counterfactual model, or the base model in its place
+    apply: Any
+    edit: Any
+    loss: Any
+
+    @classmethod
+    def of(cls, parts: Parts) -> Passes:
+        reader = parts.base if parts.counterfactual is None else parts.counterfactual
+
+        def edit(params: Any, batch: EditBatch) -> Any:
+            return parts.editor.edit(params, parts.editor.start(params, parts.base_params, batch.edits), batch.edits)
+
+        return cls(
+            jax.jit(parts.scope.queries),
+            jax.jit(parts.scope.table),
+            jax.jit(parts.base.logits),
+            jax.jit(reader.logits),
+            jax.jit(parts.editor.apply),
+            jax.jit(edit),
+            jax.jit(jax.value_and_grad(parts.editor.loss, has_aux=True)),
+        )
+
+
+def widen(batches: list[EditBatch]) -> list[EditBatch]:
+    """Pads every array of several batches to the widest of its kind."""
+    trees = [jax.tree.flatten(batch) for batch in batches]
+    widths = [max(leaf.shape[1] for leaf in leaves) if leaves[0].ndim == 2 else 0 for leaves in zip(*(leaves for leaves, _ in trees), strict=True)]
+
+    def pad_to(leaf: Any, width: int) -> Any:
+        return jnp.pad(leaf, ((0, 0), (0, width - leaf.shape[1]))) if leaf.ndim == 2 else leaf
+
+    return [jax.tree.unflatten(tree, [pad_to(leaf, width) for leaf, width in zip(leaves, widths, strict=True)]) for leaves, tree in trees]
+
+
+def cropped(ours: Any, recorded: np.ndarray) -> np.ndarray:
+    """Without the columns that were padded on."""
+    return np.asarray(ours)[:, : recorded.shape[1]] if recorded.ndim > 1 else np.asarray(ours)
+
+
+def forward(comparison: Comparison, case: golden.Case, prefix: str, parts: Parts, passes: Passes, params: Any, edited: Any, queries: Examples, gold: Any) -> Any:
+    """One recorded forward pass: similarities, contexts, and logits of the models and of the mixture."""
+
+    def check(name: str, ours: Any, labelled_only: bool = False) -> None:
+        recorded = case.get(f"{prefix}/{name}")
+        if recorded is not None:
+            where = cropped(queries.weight, recorded) > 0 if labelled_only else None
+            comparison.check(f"{prefix}/{name}", cropped(ours, recorded), recorded, where)
+
+    memory = edited.memory
+    vectors = passes.scope_queries(params["scope"], queries)
+    table = passes.scope_table(params["scope"], memory, vectors, queries)
+    index, similarity = nearest(memory, table)
+    check("log_sim_matrix", table)
+    check("out/cls_logits", table)
+    check("cls_sims", jnp.exp(similarity))
+    check("cls_idxs", index)
+    if not parts.cross:
+        for name in [name for name in case if name.startswith(f"{prefix}/classifier_emb")]:
+            check(name.removeprefix(f"{prefix}/"), vectors if int(name[-1]) % 2 else memory.keys)  # edits and queries by turns
+    weights = edited.base if parts.counterfactual is None else params["counterfactual"]
+    for number, chosen in enumerate((index, index if gold is None else gold)):
+        if f"{prefix}/rep_logits{number}" not in case and f"{prefix}/rep_input{number}/input_ids" not in case and number:
+            continue
+        spliced = splice(take(memory.edits.prefix, chosen), queries.inputs, parts.lead)
+        check(f"rep_input{number}/input_ids", spliced.ids)
+        check("rep_input/input_ids", spliced.ids)
+        logits = passes.reader(weights, queries._replace(inputs=spliced))
+        check(f"rep_logits{number}", logits)
+        if number or gold is None:
+            check("out/rep_gold_logits", logits)
+    mixed = passes.apply(params, edited, queries)
+    check("out/mixture_logits", mixed, labelled_only=True)  # behind the labels the original's decoder mask differs from pass to pass
+    check("logits", mixed, labelled_only=True)
+    return mixed
+
+
+def metrics(passes: Passes, params: Any, parts: Parts, batch: EditBatch, mixed: list[Any], base: Any) -> dict[str, float]:
+    """The original's scalars, computed from ours; `base`: logits of the unedited model out of scope."""
+    (loss, aux), _ = passes.loss(params, parts.base_params, batch, None)
+    inside, outside = batch.inside, batch.outside
+    answer = nll(mixed[0], inside.labels, inside.weight)
+    kl = weighted_mean(token_kl(base, mixed[1]), outside.weight)
+    found = {
+        "edit/acc": mean(Score(whole_answer_right(mixed[0], inside.labels, inside.weight), inside.rows)),
+        "edit/log_prob": -answer,
+        "edit/prob": jnp.exp(-answer),
+        "loss/edit": answer,
+        "loss/loc": kl,
+        "kl/edit": kl,
+        "retain/edit": mean(Score(answer_kept(base, mixed[1], outside.weight), outside.rows)),
+    }
+    if parts.options.supervised:
+        found |= {
+            "loss/total_supervised": loss,
+            "loss/cntr": mean(aux.metrics["loss_counterfactual"]),
+            "loss/cls": mean(aux.metrics["loss_scope"]),
+            "cntr/acc": mean(aux.metrics["counterfactual_accuracy"]),
+            "cls/pos_acc": mean(aux.metrics["pairs_inside"]),
+            "cls/neg_acc": mean(aux.metrics["pairs_outside"]),
+        }
+    else:
+        found |= {"loss/total_edit": loss, "loss/total": loss}
+    return {name: float(value) for name, value in found.items()}
+
+
+def run(comparison: Comparison, case: golden.Case, cases: Path, root: Path) -> None:
+    """A whole case: the evaluation batch, then every training step: scalars, the first gradient, parameters after steps."""
+    manifest = case.manifest
+    config, values = manifest["config"], manifest["values"]
+    parts = build(manifest, root)
+    passes = Passes.of(parts)
+    recorded = [golden.batch(cases, name) for name in (*manifest["train_batches"], manifest["eval_batch"])]
+    *batches, evaluation = widen([edit_batch(batch, parts, config["data"]["n_outer_max"]) for batch in recorded])
+    compare_batch(comparison, case, "eval", parts, passes, parts.params, evaluation)
+
+    optimizer = optax.chain(optax.clip_by_global_norm(config["grad_clip"]), optax.adam(config["lr"]))
+    params, state = parts.params, optimizer.init(parts.params)
+    noise = {entry[0] for entry in comparison.noise.get("zero_or_noise_gradients(name, f32 max, f64 max)", [])}
+    for number, batch in enumerate(batches):
+        compare_batch(comparison, case, f"train{number}", parts, passes, params, batch)
+        _, gradient = passes.loss(params, parts.base_params, batch, None)
+        if f"train{number}/grad_norm" in values:
+            comparison.check(f"train{number}/grad_norm", optax.global_norm(gradient), np.float32(values[f"train{number}/grad_norm"]))
+        if number == 0:
+            compare_leaves(comparison, case, "grad0", gradient, parts, set())
+        updates, state = optimizer.update(gradient, state)
+        params = optax.apply_updates(params, updates)
+        compare_leaves(comparison, case, f"step{number + 1}", params, parts, noise)
+
+
+def compare_batch(comparison: Comparison, case: golden.Case, prefix: str, parts: Parts, passes: Passes, params: Any, batch: EditBatch) -> None:
+    """The forward passes of a batch, in and out of scope, and the scalars that follow from them."""
+    edited = passes.edit(params, batch)
+    gold = batch.edit_of if parts.options.supervised else None
+    mixed = []
+    for number, queries in enumerate((batch.inside, batch.outside, batch.inside, batch.outside)):
+        if number < 2 or any(name.startswith(f"{prefix}/fwd{number}/") for name in case):
+            mixed.append(forward(comparison, case, f"{prefix}/fwd{number}", parts, passes, params, edited, queries, gold if number == 0 else None))
+    base = [passes.base(parts.base_params, queries) for queries in (batch.inside, batch.outside)]
+    for name, queries, ours in (("kl0/pre", batch.outside, base[1]), ("kl0/post", batch.outside, mixed[1]), ("base_logits_loc", batch.outside, base[1]), ("base_logits_outer", batch.inside, base[0])):
+        recorded = case.get(f"{prefix}/{name}")
+        if recorded is not None:
+            comparison.check(f"{prefix}/{name}", cropped(ours, recorded), recorded, cropped(queries.weight, recorded) > 0)
+    info = case.manifest["values"].get(f"{prefix}/info", {})
+    for name, value in metrics(passes, params, parts, batch, mixed, base[1]).items():
+        if name in info:
+            comparison.check(f"{prefix}/info/{name}", np.float32(value), np.float32(info[name]))
+
+
+def compare_leaves(comparison: Comparison, case: golden.Case, prefix: str, tree: Any, parts: Parts, skipped: Any) -> None:
+    """Recorded parameters or gradients; those whose gradient is rounding noise take Adam's first steps in a random direction."""
+    leaves = convert.flatten(tree)
+    for name in [name for name in case if name.startswith(f"{prefix}/")]:
+        original = name.split("/", 1)[1]
+        if original in skipped:
+            comparison.depart("parameters whose gradient is rounding noise are not compared after Adam steps")
+            continue
+        path = locate(original, parts.classifier, parts.counterfactual, parts.params)
+        comparison.check(name, turned(path, leaves[path]), case[name])
+
+
+def run_sequence(comparison: Comparison, case: golden.Case, cases: Path, root: Path) -> None:
+    """Edits one after the other; after each, queries in and out of scope."""
+    manifest = case.manifest
+    parts = build(manifest, root)
+    passes = Passes.of(parts)
+    recorded = [golden.batch(cases, name) for name in (*manifest["edits"], manifest["eval_batch"])]
+    *batches, queries = widen([edit_batch(batch, parts, None) for batch in recorded])
+    room = jax.tree.map(lambda leaf: jnp.zeros((len(batches), *leaf.shape[1:]), leaf.dtype), batches[0].edits)
+    edited = parts.editor.start(parts.params, parts.base_params, room)
+    for number, batch in enumerate(batches):
+        edited = parts.editor.edit(parts.params, edited, batch.edits)
+        written = jax.tree.map(lambda leaf: leaf[: number + 1], edited.memory._replace(count=jnp.zeros(len(batches))))  # as the original lists them
+        view = edited._replace(memory=written._replace(count=edited.memory.count))
+        for name, side in (("edit_outer", queries.inside), ("loc", queries.outside)):
+            forward(comparison, case, f"after{number}/{name}", parts, passes, parts.params, view, side, None)

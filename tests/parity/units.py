@@ -1,0 +1,152 @@
+"""Unit cases: forward passes of the tiny models, and the parts of which SERAC is made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from serac_jax import models
+from serac_jax.batch import Tokens
+from serac_jax.editors import scope as scopes
+from serac_jax.losses import balanced_bce, nll, token_kl, weighted_mean
+from serac_jax.metrics import Score, answer_kept, mean, whole_answer_right
+from serac_jax.models import Model, convert
+from serac_jax.models.generate import greedy_from
+from tests.parity import golden
+from tests.parity.compare import Comparison
+from tests.parity.serac import ids_of, turned
+
+
+def tokens(case: golden.Case, name: str) -> Tokens:
+    return Tokens(jnp.asarray(case[f"{name}/in/input_ids"]), jnp.asarray(case[f"{name}/in/attention_mask"]).astype(bool))
+
+
+def hidden_states(model: Model, params: Any, *inputs: Any) -> dict[str, list[np.ndarray]]:
+    """What goes into every block, and the last output, by stack, as `transformers` lists hidden states."""
+    captured: dict[str, list[np.ndarray]] = {}
+
+    def keep(module: Any, method: str) -> bool:
+        return method == "__call__"
+
+    _, state = model.module.apply({"params": params}, *inputs, capture_intermediates=keep, mutable=["intermediates"])
+    for path, value in convert.flatten(state["intermediates"]).items():
+        captured[path.removesuffix("/__call__")] = [np.asarray(item) for item in value]
+    return captured
+
+
+def run_models(comparison: Comparison, case: golden.Case, root: Path) -> None:
+    """Logits, losses, hidden states and greedy answers of every T5, BERT and DistilBERT folder."""
+    for name in sorted({key.split("/")[0] for key in case if "/in/" in key}):
+        kind = models.model_type(root / name)
+        if kind == "t5":
+            run_t5(comparison, case, name, root)
+        elif kind in ("bert", "distilbert"):
+            run_bert(comparison, case, name, root)
+
+
+def run_t5(comparison: Comparison, case: golden.Case, name: str, root: Path) -> None:
+    model, params = models.load(str(root / name))
+    inputs, recorded = tokens(case, name), case[f"{name}/labels"]
+    labels, weight = jnp.asarray(np.maximum(recorded, 0)), jnp.asarray(recorded >= 0, jnp.float32)
+    logits = model.apply(params, inputs, labels)
+    comparison.check(f"{name}/logits", logits, case[f"{name}/logits"])
+    comparison.check(f"{name}/loss", nll(logits, labels, weight), case[f"{name}/loss"])
+    comparison.check(f"{name}/logits_dec_mask", model.apply(params, inputs, labels, jnp.asarray(case[f"{name}/dec_mask"]).astype(bool)), case[f"{name}/logits_dec_mask"])
+    states = hidden_states(model, params, inputs, labels)
+    start = jnp.full((labels.shape[0], 1), model.module.config.start)
+    embedded = {"enc": inputs.ids, "dec": jnp.concatenate([start, labels[:, :-1]], -1)}
+    for side, stack in (("enc", "encoder"), ("dec", "decoder")):
+        blocks = sorted((path for path in states if path.startswith(f"{stack}/block_") and path.count("/") == 1), key=lambda path: int(path.split("_")[-1]))
+        listed = [params["shared"]["embedding"][embedded[side]], *(states[path][0] for path in blocks[:-1]), states[f"{stack}/final_norm"][0]]
+        for number, ours in enumerate(listed):
+            if f"{name}/{side}{number}" in case:
+                comparison.check(f"{name}/{side}{number}", ours, case[f"{name}/{side}{number}"])
+    greedy = sorted(key for key in case if key.startswith(f"{name}/greedy"))
+    # Recorded from encoder outputs without a mask for the decoder, which then attends to padding too.
+    cache = model.apply(params, inputs, case[greedy[0]].shape[1] - 1, method="start")
+    answers = greedy_from(model, params, cache._replace(mask=jnp.ones_like(cache.mask)), inputs.ids.shape[0], case[greedy[0]].shape[1] - 1)
+    for row, key in enumerate(greedy):
+        comparison.check(key, answers[row : row + 1], case[key][:, 1:])
+
+
+def run_bert(comparison: Comparison, case: golden.Case, name: str, root: Path) -> None:
+    inputs = tokens(case, name)
+    outputs = {"cls": None, "mean": None} | ({"pooler": f"{name}/pooler"} if f"{name}/pooler" in case else {}) | ({"head": f"{name}/seqcls_logits"} if f"{name}/seqcls_logits" in case else {})
+    for output, key in outputs.items():
+        try:
+            model, params = models.load(str(root / name), output=output)
+        except models.WeightError:
+            if output != "pooler":
+                raise
+            comparison.depart(f"{name} has no pooler weights; the recorded ones were drawn at random")
+            continue
+        result = model.apply(params, inputs)
+        if key:
+            comparison.check(key, result[:, 0] if output == "head" else result, case[key])
+    states = hidden_states(model if output == "mean" else models.load(str(root / name), output="mean")[0], models.load(str(root / name), output="mean")[1], inputs)
+    blocks = sorted((path for path in states if path.startswith("block_") and "/" not in path), key=lambda path: int(path.split("_")[-1]))
+    for number, ours in enumerate([states["norm"][0], *(states[path][0] for path in blocks)]):
+        if f"{name}/h{number}" in case:
+            comparison.check(f"{name}/h{number}", ours, case[f"{name}/h{number}"])
+
+
+def run_parts(comparison: Comparison, case: golden.Case, root: Path) -> None:
+    """Losses, metrics and scope distances, with gradients."""
+    for name in sorted({key.split("/")[1] for key in case if key.startswith("balanced_bce/")}):
+        prefix = f"balanced_bce/{name}"
+        labels = jnp.asarray(case[f"{prefix}/labels"])
+        value, gradient = jax.value_and_grad(lambda x, y=labels: balanced_bce(x, y, x, 1 - y))(jnp.asarray(case[f"{prefix}/log_probs"]))
+        comparison.check(f"{prefix}/loss", value, case[f"{prefix}/loss"])
+        comparison.check(f"{prefix}/grad", gradient, case[f"{prefix}/grad"])
+    for name in ("seq", "seq_nonbinary_mask"):
+        prefix = f"kl_loc_loss/{name}"
+        before, after, mask = (jnp.asarray(case[f"{prefix}/{part}"]) for part in ("pre", "post", "mask"))
+        value, gradient = jax.value_and_grad(lambda x, before=before, mask=mask: weighted_mean(token_kl(before, x), mask.astype(jnp.float32)))(after)
+        comparison.check(f"{prefix}/loss", value, case[f"{prefix}/loss"])
+        comparison.check(f"{prefix}/grad_post", gradient, case[f"{prefix}/grad_post"])
+    comparison.depart("KL over no position is 0, not NaN")
+    for name in ("seq_noshift", "seq_noshift_two_right", "vector_2d"):
+        prefix = f"masked_log_probs/{name}"
+        logits, recorded = case[f"{prefix}/pred"], case[f"{prefix}/targ"]
+        if logits.ndim == 2:
+            logits, recorded = logits[:, None], recorded[:, None]
+        labels, weight = jnp.asarray(np.maximum(recorded, 0)), jnp.asarray(recorded >= 0, jnp.float32)
+        value, gradient = jax.value_and_grad(lambda x, y=labels, w=weight: nll(x, y, w))(jnp.asarray(logits))
+        comparison.check(f"{prefix}/out/nll", value, case[f"{prefix}/out/nll"])
+        comparison.check(f"{prefix}/out/prob", jnp.exp(-value), case[f"{prefix}/out/prob"])
+        comparison.check(f"{prefix}/grad", gradient.reshape(case[f"{prefix}/grad"].shape), case[f"{prefix}/grad"])
+        right = whole_answer_right(jnp.asarray(logits), labels, weight)
+        comparison.check(f"{prefix}/out/acc", mean(Score(right, jnp.ones_like(right))), case[f"{prefix}/out/acc"])
+    for name in ("seq", "seq_same", "seq_empty_mask_is_1"):
+        prefix = f"retain_rate/{name}"
+        before, after, mask = (jnp.asarray(case[f"{prefix}/{part}"]) for part in ("pre", "post", "mask"))
+        kept = answer_kept(before, after, mask.astype(jnp.float32))
+        comparison.check(f"{prefix}/out", mean(Score(kept, jnp.ones_like(kept))), case[f"{prefix}/out"])
+    run_distances(comparison, case, root)
+
+
+DISTANCES = {"square": {}, "nosquare": {"square": False}, "cos": {"cosine": True}, "heads4": {"heads": 4}, "bound": {"bounded": True}}
+
+
+def run_distances(comparison: Comparison, case: golden.Case, root: Path) -> None:
+    """Log-similarities of every kind of distance, and gradients of two weights of the classifier."""
+    model, params = models.load(str(root / "distilbert-tiny-cased"), output="cls")
+    texts = case.manifest["values"]
+    stored, asked = (SimpleNamespace(scope=jax.tree.map(jnp.asarray, ids_of(model.tokenizer, texts[f"logsim/{side}"]))) for side in ("ctx", "test"))
+    for name, options in DISTANCES.items():
+        scope = scopes.embedding(model, **options)
+
+        def table(params: Any, scope: scopes.Scope = scope) -> jax.Array:
+            return scope.table(params, SimpleNamespace(keys=scope.keys(params, stored)), scope.queries(params, asked), asked)
+
+        ours, weight = table(params), jnp.asarray(case[f"logsim/{name}/w"])
+        comparison.check(f"logsim/{name}/out", ours, case[f"logsim/{name}/out"])
+        gradient = convert.flatten(jax.grad(lambda params, weight=weight, table=table: (table(params) * weight).sum())(params))
+        query = "block_0/attention/q/kernel"
+        comparison.check(f"logsim/{name}/grad_q0", turned(query, gradient[query]), case[f"logsim/{name}/grad_q0"])
+        comparison.check(f"logsim/{name}/grad_ln", gradient["norm/scale"], case[f"logsim/{name}/grad_ln"])

@@ -1,0 +1,119 @@
+"""Tokens: splicing equals joint tokenisation on thousands of real strings; batches take the narrowest widths that fit."""
+
+import json
+
+import numpy as np
+import pytest
+from transformers import AutoTokenizer
+
+from serac_jax.batch import splice
+from serac_jax.mini import world
+from serac_jax.tasks.archive import SHIPPED
+from serac_jax.tasks.text import DataError, Encoder, Query, TextBatch, lead, pad, tail
+from tests.conftest import MINI, MODELS
+
+TOKENIZERS = {
+    "t5": MINI / "models" / "base",
+    "t5 of 300 pieces": MODELS / "t5-tiny",
+    "wordpiece cased": MINI / "models" / "scope",
+    "wordpiece uncased": MODELS / "bert-tiny-uncased",
+    "blenderbot bpe": MODELS / "blenderbot_small-tiny",
+}
+
+
+def real_strings() -> list[tuple[str, str, str]]:
+    """(question, answer, another question) of the shipped data: thousands of names, years, hyphens and apostrophes."""
+    lines = (SHIPPED / "zsre" / "structured_zeroshot-train-new_annotated_final.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    return [(row["input"], row["alternatives"][0], other["filtered_rephrases"][0]) for row, other in zip(rows, rows[1:] + rows[:1], strict=True)]
+
+
+def rows_of(tokenizer, texts):
+    rows = tokenizer(texts)["input_ids"]
+    return pad(rows, max(map(len, rows)))
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+def test_splicing_equals_joint_tokenisation(name):
+    tokenizer = AutoTokenizer.from_pretrained(TOKENIZERS[name])
+    strings = real_strings()
+    assert len(strings) > 3000
+    before, close = lead(tokenizer), tail(tokenizer)
+    prefixes = []
+    for question, answer, _ in strings:
+        first, second = tokenizer(question)["input_ids"], tokenizer(answer)["input_ids"]
+        prefixes.append(first[: len(first) - close] + second[before : len(second) - close])
+    queries = rows_of(tokenizer, [query for _, _, query in strings])
+    spliced = splice(pad(prefixes, max(map(len, prefixes))), queries, before)
+    joint = tokenizer([" ".join(parts) for parts in strings])["input_ids"]
+    for row, mask, expected in zip(np.asarray(spliced.ids), np.asarray(spliced.mask), joint, strict=True):
+        assert row[mask].tolist() == expected
+
+
+@pytest.mark.parametrize("name", ["wordpiece cased", "wordpiece uncased"])
+def test_splicing_equals_joint_tokenisation_of_cross_attention(name):
+    tokenizer = AutoTokenizer.from_pretrained(TOKENIZERS[name])
+    strings = real_strings()
+    separator = tokenizer.sep_token
+    contexts = [f"{question}{separator}{answer}{separator}" for question, answer, _ in strings]
+    spliced = splice(rows_of(tokenizer, contexts), rows_of(tokenizer, [query for _, _, query in strings]), lead(tokenizer))
+    joint = tokenizer([f"{context}{separator}{query}" for context, (_, _, query) in zip(contexts, strings, strict=True)])["input_ids"]
+    for row, mask, expected in zip(np.asarray(spliced.ids), np.asarray(spliced.mask), joint, strict=True):
+        assert row[mask].tolist() == expected
+
+
+def test_affixes_of_every_kind_of_tokenizer():
+    affixes = {name: (lead(tokenizer), tail(tokenizer)) for name, folder in TOKENIZERS.items() for tokenizer in [AutoTokenizer.from_pretrained(folder)]}
+    assert affixes == {"t5": (0, 1), "t5 of 300 pieces": (0, 1), "wordpiece cased": (1, 1), "wordpiece uncased": (1, 1), "blenderbot bpe": (0, 0)}
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    base, scope = (AutoTokenizer.from_pretrained(MINI / "models" / name) for name in ("base", "scope"))
+    return Encoder(base, scope, (16, 24, 32), (4, 8))
+
+
+def batch_of(*questions, answer="Rome"):
+    queries = [Query(question, answer, source="rows.jsonl:7") if question else None for question in questions]
+    return TextBatch(queries, queries, range(len(queries)), queries, range(len(queries)))
+
+
+def test_a_batch_takes_the_narrowest_widths_that_fit(encoder):
+    short, long = encoder(batch_of("Who wrote Hamlet?")), encoder(batch_of("Who wrote Hamlet?", "Which of the cities on the river Danube is the capital city of Hungary today?"))
+    assert short.inside.inputs.ids.shape == (1, 16)
+    assert long.inside.inputs.ids.shape[1] > 16
+    assert short.edits.prefix.ids.shape == (1, 16 + 4)
+    assert short.inside.labels.shape == (1, 4)
+
+
+def test_context_and_labels_are_what_they_say(encoder):
+    batch = encoder(batch_of("Who wrote Hamlet?"))
+    base, scope = encoder.base, encoder.scope
+    assert base.decode(batch.edits.prefix.ids[0][batch.edits.prefix.mask[0]]) == "Who wrote Hamlet? Rome"
+    assert scope.decode(batch.edits.scope.ids[0][batch.edits.scope.mask[0]]) == "[CLS] Who wrote Hamlet? [SEP] Rome [SEP] [SEP]"
+    assert base.decode(batch.edits.labels[0][batch.edits.weight[0] > 0]) == "Rome</s>"
+    assert batch.inside.prefix.ids.shape == (1, 0)
+
+
+def test_padding_rows_weigh_nothing(encoder):
+    batch = encoder(batch_of("Who wrote Hamlet?", None))
+    assert batch.edits.rows.tolist() == [1, 0]
+    assert batch.outside.weight[1].sum() == 0
+
+
+def test_a_long_question_is_cut_and_keeps_its_end(encoder):
+    batch = encoder(batch_of("Who was it " * 40 + "?"))
+    assert batch.inside.inputs.mask.sum() == 32
+    assert batch.inside.inputs.ids[0, -1] == encoder.base.eos_token_id
+    assert batch.inside.scope.ids[0, -1] == encoder.scope.sep_token_id
+
+
+def test_a_long_label_is_an_error_that_names_its_row(encoder):
+    with pytest.raises(DataError, match=r"rows.jsonl:7: the answer 'Rome Rome.* tokens, more than the limit of 8; raise data.label_widths"):
+        encoder(batch_of("Who?", answer="Rome " * 20))
+
+
+def test_world_strings_are_hard_enough():
+    """The law above is only worth something on strings with punctuation inside words."""
+    answers = " ".join(fact.answer + fact.subject for fact in world.facts())
+    assert all(sign in answers for sign in "-'.")
