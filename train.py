@@ -47,7 +47,7 @@ def main() -> None:
             scores = training.evaluate(eval_step, state.params, run.base_params, validation, run.mesh, train.val_batches)
             progress.validated(step, scores)
         if scores or step % train.save_every == 0:
-            checkpoints.save(state, data, progress.loop, scores and scores["loss"])
+            checkpoints.save(state, data, progress.loop, scores["loss"] if scores else None)
     checkpoints.save(state, data, progress.loop, None)
     checkpoints.close()
     print(f"{reason}\nnext: python eval.py --workdir={folder}")

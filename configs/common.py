@@ -3,8 +3,10 @@
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
+from serac_jax.types import Config
 
-def get_config() -> ConfigDict:
+
+def get_config() -> Config:
     """The defaults of Mitchell et al. 2022, question answering."""
     config = ConfigDict()
     config.task = "zsre"
@@ -79,7 +81,7 @@ def get_config() -> ConfigDict:
     return config
 
 
-def shrink(config: ConfigDict) -> None:
+def shrink(config: Config) -> None:
     """The shipped models and data: a run of minutes on a CPU, without network."""
     config.base.name = "mini/base"
     config.serac.counterfactual = "mini/counterfactual"

@@ -51,7 +51,7 @@ class Checkpoints:
                 state = state._replace(params=Checkpoints(Path(init_from)).best_params(state.params)[1])
             return state, {}
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
-        saved = self.manager.restore(
+        saved: Any = self.manager.restore(
             step,
             args=ocp.args.Composite(
                 params=ocp.args.StandardRestore(abstract.params),
@@ -60,17 +60,17 @@ class Checkpoints:
                 loop=ocp.args.JsonRestore(),
             ),
         )
-        return TrainState(jax.device_put(step, state.step.sharding).astype(state.step.dtype), saved.params, saved.opt_state), saved.loop
+        return TrainState(jax.device_put(step, state.step.sharding).astype(state.step.dtype), saved["params"], saved["opt_state"]), saved["loop"]
 
     def best_params(self, params: Any) -> tuple[int, Any]:
         """The step and the parameters of the lowest validation loss, or of the last checkpoint where none was validated; placed as `params` are."""
         last = self.manager.latest_step()
         if last is None:
             raise UserError(f"{self.manager.directory.parent} has no checkpoint yet; let the run go on until its first one")
-        loop = self.manager.restore(last, args=ocp.args.Composite(loop=ocp.args.JsonRestore())).loop
+        loop = self.manager.restore(last, args=ocp.args.Composite(loop=ocp.args.JsonRestore()))["loop"]
         step = int(loop.get("best_step", last))
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, params)
-        return step, self.manager.restore(step, args=ocp.args.Composite(params=ocp.args.StandardRestore(abstract))).params
+        return step, self.manager.restore(step, args=ocp.args.Composite(params=ocp.args.StandardRestore(abstract)))["params"]
 
     def close(self) -> None:
         """Waits until everything is on disk."""

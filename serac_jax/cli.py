@@ -10,9 +10,9 @@ from typing import NoReturn
 
 import jax
 from absl import app, flags, logging
-from ml_collections import ConfigDict
 
 from serac_jax.errors import UserError
+from serac_jax.types import Config
 
 
 def run(main: Callable[[], None]) -> None:
@@ -43,7 +43,7 @@ def fail(message: str) -> NoReturn:
     sys.exit(1)
 
 
-def cache_folder(config: ConfigDict) -> Path:
+def cache_folder(config: Config) -> Path:
     """Where downloads, prepared data and compiled programs are kept between runs. Raises UserError where it cannot be written."""
     default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "serac_jax"
     folder = Path(config.data.cache).expanduser() if config.data.cache else default

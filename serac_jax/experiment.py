@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array
-from ml_collections import ConfigDict
 from transformers import PreTrainedTokenizerBase
 
 from serac_jax import models, sharding, tasks
@@ -19,9 +18,10 @@ from serac_jax.editors import Editor
 from serac_jax.editors import scope as scopes
 from serac_jax.editors.serac import Options, serac
 from serac_jax.errors import UserError
-from serac_jax.models import Model, Params
+from serac_jax.models import Model
 from serac_jax.tasks import Task
 from serac_jax.tasks.text import lead
+from serac_jax.types import Config, Params
 
 
 class Experiment(NamedTuple):
@@ -33,7 +33,7 @@ class Experiment(NamedTuple):
     parts: dict[str, Model]  # the networks that training changes, by their part of the parameters
 
 
-def build(config: ConfigDict, cache: Path) -> Experiment:
+def build(config: Config, cache: Path) -> Experiment:
     """Loads what the config names. Raises UserError, with what to do, where something is missing or does not fit."""
     mesh = sharding.make_mesh(config.mesh.data, config.mesh.model)
     dtype = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}.get(config.base.dtype)
@@ -54,7 +54,7 @@ def placer(mesh: Mesh) -> Callable[[str, np.ndarray], Array]:
     return lambda path, array: jax.device_put(array, NamedSharding(mesh, sharding.checked_spec(path, array.shape, mesh)))
 
 
-def build_serac(config: ConfigDict, base: Model, mesh: Mesh) -> tuple[Editor, dict[str, Model], PreTrainedTokenizerBase]:
+def build_serac(config: Config, base: Model, mesh: Mesh) -> tuple[Editor, dict[str, Model], PreTrainedTokenizerBase]:
     options, train = config.serac, config.train
     loading: dict[str, Any] = {"dropout": train.dropout, "dtype": base.module.config.dtype, "place": placer(mesh), "seed": config.seed}
     output = "head" if options.cross_attention else options.pool
@@ -84,7 +84,9 @@ def build_serac(config: ConfigDict, base: Model, mesh: Mesh) -> tuple[Editor, di
 def check_vocabulary(base: Model, counterfactual: Model) -> None:
     """Raises UserError unless the two models read and write the same tokens: their answers are compared and mixed."""
     if base.tokenizer.get_vocab() != counterfactual.tokenizer.get_vocab():
-        raise UserError(f"the counterfactual model {counterfactual.name!r} has another vocabulary than the base model {base.name!r}; choose a model of the same family")
+        raise UserError(
+            f"the counterfactual model {counterfactual.name!r} has another vocabulary than the base model {base.name!r}; choose a model of the same family"
+        )
     sizes = [model.module.config.vocab for model in (base, counterfactual)]
     if sizes[0] != sizes[1]:
         raise UserError(f"{base.name!r} has {sizes[0]} output tokens, {counterfactual.name!r} has {sizes[1]}; choose a counterfactual model with as many")

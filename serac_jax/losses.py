@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Scalar
 
 
-def weighted_mean(values: Float[Array, "*shape"], weight: Float[Array, "*shape"]) -> Float[Array, ""]:
+def weighted_mean(values: Float[Array, "*shape"], weight: Float[Array, "*shape"]) -> Scalar:
     """Σw·x/Σw; 0, with gradient 0, where every weight is 0."""
     total = weight.sum()
     return (jnp.where(weight > 0, values, 0.0) * weight).sum() / jnp.where(total > 0, total, 1.0)
@@ -19,7 +19,7 @@ def token_log_probs(logits: Float[Array, "n t v"], labels: Int[Array, "n t"]) ->
     return chosen - jax.nn.logsumexp(logits, axis=-1)
 
 
-def nll(logits: Float[Array, "n t v"], labels: Int[Array, "n t"], weight: Float[Array, "n t"]) -> Float[Array, ""]:
+def nll(logits: Float[Array, "n t v"], labels: Int[Array, "n t"], weight: Float[Array, "n t"]) -> Scalar:
     """Mean negative log-likelihood over the tokens of the batch (not over its rows), as in the original."""
     return -weighted_mean(token_log_probs(logits, labels), weight)
 
@@ -30,9 +30,7 @@ def token_kl(before: Float[Array, "n t v"], after: Float[Array, "n t v"]) -> Flo
     return (jnp.exp(log_before) * (log_before - jax.nn.log_softmax(after))).sum(-1)
 
 
-def balanced_bce(
-    inside: Float[Array, " p"], inside_weight: Float[Array, " p"], outside: Float[Array, " q"], outside_weight: Float[Array, " q"]
-) -> Float[Array, ""]:
+def balanced_bce(inside: Float[Array, " p"], inside_weight: Float[Array, " p"], outside: Float[Array, " q"], outside_weight: Float[Array, " q"]) -> Scalar:
     """The scope loss (Mitchell et al. 2022, section 3.2): mean of −log s over positives + mean of −log(1−s) over negatives.
 
     inside, outside: log-similarities log s of pairs that are in and out of scope. Each class counts the same, however many

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jax.core import Tracer
+from jaxtyping import Array, Bool, Float, Int, Scalar
 
 from serac_jax.batch import Examples
 from serac_jax.errors import UserError
@@ -28,7 +29,7 @@ class EditMemory(NamedTuple):
     keys: Float[Array, "c d"]
     edits: Examples
     live: Bool[Array, " c"]
-    count: Int[Array, ""]
+    count: Scalar
 
     @property
     def capacity(self) -> int:
@@ -71,7 +72,7 @@ def write(memory: EditMemory, keys: Float[Array, "k d"], edits: Examples) -> Edi
 
 def require_room(memory: EditMemory) -> None:
     """Raises MemoryFull if more edits were written than fit; says nothing while tracing."""
-    if not isinstance(memory.count, jax.core.Tracer) and int(memory.count) > memory.capacity:
+    if not isinstance(memory.count, Tracer) and int(memory.count) > memory.capacity:
         raise MemoryFull(f"{int(memory.count)} edits do not fit in a memory of capacity {memory.capacity}; raise `capacity`")
 
 

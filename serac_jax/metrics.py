@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Scalar
 
 from serac_jax.losses import token_kl, weighted_mean
 
@@ -43,11 +43,11 @@ def apart(rows: Float[Array, " n"], hard: Bool[Array, " n"]) -> tuple[Float[Arra
     return rows * (1 - hard.astype(rows.dtype)), rows * hard.astype(rows.dtype)
 
 
-def one(value: Float[Array, ""]) -> Score:
+def one(value: Scalar) -> Score:
     """A value of the whole batch, such as its loss."""
     return Score(value[None], jnp.ones(1))
 
 
-def mean(score: Score) -> Float[Array, ""]:
+def mean(score: Score) -> Scalar:
     """The average over rows that count; 0 where none does."""
     return weighted_mean(score.value, score.weight)

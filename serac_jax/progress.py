@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from ml_collections import ConfigDict
 
 from serac_jax.training import Sums, averages
+from serac_jax.types import Config
 from serac_jax.workdir import Writer
 
 
@@ -20,7 +20,7 @@ class Progress:
     `loop` is what a resumed run must know: the best validation loss so far and its step.
     """
 
-    def __init__(self, train: ConfigDict, folder: Path, writers: list[Writer], step: int, loop: dict[str, float]):
+    def __init__(self, train: Config, folder: Path, writers: list[Writer], step: int, loop: dict[str, float]):
         self.train, self.folder, self.writers, self.loop = train, folder, writers, dict(loop)
         self.pending: list[Sums] = []
         self.start: tuple[int, float] | None = None  # the first step, which compiles, is not part of the estimate

@@ -17,10 +17,10 @@ import time
 from typing import Any, NamedTuple
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from serac_jax.batch import EditBatch
 from serac_jax.metrics import Score
+from serac_jax.types import Config
 from serac_jax.workdir import as_json, versions
 
 # What each score means, in the order in which they are shown.
@@ -98,7 +98,7 @@ class Clock:
         return queries / self.seconds["rest"] if queries else None
 
 
-def results(scores: list[dict[str, Score]], clock: Clock, config: ConfigDict, step: int, texts: list[dict[str, str]]) -> dict[str, Any]:
+def results(scores: list[dict[str, Score]], clock: Clock, config: Config, step: int, texts: list[dict[str, str]]) -> dict[str, Any]:
     """Everything that results.json holds."""
     found = estimates(scores, config.eval.resamples, config.seed)
     return {
@@ -128,7 +128,7 @@ def table(results: dict[str, Any]) -> str:
 def examples(batch: EditBatch, generated: dict[str, np.ndarray], tokenizer: Any, count: int) -> list[dict[str, str]]:
     """Queries in words, in and out of scope by turns, with the edit they belong to and the answers before and after."""
 
-    def words(ids: np.ndarray) -> str:
+    def words(ids: Any) -> str:
         return tokenizer.decode(ids, skip_special_tokens=True)
 
     found = []

@@ -1,8 +1,9 @@
 """Where every array lives: one strict table from parameter path to PartitionSpec.
 
 Parameters, optimizer state and edit memory go through the same table, by path. There is no catch-all: a leaf that no rule
-matches is an error that names it. Kernels are split over the mesh axis "model" as in Megatron (Shoeybi et al. 2019):
-columns going in, rows coming out; embeddings over their width, which, unlike a vocabulary, always divides evenly. Rows of a batch are split over the axis "data".
+matches is an error that names it. Kernels are split over the mesh axis "model" as in Megatron (Shoeybi et al. 2019): columns
+going in, rows coming out; embeddings over their width, which, unlike a vocabulary, always divides evenly. Rows of a batch are
+split over the axis "data".
 """
 
 from __future__ import annotations

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
-from jaxtyping import Array, Int
-from ml_collections import ConfigDict
+from jaxtyping import Array, Scalar
 
 from serac_jax.batch import EditBatch
-from serac_jax.editors import Editor
+from serac_jax.editors import Decision, Editor
 from serac_jax.metrics import Score, apart
 from serac_jax.models import Model
 from serac_jax.models.generate import generate
 from serac_jax.sharding import batch_sharding, replicated, shardings
+from serac_jax.types import Config
 
 Sums = dict[str, tuple[Array, Array]]  # Σ w·x and Σ w, by name
 
@@ -26,17 +26,17 @@ Sums = dict[str, tuple[Array, Array]]  # Σ w·x and Σ w, by name
 class TrainState(NamedTuple):
     """Everything that a step changes."""
 
-    step: Int[Array, ""]
+    step: Scalar
     params: Any
     opt_state: Any
 
 
-def make_optimizer(train: ConfigDict, editor: Editor) -> optax.GradientTransformation:
+def make_optimizer(train: Config, editor: Editor) -> optax.GradientTransformation:
     """Clip, then Adam with its own rate for learned edit rates, on the mean gradient of `accumulate` batches.
 
     A batch whose gradient is not finite is dropped and counted (`skipped`).
     """
-    rates = {"weights": optax.adam(train.lr), "rates": optax.adam(train.lr_lr), "frozen": optax.set_to_zero()}
+    rates: dict[Hashable, Any] = {"weights": optax.adam(train.lr), "rates": optax.adam(train.lr_lr), "frozen": optax.set_to_zero()}
     step = optax.chain(optax.clip_by_global_norm(train.clip), optax.partition(rates, editor.groups))
     if train.accumulate > 1:
         step = optax.MultiSteps(step, train.accumulate).gradient_transformation()
@@ -65,7 +65,8 @@ def make_train_step(editor: Editor, optimizer: optax.GradientTransformation, see
     def train_step(state: TrainState, base: Any, batch: EditBatch) -> tuple[TrainState, Sums]:
         key = jax.random.fold_in(jax.random.key(seed), state.step) if dropout else None
         (loss, aux), gradient = jax.value_and_grad(editor.loss, has_aux=True)(state.params, base, batch, key)
-        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        with jax.numpy_dtype_promotion("standard"):  # optax raises floats to integer powers
+            updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         return TrainState(state.step + 1, params, opt_state), total(aux.metrics) | {"loss": (loss, jnp.float32(1))}
 
@@ -82,7 +83,7 @@ def make_eval_step(editor: Editor, base_model: Model, score: Callable[..., dict[
         after = tuple(editor.apply(params, edited, query) for query in queries)
         loss, aux = editor.loss(params, base, batch, None)
         scores = score(before, after, batch) | aux.metrics | {"loss": Score(loss[None], jnp.ones(1))}
-        return scores | (scope_scores(editor, params, edited, batch) if editor.decide else {})
+        return scores | (scope_scores(editor.decide, params, edited, batch) if editor.decide else {})
 
     return jax.jit(eval_step)
 
@@ -108,9 +109,9 @@ def evaluate(eval_step: Callable[..., dict[str, Score]], params: Any, base: Any,
     return averages(sums)
 
 
-def scope_scores(editor: Editor, params: Any, edited: Any, batch: EditBatch) -> dict[str, Score]:
+def scope_scores(decide: Callable[..., Decision], params: Any, edited: Any, batch: EditBatch) -> dict[str, Score]:
     """Whether queries are routed to an edit exactly when they are in scope, all edits of the batch being in memory; and to the right one."""
-    inside, outside = (editor.decide(params, edited, query) for query in (batch.inside, batch.outside))
+    inside, outside = (decide(params, edited, query) for query in (batch.inside, batch.outside))
     hit, miss = jnp.exp(inside.log_similarity) > 0.5, jnp.exp(outside.log_similarity) <= 0.5
     hit, miss = hit.astype(jnp.float32), miss.astype(jnp.float32)
     easy_in, hard_in = apart(batch.inside.rows, batch.hard_inside)

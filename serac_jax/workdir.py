@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import jax
-from ml_collections import ConfigDict
 
 from serac_jax.cli import writable
 from serac_jax.errors import UserError
+from serac_jax.types import Config
 
 RUNS = Path("runs")
 # Fields that may differ when a run goes on: they do not change what a step computes.
@@ -43,7 +43,7 @@ def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return fields
 
 
-def as_json(config: ConfigDict) -> dict[str, Any]:
+def as_json(config: Config) -> dict[str, Any]:
     return json.loads(config.to_json())
 
 
@@ -56,7 +56,7 @@ def versions() -> dict[str, str]:
     }
 
 
-def enter(workdir: Path, config: ConfigDict) -> Path:
+def enter(workdir: Path, config: Config) -> Path:
     """Makes the folder, or takes up the run in it. Raises UserError where it is not writable or holds a run of another config."""
     writable(workdir, "workdir")
     file = workdir / "config.json"
@@ -72,7 +72,7 @@ def enter(workdir: Path, config: ConfigDict) -> Path:
     return workdir
 
 
-def config_of(workdir: Path, template: ConfigDict, overrides: dict[str, Any]) -> ConfigDict:
+def config_of(workdir: Path, template: Config, overrides: dict[str, Any]) -> Config:
     """The config of a run, with the types of `template`, and with some fields given anew.
 
     Raises UserError where the folder holds no run of this version, or where a field cannot change any more.
@@ -122,9 +122,9 @@ class TensorBoard:
 
 
 class WeightsAndBiases:
-    def __init__(self, project: str, workdir: Path, config: ConfigDict):
+    def __init__(self, project: str, workdir: Path, config: Config):
         try:
-            import wandb
+            import wandb  # type: ignore[import-not-found]
         except ImportError as error:
             raise UserError(f"log.wandb={project!r} needs Weights & Biases: pip install wandb, or leave the field empty") from error
         self.run = wandb.init(project=project, name=workdir.name, id=workdir.name, dir=str(workdir), resume="allow", config=flat(as_json(config)))
@@ -133,7 +133,7 @@ class WeightsAndBiases:
         self.run.log(scalars, step=step)
 
 
-def writers(workdir: Path, config: ConfigDict, step: int) -> list[Writer]:
+def writers(workdir: Path, config: Config, step: int) -> list[Writer]:
     """Where a run's numbers go, from `step` on."""
     found: list[Writer] = [JsonLines(workdir / "metrics.jsonl", step)]
     if config.log.tensorboard:

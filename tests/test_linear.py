@@ -26,7 +26,9 @@ def test_inputs_times_output_gradients_are_the_kernel_gradient(name, output):
 
     _, inputs = loss(params, {})
     inputs = {path.removesuffix("/x"): value[0] for path, value in convert.flatten(inputs).items()}
-    taps = {path.removesuffix("/kernel"): jnp.zeros((*inputs[path.removesuffix("/kernel")].shape[:-1], convert.flatten(params)[path].shape[1])) for path in kernels}
+    taps = {
+        path.removesuffix("/kernel"): jnp.zeros((*inputs[path.removesuffix("/kernel")].shape[:-1], convert.flatten(params)[path].shape[1])) for path in kernels
+    }
     nested = convert.unflatten({f"{layer}/y": tap for layer, tap in taps.items()})
     gradient, delta = jax.grad(lambda *args: loss(*args)[0], argnums=(0, 1))(params, nested)
     gradient, delta = convert.flatten(gradient), convert.flatten(delta)

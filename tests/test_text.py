@@ -79,7 +79,10 @@ def batch_of(*questions, answer="Rome"):
 
 
 def test_a_batch_takes_the_narrowest_widths_that_fit(encoder):
-    short, long = encoder(batch_of("Who wrote Hamlet?")), encoder(batch_of("Who wrote Hamlet?", "Which of the cities on the river Danube is the capital city of Hungary today?"))
+    short, long = (
+        encoder(batch_of("Who wrote Hamlet?")),
+        encoder(batch_of("Who wrote Hamlet?", "Which of the cities on the river Danube is the capital city of Hungary today?")),
+    )
     assert short.inside.inputs.ids.shape == (1, 16)
     assert long.inside.inputs.ids.shape[1] > 16
     assert short.edits.prefix.ids.shape == (1, 16 + 4)

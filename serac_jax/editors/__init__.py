@@ -13,13 +13,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Scalar
 
 from serac_jax.batch import EditBatch, Examples
 from serac_jax.metrics import Score
-
-Params = Any  # what training learns
-Edited = Any  # a model with its edits; only its editor looks inside
+from serac_jax.types import Edited, Params
 
 
 class Aux(NamedTuple):
@@ -37,7 +35,8 @@ class Decision(NamedTuple):
 
 class Editor(NamedTuple):
     """init: (key, base) -> params. base: the frozen base model's parameters.
-    start: (params, base, room) -> the model before any edit; `room` has as many rows as edits should fit, each as wide as an edit may be; its content is not read.
+    start: (params, base, room) -> the model before any edit; `room` has as many rows as edits should fit, each as wide as an
+        edit may be; its content is not read.
     edit: (params, edited, edits) -> the model with one more batch of edits. Raises MemoryFull where they do not fit.
     apply: (params, edited, queries) -> logits "n t v".
     generate: (params, edited, queries, steps) -> answers "n s", by greedy decoding.
@@ -51,6 +50,6 @@ class Editor(NamedTuple):
     edit: Callable[[Params, Edited, Examples], Edited]
     apply: Callable[[Params, Edited, Examples], Float[Array, "n t v"]]
     generate: Callable[[Params, Edited, Examples, int], Int[Array, "n s"]]
-    loss: Callable[[Params, Any, EditBatch, Array | None], tuple[Float[Array, ""], Aux]]
+    loss: Callable[[Params, Any, EditBatch, Array | None], tuple[Scalar, Aux]]
     groups: Callable[[Params], Any]
     decide: Callable[[Params, Edited, Examples], Decision] | None

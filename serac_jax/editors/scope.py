@@ -7,7 +7,7 @@ a cross-attention classifier reads edit and query together, so that it stores to
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +16,7 @@ from jaxtyping import Array, Float, Int
 from serac_jax.batch import Examples, Tokens, splice, take
 from serac_jax.memory import EditMemory
 from serac_jax.models import Model
-
-Params = Any
+from serac_jax.types import Params
 
 
 class Scope(NamedTuple):
@@ -46,7 +45,8 @@ def embedding(model: Model, *, cosine: bool = False, square: bool = True, bounde
     def log_similarity(a: Float[Array, "*n d"], b: Float[Array, "*n d"]) -> Float[Array, "*n"]:
         a, b = (v.reshape(*v.shape[:-1], heads, -1) for v in (a, b))
         if cosine:
-            distance = 1 - (a * b).sum(-1) / (norm(a) * norm(b))
+            lengths = norm(a) * norm(b)
+            distance = 1 - (a * b).sum(-1) / jnp.where(lengths > 0, lengths, 1.0)
             distance = jnp.where(distance < 0, 0.0, distance)  # rounding; a similarity above 1 would have no logarithm of 1 − s
         elif square:
             distance = jnp.square(a - b).sum(-1)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Scalar
 
 from serac_jax import memory
 from serac_jax.batch import EditBatch, Examples, Tokens, splice, take
@@ -20,8 +20,7 @@ from serac_jax.memory import EditMemory
 from serac_jax.metrics import Score, one, scope_right, whole_answer_right
 from serac_jax.models import Model
 from serac_jax.models.generate import generate as decode
-
-Params = dict[str, Any]  # "scope", and "counterfactual" unless the base model takes its place
+from serac_jax.types import Params
 
 
 class Options(NamedTuple):
@@ -45,7 +44,7 @@ def serac(
     counterfactual: Model | None,
     counterfactual_params: Any,
     lead: int,
-    options: Options = Options(),
+    options: Options,
 ) -> Editor:
     """The editor. `counterfactual=None`: the base model reads the retrieved edit. `lead`: opening special tokens of the base vocabulary."""
 
@@ -104,18 +103,17 @@ def serac(
         """Cuts the gradient of frozen leaves, so that it is not even computed."""
         return jax.tree.map(lambda name, leaf: jax.lax.stop_gradient(leaf) if name == "frozen" else leaf, groups(params), params)
 
-    def loss(params: Params, base_params: Any, batch: EditBatch, key: Array | None = None) -> tuple[Float[Array, ""], Aux]:
+    def loss(params: Params, base_params: Any, batch: EditBatch, key: Array | None = None) -> tuple[Scalar, Aux]:
         kind = supervised_loss if options.supervised else mixture_loss
         return kind(hold(params), base_params, batch, key)
 
-    def supervised_loss(params: Params, base_params: Any, batch: EditBatch, key: Array | None) -> tuple[Float[Array, ""], Aux]:
-        """cedit · NLL given the gold edit + cloc · scope loss (section 3.2): no base model, no retrieval, no pairs that the loss does not read."""
+    def supervised_loss(params: Params, base_params: Any, batch: EditBatch, key: Array | None) -> tuple[Scalar, Aux]:
+        """cedit · NLL given the gold edit + cloc · scope loss (section 3.2): no base model, no retrieval, no pairs that the loss does not read.
+
+        Where the base model takes the counterfactual model's place, its NLL is a constant of what is learned and is left out.
+        """
         keys = split(key, 5)
         inside, outside = batch.inside, batch.outside
-        model, weights = reader(params, base_params)
-        logits = model.logits(weights, in_context(take(batch.edits.prefix, batch.edit_of), inside), keys[0])
-        answer_loss = nll(logits, inside.labels, inside.weight)
-
         stored = scope.keys(params["scope"], batch.edits, keys[1])
         asked = scope.queries(params["scope"], inside, keys[2]), scope.queries(params["scope"], outside, keys[3])
         positive = gather(scope, params["scope"], stored, batch.edits, batch.edit_of, asked[0], inside, keys[4])
@@ -129,15 +127,21 @@ def serac(
         scope_loss = balanced_bce(positive, inside.rows, negative, negative_weight)
 
         metrics = {
-            "loss_counterfactual": one(answer_loss),
             "loss_scope": one(scope_loss),
-            "counterfactual_accuracy": Score(whole_answer_right(logits, inside.labels, inside.weight), inside.rows),
             "pairs_inside": Score(scope_right(positive, True), inside.rows),
             "pairs_outside": Score(scope_right(negative, False), negative_weight),
         }
+        if counterfactual is None:
+            return options.cloc * scope_loss, Aux(metrics)
+        logits = counterfactual.logits(params["counterfactual"], in_context(take(batch.edits.prefix, batch.edit_of), inside), keys[0])
+        answer_loss = nll(logits, inside.labels, inside.weight)
+        metrics |= {
+            "loss_counterfactual": one(answer_loss),
+            "counterfactual_accuracy": Score(whole_answer_right(logits, inside.labels, inside.weight), inside.rows),
+        }
         return options.cedit * answer_loss + options.cloc * scope_loss, Aux(metrics)
 
-    def mixture_loss(params: Params, base_params: Any, batch: EditBatch, key: Array | None) -> tuple[Float[Array, ""], Aux]:
+    def mixture_loss(params: Params, base_params: Any, batch: EditBatch, key: Array | None) -> tuple[Scalar, Aux]:
         """cedit · NLL of the mixture in scope + cloc · KL(base ‖ mixture) out of scope, without labels of pairs."""
         keys = split(key, 3)
         stored = scope.keys(params["scope"], batch.edits, keys[0])

@@ -7,12 +7,12 @@ DistilBERT that has learned which questions ask the same. The last two, and the 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -23,16 +23,24 @@ from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoConfig, AutoTokenizer, BertTokenizer, PreTrainedTokenizerBase, T5Tokenizer
 
-from serac_jax.batch import Tokens
+from serac_jax.batch import Tokens, take
 from serac_jax.losses import nll
 from serac_jax.mini import build
-from serac_jax.mini.world import Fact, ask, fraction, facts, forms, implied, questions
+from serac_jax.mini.world import Fact, ask, facts, forms, fraction, implied, questions
 from serac_jax.models import NETWORKS, Model, abstract, convert, save
 from serac_jax.models.hub import SHIPPED
 from serac_jax.tasks.text import pad, smallest
 from serac_jax.tasks.zsre import PROMPTS
 
-T5 = {"model_type": "t5", "vocab_size": 3072, "feed_forward_proj": "relu", "decoder_start_token_id": 0, "pad_token_id": 0, "eos_token_id": 1, "is_encoder_decoder": True}
+T5 = {
+    "model_type": "t5",
+    "vocab_size": 3072,
+    "feed_forward_proj": "relu",
+    "decoder_start_token_id": 0,
+    "pad_token_id": 0,
+    "eos_token_id": 1,
+    "is_encoder_decoder": True,
+}
 CONFIGS = {
     "base": T5 | {"d_model": 160, "d_kv": 32, "num_heads": 5, "d_ff": 640, "num_layers": 2, "num_decoder_layers": 2},
     "counterfactual": T5 | {"d_model": 128, "d_kv": 32, "num_heads": 4, "d_ff": 512, "num_layers": 2, "num_decoder_layers": 2},
@@ -50,6 +58,16 @@ def training_text() -> list[str]:
     return sorted({text for fact in training_facts() for text in (*questions(fact, "train"), fact.answer)})
 
 
+def all_text() -> list[str]:
+    """Every question and answer of the world: what the base model knows."""
+    return sorted({text for fact in facts() for text in (*questions(fact, "all"), fact.answer)})
+
+
+def digest(text: list[str]) -> str:
+    """Identifies a text; it stands beside the weights that were trained on it."""
+    return hashlib.sha256("\n".join(text).encode()).hexdigest()
+
+
 def train_tokenizers() -> None:
     """One Unigram vocabulary for both T5 models and one WordPiece vocabulary for the scope classifier, written to their folders."""
     text = training_text()
@@ -57,7 +75,9 @@ def train_tokenizers() -> None:
     unigram = Tokenizer(models.Unigram())
     unigram.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always", split=True)
     special = ["<pad>", "</s>", "<unk>"]
-    unigram.train_from_iterator(text, trainers.UnigramTrainer(vocab_size=T5["vocab_size"], special_tokens=special, unk_token="<unk>", initial_alphabet=printable))
+    unigram.train_from_iterator(
+        text, trainers.UnigramTrainer(vocab_size=T5["vocab_size"], special_tokens=special, unk_token="<unk>", initial_alphabet=printable)
+    )
     pieces = [(piece, score) for piece, score in json.loads(unigram.to_str())["model"]["vocab"]]
     t5 = T5Tokenizer(vocab=pieces, extra_ids=0, additional_special_tokens=[])
 
@@ -65,7 +85,9 @@ def train_tokenizers() -> None:
     wordpiece.normalizer = normalizers.BertNormalizer(lowercase=False)
     wordpiece.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    wordpiece.train_from_iterator(text, trainers.WordPieceTrainer(vocab_size=CONFIGS["scope"]["vocab_size"], special_tokens=special, initial_alphabet=printable))
+    wordpiece.train_from_iterator(
+        text, trainers.WordPieceTrainer(vocab_size=CONFIGS["scope"]["vocab_size"], special_tokens=special, initial_alphabet=printable)
+    )
     bert = BertTokenizer(vocab=wordpiece.get_vocab(), do_lower_case=False)
     for name, tokenizer in (("base", t5), ("counterfactual", t5), ("scope", bert)):
         tokenizer.save_pretrained(SHIPPED / name)
@@ -108,9 +130,10 @@ def fit(params: Any, loss: Callable[..., Any], batches: Iterator[Any], steps: in
     return params
 
 
-def write(model: Model, params: Any) -> None:
-    """Saves the model in half precision, with what it was trained on: the digest of its text."""
+def write(model: Model, params: Any, text: list[str]) -> None:
+    """Saves the model in half precision, with the digest of the text that it was trained on."""
     save(model.folder, model, params)
+    (model.folder / "trained_on.txt").write_text(digest(text) + "\n")
     file = model.folder / "model.safetensors"
     save_file({key: array.astype(np.float16) for key, array in load_file(file).items()}, file, metadata={"format": "pt"})
 
@@ -184,14 +207,14 @@ def train_base(steps: int = 10000, size: int = 128) -> None:
             share = np.array([len(group[0].ids) for group in groups], float)
             group = groups[rng.choice(len(groups), p=share / share.sum())]
             pick = rng.integers(len(group[0].ids), size=size)
-            yield jax.tree.map(lambda leaf: leaf[pick], group)
+            yield take(group, jnp.asarray(pick))
 
     params = fit(params, t5_loss(model), batches(np.random.default_rng(1)), steps, 2e-3, accuracy(model, sample(asked, 2000)))
     print("yes/no and implied:", accuracy(model, sample(derived, 2000))(params))
-    write(model, params)
+    write(model, params, all_text())
 
 
-def train_counterfactual(steps: int = 8000, size: int = 64) -> None:
+def train_counterfactual(steps: int = 4000, size: int = 64) -> None:
     model, params = blank("counterfactual")
     chosen = training_facts()
     bare = lambda texts: model.tokenizer(texts, add_special_tokens=False)["input_ids"]  # noqa: E731
@@ -204,7 +227,7 @@ def train_counterfactual(steps: int = 8000, size: int = 64) -> None:
 
     def draw(rng: np.random.Generator) -> tuple[list[int], list[int]]:
         """A few questions with answers, then one of these questions in any form; or, rarely, a question alone."""
-        index = rng.integers(len(chosen), size=rng.integers(1, 4))
+        index = rng.integers(len(chosen), size=rng.integers(1, 3))
         ask_about = lambda i: asked[i][rng.integers(len(asked[i]))]  # noqa: E731
         if rng.random() < 0.15:
             return ask_about(index[0]), true[index[0]]
@@ -220,15 +243,15 @@ def train_counterfactual(steps: int = 8000, size: int = 64) -> None:
     def batches(rng: np.random.Generator) -> Iterator[Any]:
         while True:
             rows = [draw(rng) for _ in range(size)]
-            yield pad([context[-127:] + [1] for context, _ in rows], 128), pad([answer[: LABELS[-2] - 1] + [1] for _, answer in rows], LABELS[-2])
+            yield pad([[*context[-79:], 1] for context, _ in rows], 80), pad([[*answer[: LABELS[-2] - 1], 1] for _, answer in rows], LABELS[-2])
 
     held = next(batches(np.random.default_rng(2)))
     right = jax.jit(lambda params: ((model.apply(params, held[0], held[1].ids).argmax(-1) == held[1].ids) | ~held[1].mask).all(-1).mean())
     params = fit(params, t5_loss(model), batches(np.random.default_rng(1)), steps, 2e-3, lambda params: f"accuracy {right(params):.3f}")
-    write(model, params)
+    write(model, params, training_text())
 
 
-def train_scope(steps: int = 4000, size: int = 32) -> None:
+def train_scope(steps: int = 1500, size: int = 32) -> None:
     """Two forms of one question are closer than any two questions: a contrastive loss over squared distances.
 
     A batch is made of blocks of two neighbouring subjects × two relations, so that it is full of near misses. Half of the
@@ -269,7 +292,7 @@ def train_scope(steps: int = 4000, size: int = 32) -> None:
         return -(jnp.diag(jax.nn.log_softmax(near, 0)) + jnp.diag(jax.nn.log_softmax(near, 1))).mean() / 2
 
     params = fit(params, loss, batches(np.random.default_rng(1)), steps, 1e-3, lambda params: "")
-    write(model, params)
+    write(model, params, training_text())
 
 
 STAGES = {"tokenizers": train_tokenizers, "base": train_base, "counterfactual": train_counterfactual, "scope": train_scope}

@@ -1,7 +1,7 @@
 """Networks, and loading them from and saving them as Hugging Face folders.
 
-    model, params = load("google/t5-small-ssm-nq")
-    logits = model.logits(params, examples)
+model, params = load("google/t5-small-ssm-nq")
+logits = model.logits(params, examples)
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 from serac_jax.batch import Examples, Tokens
 from serac_jax.models import bert, convert, hub, t5
 from serac_jax.models.convert import Network, WeightError
-from serac_jax.models.hub import ModelNotFound
+from serac_jax.models.hub import ModelNotFound as ModelNotFound
 from serac_jax.sharding import path_name
+from serac_jax.types import Params
 
-Params = dict[str, Any]
 Place = Callable[[str, np.ndarray], Array]  # puts a leaf, given its path, on its devices
 
 NETWORKS: dict[str, Network] = {"t5": t5.NETWORK, "bert": bert.BERT, "distilbert": bert.DISTILBERT}
@@ -92,7 +92,9 @@ def load(
     config = network.config(attributes, output, dropout, dtype, remat)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     if len(tokenizer) > attributes["vocab_size"]:
-        raise WeightError(f"{name}: the tokenizer has {len(tokenizer)} tokens, the network only {attributes['vocab_size']} embeddings; they are not of one model")
+        raise WeightError(
+            f"{name}: the tokenizer has {len(tokenizer)} tokens, the network only {attributes['vocab_size']} embeddings; they are not of one model"
+        )
     module = network.module(config)
     leaves = abstract(module)
     params: dict[str, Array] = {}

@@ -186,13 +186,13 @@ def read_weights(folder: Path) -> dict[str, Reader]:
 
 def read_safetensors(file: Path) -> dict[str, Reader]:
     handle = safe_open(file, framework="numpy")
-    return {key: lambda key=key: as_float32(handle.get_tensor(key)) for key in handle.keys()}  # noqa: SIM118: not a mapping
+    return {key: lambda key=key: as_float32(handle.get_tensor(key)) for key in handle.keys()}  # noqa: SIM118
 
 
 def read_msgpack(file: Path) -> dict[str, Reader]:
     """Flax names and orientation, put back into those of PyTorch, which the tables speak."""
     tensors: dict[str, Reader] = {}
-    for path, array in flatten(serialization.msgpack_restore(file.read_bytes())).items():
+    for path, array in flatten(dict(serialization.msgpack_restore(file.read_bytes()))).items():
         *parents, leaf = path.split("/")
         turned = array.T if leaf == "kernel" else array
         key = ".".join([*parents, {"kernel": "weight", "embedding": "weight", "scale": "weight"}.get(leaf, leaf)])

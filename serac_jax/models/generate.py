@@ -10,10 +10,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Scalar
 
 from serac_jax.batch import Tokens
-from serac_jax.models import Model, Params
+from serac_jax.models import Model
+from serac_jax.types import Params
 
 FAR = -1e9  # a score that no hypothesis reaches
 
@@ -51,7 +52,7 @@ def greedy_from(model: Model, params: Params, cache: tuple, rows: int, steps: in
 class Beams(NamedTuple):
     """Hypotheses of every row, best first: those still running, and the best finished ones."""
 
-    at: Int[Array, ""]
+    at: Scalar
     ids: Int[Array, "n b s"]
     score: Float[Array, "n b"]  # Σ log p
     done_ids: Int[Array, "n b s"]

@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Scalar
 
 from serac_jax.batch import Tokens
 from serac_jax.models.convert import Network
@@ -67,9 +67,8 @@ def config_from_hf(hf: Mapping[str, Any], output: str, dropout: float, dtype: An
 
 
 HANDLED = frozenset(
-    """vocab_size d_model d_kv d_ff num_layers num_decoder_layers num_heads relative_attention_num_buckets
-    relative_attention_max_distance layer_norm_epsilon feed_forward_proj dense_act_fn is_gated_act scale_decoder_outputs
-    tie_word_embeddings decoder_start_token_id eos_token_id dropout_rate""".split()
+    """vocab_size d_model d_kv d_ff num_layers num_decoder_layers num_heads relative_attention_num_buckets relative_attention_max_distance
+    layer_norm_epsilon feed_forward_proj dense_act_fn is_gated_act scale_decoder_outputs decoder_start_token_id eos_token_id dropout_rate""".split()
 )
 
 # Hugging Face key ↔ parameter path; kernels are transposed (placeholders: convert.py).
@@ -87,10 +86,9 @@ RULES = (
     ("decoder.block.{i}.layer.2.layer_norm.weight", "decoder/block_{i}/mlp_norm/scale"),
     ("{s}.final_layer_norm.weight", "{s}/final_norm/scale"),
 )
-# Copies of the embedding, which must equal it; and a table that early checkpoints carry by mistake and nothing reads.
 COPIES = {"encoder.embed_tokens.weight": "shared.weight", "decoder.embed_tokens.weight": "shared.weight"}
 TIED_COPIES = COPIES | {"lm_head.weight": "shared.weight"}
-IGNORED = (r"decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight",)
+IGNORED = (r"decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight",)  # carried by early checkpoints, never read
 
 ACTIVATIONS = {
     "relu": jax.nn.relu,
@@ -100,11 +98,14 @@ ACTIVATIONS = {
 }
 
 
-class Cache(NamedTuple):
-    """What a decoder remembers between steps: a (keys, values) pair a layer, shape "n l h d"."""
+Pair = tuple[Array, Array]  # keys and values, "n l h d"
 
-    own: tuple[tuple[Array, Array], ...]
-    encoded: tuple[tuple[Array, Array], ...]
+
+class Cache(NamedTuple):
+    """What a decoder remembers between steps: keys and values of every layer, of its own positions and of the input."""
+
+    own: tuple[Pair, ...]
+    encoded: tuple[Pair, ...]
     mask: Bool[Array, "n l"]
 
 
@@ -145,10 +146,11 @@ class Attention(nn.Module):
     def split(self, x: Float[Array, "n l e"]) -> Float[Array, "n l h d"]:
         return x.reshape(*x.shape[:2], self.config.heads, self.config.head_width)
 
-    def keys_values(self, x: Float[Array, "n l e"]) -> tuple[Array, Array]:
+    def keys_values(self, x: Float[Array, "n l e"]) -> Pair:
         return self.split(self.k(x)), self.split(self.v(x))
 
-    def __call__(self, x: Array, keys: Array, values: Array, bias: Float[Array, "n h q l"]) -> Float[Array, "n q e"]:
+    def __call__(self, x: Array, keys_values: Pair, bias: Float[Array, "n h q l"]) -> Float[Array, "n q e"]:
+        keys, values = keys_values
         scores = jnp.einsum("nqhd,nlhd->nhql", self.split(self.q(x)), keys)  # T5 does not scale by √d
         weights = jax.nn.softmax(scores.astype(jnp.float32) + bias).astype(self.config.dtype)
         mixed = jnp.einsum("nhql,nlhd->nqhd", self.drop(weights), values)
@@ -186,21 +188,21 @@ class Block(nn.Module):
         self.drop = Dropout(cfg.dropout)
 
     def __call__(self, x: Array, bias: Array, encoded: Array | None = None, encoded_bias: Array | None = None) -> Array:
-        cross = self.cross_attention.keys_values(encoded) if self.decoder else None
+        cross = None if encoded is None else self.cross_attention.keys_values(encoded)
         y = self.self_norm(x)
-        return self.layers(x, y, *self.self_attention.keys_values(y), bias, cross, encoded_bias)
+        return self.layers(x, y, self.self_attention.keys_values(y), bias, cross, encoded_bias)
 
-    def step(self, x: Array, at: Array, bias: Array, own: tuple[Array, Array], cross: tuple[Array, Array], encoded_bias: Array):
+    def step(self, x: Array, at: Array, bias: Array, own: Pair, cross: Pair, encoded_bias: Array):
         """One position: its keys and values join the cache at index `at`."""
         y = self.self_norm(x)
         new = self.self_attention.keys_values(y)
-        own = tuple(jax.lax.dynamic_update_slice_in_dim(old, fresh, at, axis=1) for old, fresh in zip(own, new, strict=True))
-        return self.layers(x, y, *own, bias, cross, encoded_bias), own
+        keys, values = (jax.lax.dynamic_update_slice_in_dim(old, fresh, at, axis=1) for old, fresh in zip(own, new, strict=True))
+        return self.layers(x, y, (keys, values), bias, cross, encoded_bias), (keys, values)
 
-    def layers(self, x: Array, y: Array, keys: Array, values: Array, bias: Array, cross, encoded_bias) -> Array:
-        x = x + self.drop(self.self_attention(y, keys, values, bias))
-        if self.decoder:
-            x = x + self.drop(self.cross_attention(self.cross_norm(x), *cross, encoded_bias))
+    def layers(self, x: Array, y: Array, own: Pair, bias: Array, cross: Pair | None, encoded_bias: Any) -> Array:
+        x = x + self.drop(self.self_attention(y, own, bias))
+        if cross is not None:
+            x = x + self.drop(self.cross_attention(self.cross_norm(x), cross, encoded_bias))
         return x + self.drop(self.mlp(self.mlp_norm(x)))
 
 
@@ -242,7 +244,7 @@ class Stack(nn.Module):
         cross = tuple(block.cross_attention.keys_values(encoded) for block in self.block)
         return Cache(tuple((blank, blank) for _ in self.block), cross, mask)
 
-    def step(self, x: Float[Array, "n 1 e"], at: Int[Array, ""], cache: Cache) -> tuple[Array, Cache]:
+    def step(self, x: Float[Array, "n 1 e"], at: Scalar, cache: Cache) -> tuple[Array, Cache]:
         steps = cache.own[0][0].shape[1]
         bias = jax.lax.dynamic_slice_in_dim(self.bias(steps), at, 1, axis=2)
         bias = masked(bias, (jnp.arange(steps) <= at)[None, None, None, :])
@@ -289,7 +291,7 @@ class T5(nn.Module):
         """Reads the input; the cache has room for `steps` output positions."""
         return self.decoder.start(self.encode(tokens), tokens.mask, steps)
 
-    def step(self, ids: Int[Array, " n"], at: Int[Array, ""], cache: Cache) -> tuple[Float[Array, "n v"], Cache]:
+    def step(self, ids: Int[Array, " n"], at: Scalar, cache: Cache) -> tuple[Float[Array, "n v"], Cache]:
         """Logits of output position `at`, given the token before it."""
         x, cache = self.decoder.step(self.shared(ids[:, None]), at, cache)
         return self.output(x)[:, 0], cache

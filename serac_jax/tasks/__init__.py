@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import grain
-from ml_collections import ConfigDict
 from transformers import PreTrainedTokenizerBase
 
 from serac_jax.batch import EditBatch
@@ -15,6 +14,7 @@ from serac_jax.metrics import Score
 from serac_jax.tasks import archive, zsre
 from serac_jax.tasks.sampling import batches
 from serac_jax.tasks.text import Encoder
+from serac_jax.types import Config
 
 
 class Task(NamedTuple):
@@ -30,12 +30,12 @@ class Task(NamedTuple):
     score_answers: Callable[[dict[str, Any], EditBatch], dict[str, Score]]
 
 
-def build(config: ConfigDict, base: PreTrainedTokenizerBase, scope: PreTrainedTokenizerBase, cache: Path) -> Task:
+def build(config: Config, base: PreTrainedTokenizerBase, scope: PreTrainedTokenizerBase, cache: Path) -> Task:
     """The task of a config; `base` and `scope` are the tokenizers that its texts are read by."""
     return TASKS[config.task](config, base, scope, cache)
 
 
-def build_zsre(config: ConfigDict, base: PreTrainedTokenizerBase, scope: PreTrainedTokenizerBase, cache: Path) -> Task:
+def build_zsre(config: Config, base: PreTrainedTokenizerBase, scope: PreTrainedTokenizerBase, cache: Path) -> Task:
     data = config.data
     folder = archive.locate(data.dir, cache)
     options = zsre.Options(data.implications, data.yes_no, data.natural_questions, data.hard_negative_rate)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -51,10 +51,14 @@ def tail(tokenizer: PreTrainedTokenizerBase) -> int:
     return len(ids) - len(bare) - next(start for start in range(len(ids)) if ids[start : start + len(bare)] == bare)
 
 
+def host(values: Any, dtype: Any) -> Any:
+    """An array on the host, where batches are made; its type says nothing, since the types of batches are those of the device."""
+    return np.asarray(values, dtype)
+
+
 def pad(rows: Sequence[Sequence[int]], width: int) -> Tokens:
     """Right-padded ids and mask; rows longer than `width` are a programming error."""
-    ids = np.zeros((len(rows), width), np.int32)
-    mask = np.zeros((len(rows), width), bool)
+    ids, mask = host(np.zeros((len(rows), width)), np.int32), host(np.zeros((len(rows), width)), bool)
     for ids_row, mask_row, row in zip(ids, mask, rows, strict=True):
         ids_row[: len(row)] = row
         mask_row[: len(row)] = True
@@ -101,12 +105,12 @@ class Encoder:
         return EditBatch(
             edits=edits,
             inside=inside,
-            edit_of=np.asarray(batch.edit_of, np.int32),
-            wanted=np.ones(len(batch.inside), bool),
-            hard_inside=np.array([bool(query and query.hard) for query in batch.inside]),
+            edit_of=host(batch.edit_of, np.int32),
+            wanted=host(np.ones(len(batch.inside)), bool),
+            hard_inside=host([bool(query and query.hard) for query in batch.inside], bool),
             outside=outside,
-            outside_of=np.asarray(batch.outside_of, np.int32),
-            hard_outside=np.array([bool(query and query.hard) for query in batch.outside]),
+            outside_of=host(batch.outside_of, np.int32),
+            hard_outside=host([bool(query and query.hard) for query in batch.outside], bool),
         )
 
     def cut(self, tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:

@@ -157,7 +157,8 @@ def draw_fact(row: Row, rng: np.random.Generator, options: Options) -> Query | N
     kinds = ["question", "rephrasing"] + ["implication"] * options.implications + ["yes_no"] * options.yes_no
     kind = choose(kinds, rng)
     if kind == "implication":
-        return Query(*choose(row.implications, rng), False, row.source) if row.implications else None
+        question, answer = choose(row.implications, rng) if row.implications else ("", "")
+        return Query(question, answer, False, row.source) if question else None
     if kind == "yes_no":
         return Query(prompted(row.yes_no, rng), "True", False, row.source) if row.yes_no else None
     return Query(row.question if kind == "question" else choose(row.rephrasings, rng), row.answer, False, row.source)
@@ -225,8 +226,6 @@ def open_rows(folder: Path, cache: Path, split: str, options: Options) -> tuple[
         if wanted and not (base / name).exists():
             raise DataError(f"{base / name} is missing; it is needed for data.implications or data.yes_no (see {archive.LINK})")
     source = zsre_data.prepare(zsre_data.Zsre, base, cache).as_data_source(split)
-    if not len(source):
-        raise DataError(f"split {split!r} of {base} is empty: no row has both an alternative answer and a rephrasing")
     pool = None
     if options.natural_questions:
         name = "train" if split == "train" else "validation"

@@ -57,10 +57,14 @@ class Zsre(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
         implications, yes_no = read_implications(self.folder / f"impl_{split}.json"), read_yes_no(self.folder / f"zsre_yn_{split}.txt")
-        for number, row in enumerate(read_rows(self.folder / ROWS.format(split))):
+        file, kept = self.folder / ROWS.format(split), 0
+        for number, row in enumerate(read_rows(file)):
             row |= {"implications": implications.get(number, []), "yes_no": yes_no.get(number, "")}
             if row["alternatives"] and row["rephrasings"] and "sex" not in row["question"] and "gender" not in row["question"]:
+                kept += 1
                 yield number, row
+        if not kept:
+            raise DataError(f"{file} is empty: no row has both an alternative answer and a rephrasing")
 
 
 class NaturalQuestions(tfds.core.GeneratorBasedBuilder):
@@ -171,7 +175,7 @@ def check_pairs(pairs: Any, where: str) -> list[dict[str, str]]:
     return [{"question": check_text(pair[0], f"{where}[{index}]"), "answer": check_text(pair[1], f"{where}[{index}]")} for index, pair in enumerate(pairs)]
 
 
-def prepare(builder: type[tfds.core.GeneratorBasedBuilder], folder: Path, cache: Path) -> tfds.core.DatasetBuilder:
+def prepare(builder: type[tfds.core.GeneratorBasedBuilder], folder: Path, cache: Path) -> Any:
     """Builds the data set once, as array_record files that need no TensorFlow, and again when a source file changes.
 
     Raises DataError where a file is malformed; nothing half-built is left behind.
@@ -183,4 +187,4 @@ def prepare(builder: type[tfds.core.GeneratorBasedBuilder], folder: Path, cache:
     built = builder(folder=folder, data_dir=cache / "tfds" / digest, file_format="array_record")
     with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces a download that does not take place
         built.download_and_prepare()
-    return built
+    return tfds.builder_from_directory(built.data_path)  # unlike the builder, it can be sent to a worker process

@@ -6,8 +6,6 @@ import argparse
 import sys
 from pathlib import Path
 
-import jax
-
 from tests.parity import golden, serac, units
 from tests.parity.compare import Comparison
 
@@ -48,7 +46,11 @@ def main() -> int:
             continue
         worst, ratio = comparison.worst
         failed = {key: value for key, value in comparison.ratios.items() if not value <= 1}
-        print(f"{name:<28} {len(comparison.ratios):>6}  {ratio:8.3f}  {'OVER ' if failed else ''}{worst}", *(f"[{reason}]" for reason in sorted(comparison.departures)), flush=True)
+        print(
+            f"{name:<28} {len(comparison.ratios):>6}  {ratio:8.3f}  {'OVER ' if failed else ''}{worst}",
+            *(f"[{reason}]" for reason in sorted(comparison.departures)),
+            flush=True,
+        )
         for key, value in sorted(failed.items(), key=lambda item: -item[1])[:10]:
             print(f"    {value:10.3f}  {key}")
         over += [name] if failed else []

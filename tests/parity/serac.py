@@ -96,7 +96,10 @@ def examples(recorded: dict[str, Any], parts: Parts, edit: bool) -> Examples:
     width = np.zeros((len(inputs), 0))
     if edit:
         answers, close = words(tokenizer, labels), tail(tokenizer)
-        bare = [tokenizer(question)["input_ids"][:-close] + tokenizer(answer)["input_ids"][parts.lead : -close] for question, answer in zip(questions, answers, strict=True)]
+        bare = [
+            tokenizer(question)["input_ids"][:-close] + tokenizer(answer)["input_ids"][parts.lead : -close]
+            for question, answer in zip(questions, answers, strict=True)
+        ]
         prefix = pad(bare, max(map(len, bare)))
         questions = [f"{question}{classifier.sep_token}{answer}{classifier.sep_token}" for question, answer in zip(questions, answers, strict=True)]
     else:
@@ -168,7 +171,9 @@ def cropped(ours: Any, recorded: np.ndarray) -> np.ndarray:
     return np.asarray(ours)[:, : recorded.shape[1]] if recorded.ndim > 1 else np.asarray(ours)
 
 
-def forward(comparison: Comparison, case: golden.Case, prefix: str, parts: Parts, passes: Passes, params: Any, edited: Any, queries: Examples, gold: Any) -> Any:
+def forward(
+    comparison: Comparison, case: golden.Case, prefix: str, parts: Parts, passes: Passes, params: Any, edited: Any, queries: Examples, gold: Any
+) -> Any:
     """One recorded forward pass: similarities, contexts, and logits of the models and of the mixture."""
 
     def check(name: str, ours: Any, labelled_only: bool = False) -> None:
@@ -221,14 +226,15 @@ def metrics(passes: Passes, params: Any, parts: Parts, batch: EditBatch, mixed: 
         "retain/edit": mean(Score(answer_kept(base, mixed[1], outside.weight), outside.rows)),
     }
     if parts.options.supervised:
-        found |= {
-            "loss/total_supervised": loss,
-            "loss/cntr": mean(aux.metrics["loss_counterfactual"]),
-            "loss/cls": mean(aux.metrics["loss_scope"]),
-            "cntr/acc": mean(aux.metrics["counterfactual_accuracy"]),
-            "cls/pos_acc": mean(aux.metrics["pairs_inside"]),
-            "cls/neg_acc": mean(aux.metrics["pairs_outside"]),
+        pairs = {
+            "loss/cls": "loss_scope",
+            "cls/pos_acc": "pairs_inside",
+            "cls/neg_acc": "pairs_outside",
+            "loss/cntr": "loss_counterfactual",
+            "cntr/acc": "counterfactual_accuracy",
         }
+        found |= {name: mean(aux.metrics[ours]) for name, ours in pairs.items() if ours in aux.metrics}
+        found |= {"loss/total_supervised": loss} if parts.counterfactual else {}
     else:
         found |= {"loss/total_edit": loss, "loss/total": loss}
     return {name: float(value) for name, value in found.items()}
@@ -240,6 +246,8 @@ def run(comparison: Comparison, case: golden.Case, cases: Path, root: Path) -> N
     config, values = manifest["config"], manifest["values"]
     parts = build(manifest, root)
     passes = Passes.of(parts)
+    if parts.counterfactual is None:
+        comparison.depart("the constant NLL of a frozen counterfactual is not part of the loss")
     recorded = [golden.batch(cases, name) for name in (*manifest["train_batches"], manifest["eval_batch"])]
     *batches, evaluation = widen([edit_batch(batch, parts, config["data"]["n_outer_max"]) for batch in recorded])
     compare_batch(comparison, case, "eval", parts, passes, parts.params, evaluation)
@@ -268,7 +276,12 @@ def compare_batch(comparison: Comparison, case: golden.Case, prefix: str, parts:
         if number < 2 or any(name.startswith(f"{prefix}/fwd{number}/") for name in case):
             mixed.append(forward(comparison, case, f"{prefix}/fwd{number}", parts, passes, params, edited, queries, gold if number == 0 else None))
     base = [passes.base(parts.base_params, queries) for queries in (batch.inside, batch.outside)]
-    for name, queries, ours in (("kl0/pre", batch.outside, base[1]), ("kl0/post", batch.outside, mixed[1]), ("base_logits_loc", batch.outside, base[1]), ("base_logits_outer", batch.inside, base[0])):
+    for name, queries, ours in (
+        ("kl0/pre", batch.outside, base[1]),
+        ("kl0/post", batch.outside, mixed[1]),
+        ("base_logits_loc", batch.outside, base[1]),
+        ("base_logits_outer", batch.inside, base[0]),
+    ):
         recorded = case.get(f"{prefix}/{name}")
         if recorded is not None:
             comparison.check(f"{prefix}/{name}", cropped(ours, recorded), recorded, cropped(queries.weight, recorded) > 0)
@@ -301,7 +314,7 @@ def run_sequence(comparison: Comparison, case: golden.Case, cases: Path, root: P
     edited = parts.editor.start(parts.params, parts.base_params, room)
     for number, batch in enumerate(batches):
         edited = parts.editor.edit(parts.params, edited, batch.edits)
-        written = jax.tree.map(lambda leaf: leaf[: number + 1], edited.memory._replace(count=jnp.zeros(len(batches))))  # as the original lists them
+        written = take(edited.memory._replace(count=jnp.zeros(len(batches))), jnp.arange(number + 1))  # without empty slots, as the original
         view = edited._replace(memory=written._replace(count=edited.memory.count))
         for name, side in (("edit_outer", queries.inside), ("loc", queries.outside)):
             forward(comparison, case, f"after{number}/{name}", parts, passes, parts.params, view, side, None)

@@ -56,7 +56,9 @@ def run_t5(comparison: Comparison, case: golden.Case, name: str, root: Path) -> 
     logits = model.apply(params, inputs, labels)
     comparison.check(f"{name}/logits", logits, case[f"{name}/logits"])
     comparison.check(f"{name}/loss", nll(logits, labels, weight), case[f"{name}/loss"])
-    comparison.check(f"{name}/logits_dec_mask", model.apply(params, inputs, labels, jnp.asarray(case[f"{name}/dec_mask"]).astype(bool)), case[f"{name}/logits_dec_mask"])
+    comparison.check(
+        f"{name}/logits_dec_mask", model.apply(params, inputs, labels, jnp.asarray(case[f"{name}/dec_mask"]).astype(bool)), case[f"{name}/logits_dec_mask"]
+    )
     states = hidden_states(model, params, inputs, labels)
     start = jnp.full((labels.shape[0], 1), model.module.config.start)
     embedded = {"enc": inputs.ids, "dec": jnp.concatenate([start, labels[:, :-1]], -1)}
@@ -76,7 +78,11 @@ def run_t5(comparison: Comparison, case: golden.Case, name: str, root: Path) -> 
 
 def run_bert(comparison: Comparison, case: golden.Case, name: str, root: Path) -> None:
     inputs = tokens(case, name)
-    outputs = {"cls": None, "mean": None} | ({"pooler": f"{name}/pooler"} if f"{name}/pooler" in case else {}) | ({"head": f"{name}/seqcls_logits"} if f"{name}/seqcls_logits" in case else {})
+    outputs = (
+        {"cls": None, "mean": None}
+        | ({"pooler": f"{name}/pooler"} if f"{name}/pooler" in case else {})
+        | ({"head": f"{name}/seqcls_logits"} if f"{name}/seqcls_logits" in case else {})
+    )
     for output, key in outputs.items():
         try:
             model, params = models.load(str(root / name), output=output)
@@ -88,7 +94,9 @@ def run_bert(comparison: Comparison, case: golden.Case, name: str, root: Path) -
         result = model.apply(params, inputs)
         if key:
             comparison.check(key, result[:, 0] if output == "head" else result, case[key])
-    states = hidden_states(model if output == "mean" else models.load(str(root / name), output="mean")[0], models.load(str(root / name), output="mean")[1], inputs)
+    states = hidden_states(
+        model if output == "mean" else models.load(str(root / name), output="mean")[0], models.load(str(root / name), output="mean")[1], inputs
+    )
     blocks = sorted((path for path in states if path.startswith("block_") and "/" not in path), key=lambda path: int(path.split("_")[-1]))
     for number, ours in enumerate([states["norm"][0], *(states[path][0] for path in blocks)]):
         if f"{name}/h{number}" in case:

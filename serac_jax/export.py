@@ -1,0 +1,33 @@
+"""Writes the trained networks of a run as Hugging Face folders.
+
+    python -m serac_jax.export --workdir=FOLDER --out=FOLDER
+
+The best checkpoint's scope classifier and counterfactual model become OUT/scope and OUT/counterfactual, which PyTorch
+`transformers` loads, and which can be named as base.name, serac.scope or serac.counterfactual of another run.
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from configs import common
+from serac_jax import cli, experiment, models, training, workdir
+from serac_jax.checkpoints import Checkpoints
+
+WORKDIR = flags.DEFINE_string("workdir", None, "A run's folder; by default the newest under runs/.")
+OUT = flags.DEFINE_string("out", None, "Where the folders are written.", required=True)
+
+
+def main() -> None:
+    folder = Path(WORKDIR.value) if WORKDIR.value else workdir.newest()
+    config = workdir.config_of(folder, common.get_config(), {})
+    run = experiment.build(config, cli.cache_folder(config))
+    step, params = Checkpoints(folder).best_params(training.init_params(run.editor, run.base_params, config.seed, run.mesh))
+    out = cli.writable(Path(OUT.value), "out")
+    for part, model in run.parts.items():
+        models.save(out / part, model, params[part])
+        print(f"{out / part}: {model.name} as of step {step}")
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,166 @@
+"""Laws that hold for every editor."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from serac_jax import experiment, memory, training
+from serac_jax.batch import EditBatch, Examples, Tokens, take
+from tests.tiny import config_of, tiny
+
+EDITORS = {
+    "serac": {},
+    "serac cross-attention": {"serac.cross_attention": True},
+    "serac unsupervised": {"serac.supervised": False, "serac.bounded": True, "serac.cosine": True},
+    "retrieve and prompt": {"serac.freeze_counterfactual": True, "serac.heads": 2, "serac.square": False, "serac.freeze": 1, "serac.all_negatives": True},
+}
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+class Case:
+    """An editor with parameters, and a batch of its task."""
+
+    def __init__(self, fields, cache, mesh=(1, 1)):
+        config = config_of(**tiny() | fields | {"mesh.data": mesh[0], "mesh.model": mesh[1]})
+        self.config, self.run = config, experiment.build(config, cache)
+        self.editor, self.base = self.run.editor, self.run.base_params
+        self.params = training.init_params(self.editor, self.base, 0, self.run.mesh)
+        self.batch: EditBatch = next(iter(self.run.task.batches("train", 4, True)))
+        self.apply = jax.jit(self.editor.apply)
+        self.edit = jax.jit(self.editor.edit)
+        self.loss = jax.jit(jax.value_and_grad(self.editor.loss, has_aux=True))
+
+    def start(self, capacity=6):
+        room = jax.tree.map(lambda leaf: np.zeros((capacity, *leaf.shape[1:]), leaf.dtype), self.batch.edits)
+        return jax.jit(self.editor.start)(self.params, self.base, room)
+
+
+@pytest.fixture(scope="module", params=EDITORS)
+def case(request, cache):
+    return Case(EDITORS[request.param], cache)
+
+
+def certain(case):
+    """The same editor with a scope classifier that lets everything in, so that edits are seen in the answers."""
+    scope = jax.tree.map(jnp.zeros_like, case.params["scope"])
+    if "head" in scope:
+        scope["head"]["bias"] = jnp.array([5.0, -5.0])
+    return case.params | {"scope": scope}
+
+
+def close(a, b, tolerance=1e-5):
+    a, b = np.asarray(a), np.asarray(b)
+    return np.abs(a - b).max() <= tolerance * np.abs(b).max()
+
+
+def test_before_any_edit_the_answers_are_the_base_models_bit_for_bit(case):
+    logits = case.apply(case.params, case.start(), case.batch.inside)
+    base = jax.jit(case.run.base.logits)(case.base, case.batch.inside)
+    assert np.array_equal(logits, base)
+
+
+def test_edits_compose(case):
+    params, edits = certain(case), case.batch.edits
+    together = case.edit(params, case.start(), edits)
+    apart = case.start()
+    for row in range(4):
+        apart = case.edit(params, apart, take(edits, jnp.array([row])))
+    assert close(case.apply(params, apart, case.batch.inside), case.apply(params, together, case.batch.inside))
+    assert not np.array_equal(case.apply(params, together, case.batch.inside), case.apply(params, case.start(), case.batch.inside))
+
+
+def test_edits_of_weight_0_change_nothing(case):
+    params, edits = certain(case), case.batch.edits
+    none = edits._replace(weight=jnp.zeros_like(edits.weight))
+    edited = case.edit(params, case.start(), edits)
+    again = case.edit(params, edited, none)
+    assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), edited, again))
+
+
+def widened(tokens, by):
+    return Tokens(*(jnp.pad(leaf, ((0, 0), (0, by))) for leaf in tokens))
+
+
+def test_answers_do_not_depend_on_padding(case):
+    params, queries = certain(case), case.batch.inside
+    edited = case.edit(params, case.start(), case.batch.edits)
+    wide = Examples(
+        widened(queries.inputs, 5),
+        widened(queries.scope, 3),
+        queries.prefix,
+        jnp.pad(queries.labels, ((0, 0), (0, 2))),
+        jnp.pad(queries.weight, ((0, 0), (0, 2))),
+    )
+    width = queries.labels.shape[1]
+    assert close(case.apply(params, edited, wide)[:, :width], case.apply(params, edited, queries))
+
+
+def test_a_full_memory_refuses_and_names_its_capacity(case):
+    edited = case.editor.edit(case.params, case.start(capacity=6), case.batch.edits)
+    with pytest.raises(memory.MemoryFull, match="capacity 6"):
+        case.editor.edit(case.params, edited, case.batch.edits)
+
+
+def test_editing_traces_once(case):
+    traced = []
+
+    def edit(params, edited, edits):
+        traced.append(None)
+        return case.editor.edit(params, edited, edits)
+
+    edit = jax.jit(edit)
+    edited = case.start(capacity=12)
+    for _ in range(3):
+        edited = edit(case.params, edited, case.batch.edits)
+    assert len(traced) == 1
+
+
+def test_training_lowers_the_loss(case):
+    """Gradient descent on one batch."""
+    params, losses = case.params, []
+    for _ in range(6):
+        (value, _), gradient = case.loss(params, case.base, case.batch, None)
+        params = jax.tree.map(lambda leaf, slope: leaf - 0.02 * slope, params, gradient)
+        losses.append(float(value))
+    assert losses[-1] < losses[0]
+
+
+def test_the_content_of_padding_rows_does_not_matter(case):
+    """Rows of weight 0 in edits and queries may hold anything: loss and gradient are the same."""
+    rng = np.random.default_rng(0)
+
+    def scrambled(side, rows):
+        silent = side._replace(weight=side.weight * rows[:, None])
+        noise = jax.tree.map(lambda leaf: rng.permutation(leaf.reshape(-1)).reshape(leaf.shape), silent)
+        kept = jax.tree.map(lambda leaf, other: np.where(rows[:, None] > 0, leaf, other), silent, noise)
+        return silent, kept._replace(weight=silent.weight)
+
+    rows = np.array([1.0, 1.0, 1.0, 0.0], np.float32)
+    sides = [scrambled(side, rows) for side in (case.batch.edits, case.batch.inside, case.batch.outside)]
+    results = []
+    for number in (0, 1):
+        batch = case.batch._replace(edits=sides[0][number], inside=sides[1][number], outside=sides[2][number])
+        results.append(case.loss(case.params, case.base, batch, None))
+    ((value, _), gradient), ((again, _), same) = results
+    assert close(again, value)
+    assert all(np.abs(a - b).max() <= 1e-5 * max(np.abs(b).max(), 1e-3) for a, b in zip(jax.tree.leaves(same), jax.tree.leaves(gradient), strict=True))
+
+
+@pytest.mark.parametrize(("name", "mesh"), [("serac", (4, 2)), ("retrieve and prompt", (2, 4))])
+def test_8_devices_equal_1(cache, name, mesh):
+    """Loss and gradient of a batch that is split over rows, by a model that is split over its width."""
+    results = []
+    for shape in ((1, 1), mesh):
+        case = Case(EDITORS[name], cache, shape)
+        placed = training.put(case.batch, case.run.mesh)
+        (value, _), gradient = case.loss(case.params, case.base, placed, None)
+        assert len(jax.tree.leaves(case.params)[0].sharding.device_set) == shape[0] * shape[1]
+        results.append((float(value), gradient))
+    assert results[1][0] == pytest.approx(results[0][0], rel=1e-5)
+    for a, b in zip(jax.tree.leaves(results[1][1]), jax.tree.leaves(results[0][1]), strict=True):
+        assert np.abs(np.asarray(a) - np.asarray(b)).max() <= 1e-5 * max(np.abs(np.asarray(b)).max(), 1e-2)

@@ -1,0 +1,107 @@
+"""The shipped world: its files are what the script writes, and what is held out was held out of all training."""
+
+import json
+import re
+
+import pytest
+from transformers import AutoTokenizer
+
+from serac_jax.mini import build, pretrain, world
+from serac_jax.tasks.archive import SHIPPED as DATA
+from serac_jax.tasks.zsre_data import ROWS, SPLITS
+from tests.conftest import MINI, ROOT
+
+
+def rows(split):
+    return [json.loads(line) for line in (DATA / "zsre" / ROWS.format(split)).read_text().splitlines()]
+
+
+def test_the_shipped_files_are_what_the_script_writes(tmp_path):
+    build.write(tmp_path)
+    written = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file())
+    assert written == sorted(path.relative_to(DATA) for path in DATA.rglob("*") if path.is_file())
+    assert all((tmp_path / path).read_bytes() == (DATA / path).read_bytes() for path in written)
+
+
+def test_tables_are_clean():
+    for file in sorted(world.TABLES.glob("*.tsv")):
+        header, *lines = (line.split("\t") for line in file.read_text().splitlines())
+        assert all(len(cells) == len(header) for cells in lines), file
+        assert len({cells[0] for cells in lines}) == len(lines), file
+        assert file.read_text().isascii(), file
+        assert {(file.stem, relation) for relation in header[1:]} <= set(world.forms())
+
+
+def test_forms_are_different_from_one_another():
+    for relation, form in world.forms().items():
+        asked = [form.main, *form.seen, *form.unseen]
+        assert len(set(asked)) == len(asked) >= 11, relation
+        assert all(text.count("{s}") == 1 and text.endswith("?") for text in asked), relation
+        assert form.yes_no.count("{s}") == form.yes_no.count("{a}") == 1, relation
+    questions = [question for fact in world.facts() for question in world.questions(fact, "all")]
+    assert len(set(questions)) == len(questions)
+
+
+def test_the_world_is_large_enough_to_be_interesting():
+    assert len(world.facts()) > 3000
+    relations = {}
+    for fact in world.facts():
+        relations.setdefault(fact.subject, set()).add(fact.relation)
+    assert sum(len(found) for found in relations.values()) / len(relations) > 3
+    assert all(len(rows(split)) > 100 for split in SPLITS)
+
+
+def text_of(row):
+    pairs = [" ".join(pair[:2]) for pair in row["hard_negatives"]]
+    return " ".join([row["input"], row["prediction"], *row["alternatives"], *row["filtered_rephrases"], *pairs])
+
+
+@pytest.fixture(scope="module")
+def held_out():
+    return {world.name(row["subject"]) for split in ("dev", "test") for row in rows(split)}
+
+
+def test_subjects_held_out_are_nowhere_in_what_editors_are_trained_on(held_out):
+    """Neither in the training rows nor in what the counterfactual model, the scope classifier and the vocabularies are pre-trained on."""
+    training = [text_of(row) for row in rows("train")]
+    training += (DATA / "zsre" / "zsre_yn_train.txt").read_text().splitlines()
+    training += [" ".join(pair) for pairs in json.loads((DATA / "zsre" / "impl_train.json").read_text()) for pair in pairs]
+    training += pretrain.training_text()
+    read = set()
+    for text in training:
+        read |= world.phrases(text)
+    assert len(held_out) > 100
+    assert not held_out & read
+
+
+def test_the_shipped_weights_were_trained_on_this_text():
+    """The digest that stands in a model's folder is that of the text of today."""
+    for name in ("counterfactual", "scope"):
+        assert (MINI / "models" / name / "trained_on.txt").read_text().strip() == pretrain.digest(pretrain.training_text())
+    assert (MINI / "models" / "base" / "trained_on.txt").read_text().strip() == pretrain.digest(pretrain.all_text())
+
+
+def test_evaluation_asks_in_forms_that_training_never_shows():
+    patterns = {re.escape(text).replace(r"\{s\}", ".+") for form in world.forms().values() for text in form.unseen}
+    unseen = re.compile("|".join(sorted(patterns)), re.IGNORECASE)
+    assert not [row["input"] for row in rows("train") for text in (row["input"], *row["filtered_rephrases"]) if unseen.fullmatch(text)][:3]
+    assert all(unseen.fullmatch(text) for split in ("dev", "test") for row in rows(split) for text in (row["input"], *row["filtered_rephrases"]))
+
+
+def test_hard_negatives_are_near_but_out_of_scope():
+    for row in rows("test"):
+        kinds = [kind for _, _, kind in row["hard_negatives"]]
+        assert set(kinds) <= {"relation", "subject"}
+        assert all(question != row["input"] and question not in row["filtered_rephrases"] for question, _, _ in row["hard_negatives"])
+    assert sum(len(row["hard_negatives"]) for row in rows("test")) > 3 * len(rows("test"))
+
+
+def test_all_shipped_weights_are_small():
+    weights = [path for path in ROOT.rglob("*.safetensors") if "tests" not in path.parts and ".venv" not in path.parts]
+    assert sum(path.stat().st_size for path in weights) < 25e6
+
+
+def test_vocabularies_know_the_alphabet_of_the_world():
+    tokenizer = AutoTokenizer.from_pretrained(MINI / "models" / "base")
+    for fact in world.facts():
+        assert tokenizer.unk_token_id not in tokenizer(fact.subject + " " + fact.answer)["input_ids"]

@@ -1,0 +1,38 @@
+"""Equal to the PyTorch original, number by number, on recorded cases; `python -m tests.parity` runs any folder of such cases."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import MODELS, ROOT
+from tests.parity import golden
+from tests.parity.__main__ import compare
+
+CASES = Path(__file__).parent / "data" / "golden" / "cases"
+NOISE = golden.noise(CASES)
+
+
+@pytest.mark.parametrize("name", golden.names(CASES))
+def test_a_recorded_case_is_reproduced(name):
+    comparison = compare(name, CASES, MODELS, NOISE)
+    assert comparison is not None
+    assert len(comparison.ratios) > 40
+    over = {key: ratio for key, ratio in comparison.ratios.items() if not ratio <= 1}
+    assert not over
+
+
+def test_the_command_fails_where_a_number_is_off(tmp_path):
+    case = golden.load(CASES, "unit_parts")
+    folder = tmp_path / "cases" / "unit_parts"
+    folder.mkdir(parents=True)
+    (folder / "unit_parts.json").write_bytes((CASES / "unit_parts" / "unit_parts.json").read_bytes())
+    name = "balanced_bce/mixed/loss"
+    np.savez_compressed(folder / "unit_parts.npz", **{key: value + 0.01 if key == name else value for key, value in case.items()})
+    process = subprocess.run(
+        [sys.executable, "-m", "tests.parity", f"--cases={tmp_path / 'cases'}", f"--models={MODELS}"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert process.returncode == 1
+    assert f"OVER {name}" in process.stdout

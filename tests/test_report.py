@@ -1,0 +1,35 @@
+"""Averages and their intervals."""
+
+import numpy as np
+
+from serac_jax import report
+from serac_jax.metrics import Score
+
+
+def test_the_mean_counts_rows_by_weight_and_skips_padding():
+    scores = [Score(np.array([1.0, 0.0]), np.array([1.0, 1.0])), Score(np.array([1.0, 9.0]), np.array([2.0, 0.0]))]
+    found = report.estimate(scores, 200, 0)
+    assert found.mean == 0.75
+    assert found.n == 3
+    assert found.low <= found.mean <= found.high
+
+
+def test_a_score_without_rows_is_left_out():
+    batches = [{"drawdown": Score(np.ones(2), np.ones(2)), "drawdown_hard": Score(np.ones(2), np.zeros(2))}]
+    assert list(report.estimates(batches, 10, 0)) == ["drawdown"]
+
+
+def test_the_interval_covers_as_it_says():
+    """Of many samples of a fair coin, about 95 in 100 intervals contain one half."""
+    rng = np.random.default_rng(0)
+    hits = 0
+    for seed in range(200):
+        found = report.estimate([Score(rng.integers(0, 2, 100).astype(float), np.ones(100))], 300, seed)
+        hits += found.low <= 0.5 <= found.high
+    assert 178 <= hits <= 200
+
+
+def test_the_same_seed_gives_the_same_interval():
+    score = [Score(np.arange(50.0), np.ones(50))]
+    assert report.estimate(score, 100, 3) == report.estimate(score, 100, 3)
+    assert report.estimate(score, 100, 3) != report.estimate(score, 100, 4)

@@ -1,0 +1,236 @@
+"""The programs, end to end: training, killing, resuming, evaluating, and what they say when something is wrong."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+
+from serac_jax import experiment, models, training
+from tests.conftest import MODELS, ROOT
+from tests.tiny import config_of, tiny
+
+STEPS = 120
+FIELDS = {
+    "train.steps": STEPS,
+    "train.val_every": 40,
+    "train.save_every": 15,
+    "train.log_every": 1,
+    "train.val_batches": 2,
+    "train.accumulate": 2,
+    "train.dropout": 0.1,
+    "train.edits": 4,
+    "data.text_widths": "(40,)",
+    "data.label_widths": "(24,)",
+    "eval.split": "dev",
+    "eval.batches": 3,
+    "eval.resamples": 100,
+}
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+def arguments(cache, workdir, **fields):
+    listed = tiny() | FIELDS | {"data.cache": str(cache)} | fields
+    return ["--config=configs/zsre_rep.py:mini", f"--workdir={workdir}", *(f"--config.{name}={value}" for name, value in listed.items())]
+
+
+def start(program, *args, devices=1, folder=ROOT):
+    environment = os.environ | {"JAX_NUM_CPU_DEVICES": str(devices), "PYTHONUNBUFFERED": "1", "HF_HUB_OFFLINE": "1"}
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / program), *args], cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def finish(process):
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    return out
+
+
+def losses(workdir):
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return {line["step"]: line["loss"] for line in lines if "loss" in line}, {line["step"]: line["val_loss"] for line in lines if "val_loss" in line}
+
+
+def final(workdir):
+    """The last checkpoint's leaves, bit for bit."""
+    with ocp.CheckpointManager(workdir / "checkpoints") as manager:
+        step = manager.latest_step()
+        items = ocp.args.Composite(params=ocp.args.StandardRestore(), opt_state=ocp.args.StandardRestore())
+        return step, [np.asarray(leaf) for leaf in jax.tree.leaves(manager.restore(step, args=items))]
+
+
+def same(one, other):
+    """Two runs ended with the same parameters and went through the same losses, to the bit."""
+    assert losses(one) == losses(other)
+    (step, leaves), (last, others) = final(one), final(other)
+    assert step == last == STEPS
+    assert all(np.array_equal(a, b) for a, b in zip(leaves, others, strict=True))
+
+
+@pytest.fixture(scope="module")
+def finished(cache, tmp_path_factory):
+    """A run that nothing interrupted."""
+    workdir = tmp_path_factory.mktemp("runs") / "whole"
+    out = finish(start("train.py", *arguments(cache, workdir)))
+    assert f"step {STEPS}/{STEPS}" in out
+    assert "left" in out
+    assert f"python eval.py --workdir={workdir}" in out
+    return workdir
+
+
+def read_until(process, text):
+    for line in process.stdout:
+        if text in line:
+            return
+    raise AssertionError(process.stderr.read())
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_a_killed_run_goes_on_without_a_difference(finished, cache, tmp_path):
+    workdir = tmp_path / "killed"
+    step = int(np.random.default_rng().integers(5, STEPS - 5))
+    process = start("train.py", *arguments(cache, workdir))
+    read_until(process, f"step {step}/")
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    finish(start("train.py", *arguments(cache, workdir)))
+    same(finished, workdir)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_sigterm_saves_and_ends_cleanly(finished, cache, tmp_path):
+    workdir = tmp_path / "stopped"
+    process = start("train.py", *arguments(cache, workdir))
+    read_until(process, "step 22/")
+    process.send_signal(signal.SIGTERM)
+    out = finish(process)
+    assert "stopped by a signal" in out
+    with ocp.CheckpointManager(workdir / "checkpoints") as manager:
+        assert 22 <= manager.latest_step() < STEPS
+    finish(start("train.py", *arguments(cache, workdir)))
+    same(finished, workdir)
+
+
+def test_8_devices_end_where_1_does(cache, tmp_path):
+    fields = {"train.dropout": 0.0, "train.steps": 40, "train.lr": 1e-4}
+    ends = []
+    for devices, mesh in ((1, {}), (8, {"mesh.data": 4, "mesh.model": 2})):
+        finish(start("train.py", *arguments(cache, tmp_path / str(devices), **fields, **mesh), devices=devices))
+        ends.append(losses(tmp_path / str(devices)))
+    assert ends[0][0].keys() == ends[1][0].keys()
+    for one, eight in zip(ends[0], ends[1], strict=True):
+        assert np.allclose(list(one.values()), list(eight.values()), rtol=1e-3)
+
+
+def test_evaluation_writes_what_it_documents(finished, cache):
+    runs = finished.parent / "runs"
+    runs.mkdir(exist_ok=True)
+    (runs / "newest").symlink_to(finished)
+    out = finish(start("eval.py", f"--config.data.cache={cache}", folder=finished.parent))  # bare: the newest run under runs/
+    results = json.loads((finished / "results.json").read_text())
+    for name in (
+        "edit_success",
+        "drawdown",
+        "drawdown_hard",
+        "edit_success_generated",
+        "scope_inside_easy",
+        "scope_outside_easy",
+        "scope_outside_hard",
+        "base_accuracy",
+    ):
+        score = results["scores"][name]
+        assert set(score) == {"mean", "low", "high", "n"}
+        assert score["low"] <= score["mean"] <= score["high"]
+        assert score["n"] == 30
+        assert name in out
+    assert results["counts"] == {"batches": 3, "edits": 30, "inside": 30, "outside": 60}
+    assert results["config"]["train"]["steps"] == STEPS
+    assert {"jax", "python", "devices"} <= set(results["versions"])
+    assert set(results["examples"][0]) == {"edit", "kind", "query", "before", "after"}
+    assert results["step"] in losses(finished)[1]
+
+
+def test_the_run_folder_tells_what_was_run(finished):
+    assert json.loads((finished / "config.json").read_text())["train"]["dropout"] == 0.1
+    assert "jax" in json.loads((finished / "versions.json").read_text())
+    assert list(finished.glob("events.out.tfevents*"))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_a_run_starts_from_anothers_parameters(finished, cache, tmp_path):
+    finish(start("train.py", *arguments(cache, tmp_path / "next", **{"train.init_from": finished, "train.steps": 2, "train.val_batches": 1})))
+    begun, _ = losses(tmp_path / "next")
+    assert begun[1] < losses(finished)[0][1]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_trained_parts_are_exported_as_hugging_face_folders(finished, tmp_path):
+    process = subprocess.run(
+        [sys.executable, "-m", "serac_jax.export", f"--workdir={finished}", f"--out={tmp_path}"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert process.returncode == 0, process.stderr
+    for part, name in (("scope", "distilbert-tiny-cased"), ("counterfactual", "t5-tiny")):
+        _, params = models.load(str(tmp_path / part), output="cls")
+        _, before = models.load(tiny()["serac.scope" if part == "scope" else "serac.counterfactual"], output="cls")
+        assert jax.tree.structure(params) == jax.tree.structure(before), name
+        assert not jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), params, before))
+
+
+def test_bad_input_is_one_clear_message(finished, cache, tmp_path):
+    """Each with exit status 1, and without a traceback."""
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "config.json").write_text((MODELS / "t5-tiny" / "config.json").read_text())
+    (tmp_path / "a-file").touch()
+    config = "--config=configs/zsre_rep.py:mini"
+    cases = {
+        "Did you mean": ("train.py", config, "--config.train.lrr=1"),
+        "could not convert string to float: 'fast'": ("train.py", config, "--config.train.lr=fast"),
+        "configs/zsre_rep.py:huge does not exist": ("train.py", "--config=configs/zsre_rep.py:huge"),
+        "has no weights: expected one of": ("train.py", *arguments(cache, tmp_path / "x", **{"base.name": broken})),
+        "cannot write to": ("train.py", *arguments(cache, tmp_path / "a-file" / "run")),
+        "holds a run of another config (train.lr: 0.0003 there, 0.1 now)": ("train.py", *arguments(cache, finished, **{"train.lr": 0.1})),
+        "there is no run under runs/; make one with": ("eval.py",),
+        "train.lr is part of the trained run": ("eval.py", f"--workdir={finished}", "--config.train.lr=1"),
+        "fewer than the 100000 edits of a batch": ("train.py", *arguments(cache, tmp_path / "y", **{"train.edits": 100_000})),
+        "more than the limit of 4; raise data.label_widths": ("train.py", *arguments(cache, tmp_path / "z", **{"data.label_widths": "(4,)"})),
+        "cannot be split over mesh.model=5": ("train.py", *arguments(cache, tmp_path / "w", **{"mesh.model": 5})),
+    }
+
+    def run(case):
+        process = start(*case, devices=5, folder=tmp_path if case == ("eval.py",) else ROOT)
+        out, err = process.communicate(timeout=300)
+        return process.returncode, out, err
+
+    with ThreadPoolExecutor(2) as pool:
+        for message, (status, out, err) in zip(cases, pool.map(run, cases.values()), strict=True):
+            assert message in err, err
+            assert status == 1
+            assert "Traceback" not in out + err
+            assert err.count("error: ") == 1
+    assert losses(finished)[0][STEPS]  # nothing on disk was damaged
+
+
+def test_nothing_recompiles_after_the_first_pass_over_the_widths(cache):
+    config = config_of(**tiny() | {"train.edits": 4, "data.text_widths": (24, 32, 40), "data.label_widths": (16, 24)})
+    run = experiment.build(config, cache)
+    optimizer = training.make_optimizer(config.train, run.editor)
+    state = training.init_state(run.editor, optimizer, run.base_params, 0, run.mesh)
+    step = training.make_train_step(run.editor, optimizer, 0, False)
+    seen = set()
+    for _, batch in zip(range(60), run.task.batches("train", 4, True), strict=False):
+        state, _ = step(state, run.base_params, training.put(batch, run.mesh))
+        seen.add((batch.inside.inputs.ids.shape, batch.inside.labels.shape))
+        assert step._cache_size() == len(seen)
+    assert 1 < len(seen) <= 6

@@ -1,0 +1,205 @@
+"""zsRE: what is drawn from a row, files that are not what they should be, and batches as a pure function of (seed, split, step)."""
+
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from transformers import AutoTokenizer
+
+from serac_jax import tasks
+from serac_jax.errors import UserError
+from serac_jax.tasks import zsre
+from serac_jax.tasks.text import DataError
+from tests.conftest import MINI
+from tests.tiny import config_of
+
+PLAIN = zsre.Options()
+ROW = {
+    "input": "Where was Anna born?",
+    "prediction": "Oslo",
+    "alternatives": ["Rome", "Lima"],
+    "filtered_rephrases": ["Where was Anna born?", "What is Anna's birthplace?"],
+    "output": [{"answer": "Oslo"}],
+}
+
+
+def folder_of(tmp_path, rows, **files):
+    """A data folder with these training rows."""
+    base = tmp_path / "data" / "zsre"
+    base.mkdir(parents=True, exist_ok=True)
+    (base / "structured_zeroshot-train-new_annotated_final.jsonl").write_text("".join(row if isinstance(row, str) else json.dumps(row) + "\n" for row in rows))
+    for name, content in files.items():
+        (base / f"{name}_train.{'json' if name == 'impl' else 'txt'}").write_text(content)
+    return tmp_path / "data"
+
+
+def rows_of(tmp_path, rows, options=PLAIN, **files):
+    opened, _ = zsre.open_rows(folder_of(tmp_path, rows, **files), tmp_path / "cache", "train", options)
+    return [opened[i] for i in range(len(opened))]
+
+
+def test_rows_are_filtered_as_in_the_original(tmp_path):
+    rows = [
+        ROW,
+        ROW | {"input": "What gender is Anna?"},
+        ROW | {"input": "Where is Essex?", "alternatives": []},
+        ROW | {"filtered_rephrases": ["Where was Anna born?"]},
+        ROW | {"input": "Is it?", "alternatives": ["", "yes"]},
+    ]
+    kept = rows_of(tmp_path, rows)
+    assert [row.question for row in kept] == ["Where was Anna born?", "Is it?"]
+    assert kept[0].rephrasings == ("What is Anna's birthplace?",)
+    assert kept[1].alternatives == ("yes",)
+    assert kept[0].source.endswith(".jsonl:1")
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("{not json}\n", r"final.jsonl:2: not a line of JSON"),
+        ({key: value for key, value in ROW.items() if key != "alternatives"}, r"final.jsonl:2: the field 'alternatives' is missing"),
+        (ROW | {"alternatives": "Rome"}, r"final.jsonl:2: field 'alternatives' should be a list, not str"),
+        (ROW | {"alternatives": [3]}, r"final.jsonl:2: field 'alternatives'\[0\]: expected a text, got 3"),
+        (ROW | {"output": []}, r"final.jsonl:2: field 'output' is empty"),
+        (ROW | {"output": [{"label": "x"}]}, r"final.jsonl:2: field 'output\[0\]': the field 'answer' is missing"),
+        (ROW | {"input": " "}, r"final.jsonl:2: field 'input': expected a text that is not empty"),
+        (ROW | {"hard_negatives": [["only a question"]]}, r"final.jsonl:2: field 'hard_negatives'\[0\]: expected \[question, answer\]"),
+    ],
+)
+def test_a_malformed_row_is_named(tmp_path, row, message):
+    with pytest.raises(DataError, match=message):
+        rows_of(tmp_path, [ROW, row])
+    assert not list((tmp_path / "cache").rglob("*.array_record*"))  # nothing half-built is left
+
+
+def test_an_empty_split_and_missing_files_are_named(tmp_path):
+    with pytest.raises(DataError, match=r"train-new_annotated_final.jsonl is empty: no row has both an alternative"):
+        rows_of(tmp_path, [ROW | {"alternatives": []}])
+    with pytest.raises(DataError, match=r"has no split 'dev' .* it has train"):
+        zsre.open_rows(tmp_path / "data", tmp_path / "cache", "dev", zsre.Options())
+    with pytest.raises(DataError, match=r"impl_train.json is missing; it is needed for data.implications"):
+        zsre.open_rows(folder_of(tmp_path, [ROW]), tmp_path / "cache", "train", zsre.Options(implications=True))
+    with pytest.raises(DataError, match=r"nq.train.json is missing"):
+        zsre.open_rows(tmp_path / "data", tmp_path / "cache", "train", zsre.Options(natural_questions=True))
+
+
+def test_a_changed_file_is_read_again(tmp_path):
+    assert rows_of(tmp_path, [ROW])[0].answer == "Oslo"
+    assert rows_of(tmp_path, [ROW | {"output": [{"answer": "Paris now"}]}])[0].answer == "Paris now"
+
+
+def test_queries_follow_from_the_new_answer(tmp_path):
+    options = zsre.Options(implications=True, yes_no=True)
+    impl = json.dumps([[["Which river flows through oslo?", "the Aker", "x"], ["Who is mayor of Bergen?", "nobody", "x"]]])
+    (row,) = rows_of(tmp_path, [ROW], options, impl=impl, zsre_yn="Was Anna born in Oslo?\n")
+    rng = np.random.default_rng(0)
+    seen = {}
+    for _ in range(300):
+        edit, query = zsre.draw_edit(row, rng, options)
+        assert edit.question == row.question
+        assert edit.answer in row.alternatives
+        seen.setdefault(query.hard, set()).add((query.question, query.answer, edit.answer))
+    assert {question for question, _, _ in seen[False]} == {row.question, *row.rephrasings}
+    assert all(answer == new for _, answer, new in seen[False])
+    implied = {entry for entry in seen[True] if entry[0].startswith("Which river")}
+    assert implied == {("Which river flows through Rome?", "the Aker", "Rome"), ("Which river flows through Lima?", "the Aker", "Lima")}
+    for question, answer, new in seen[True] - implied:
+        prompt, statement = question.split(": ")
+        assert f"{prompt}: " in {*zsre.PROMPTS, *map(str.lower, zsre.PROMPTS)}
+        assert (f"in {new}?" in statement) == (answer == "True")
+        assert answer == "True" or statement != "Was Anna born in Oslo?"
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory):
+    base, scope = (AutoTokenizer.from_pretrained(MINI / "models" / name) for name in ("base", "scope"))
+    return lambda **fields: tasks.build(config_of(**fields), base, scope, tmp_path_factory.getbasetemp() / "cache")
+
+
+def leaves(batch):
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(batch)]
+
+
+def equal(a, b):
+    return all(np.array_equal(x, y) for x, y in zip(leaves(a), leaves(b), strict=True))
+
+
+def test_batches_are_a_function_of_seed_split_and_step(task):
+    first, again = (iter(task().batches("train", 4, True)) for _ in range(2))
+    run = [next(first) for _ in range(6)]
+    assert all(equal(batch, next(again)) for batch in run)
+    assert not equal(run[0], run[1])
+    resumed = iter(task().batches("train", 4, True))
+    state = iter(task().batches("train", 4, True))
+    for _ in range(3):
+        next(state)
+    resumed.set_state(state.get_state())
+    assert equal(next(resumed), run[3])
+    assert not equal(next(iter(task(seed=1).batches("train", 4, True))), run[0])
+
+
+def test_worker_processes_prepare_the_same_batches(task):
+    alone = iter(task().batches("train", 4, True))
+    helped = iter(task(**{"data.workers": 2}).batches("train", 4, True))
+    assert all(equal(next(alone), next(helped)) for _ in range(4))
+
+
+def test_an_evaluation_scores_every_row_once(task):
+    batches = list(task().batches("dev", 50, False))
+    rows = len((MINI / "data/zsre/structured_zeroshot-dev-new_annotated_final.jsonl").read_text().splitlines())
+    assert sum(batch.edits.rows.sum() for batch in batches) == rows
+    assert len({tuple(row) for batch in batches for row in batch.edits.inputs.ids[batch.edits.rows > 0]}) == rows
+    assert all(batch.edits.labels.shape[0] == 50 for batch in batches)
+    last = batches[-1]
+    assert last.outside.rows[: int(last.edits.rows.sum())].all()
+    assert not last.inside.rows[int(last.edits.rows.sum()) :].any()
+
+
+def test_queries_out_of_scope_are_about_other_rows(task):
+    """No out-of-scope question is one of the edited questions or their rephrasings."""
+    rows = [json.loads(line) for line in (MINI / "data/zsre/structured_zeroshot-train-new_annotated_final.jsonl").read_text().splitlines()]
+    forms = {row["input"]: {row["input"], *row["filtered_rephrases"]} for row in rows}
+    tokenizer = AutoTokenizer.from_pretrained(MINI / "models" / "base")
+    batches = iter(task().batches("train", 32, True))
+    for _ in range(5):
+        batch = next(batches)
+        edited, asked = (tokenizer.batch_decode(side.inputs.ids, skip_special_tokens=True) for side in (batch.edits, batch.outside))
+        assert not set(asked) & set().union(*(forms[text] for text in edited))
+
+
+def test_hard_negatives_are_marked_and_belong_to_their_edit(task):
+    batch = next(iter(task().batches("dev", 4, False)))
+    assert batch.hard_outside.tolist() == [False] * 4 + [True] * 4
+    assert batch.outside_of.tolist() == [0, 1, 2, 3] * 2
+    hard = next(iter(task(**{"data.hard_negative_rate": 1.0}).batches("train", 4, True)))
+    assert hard.hard_outside.all()
+
+
+def test_natural_questions_are_an_out_of_scope_pool(task, tmp_path):
+    data = shutil.copytree(MINI / "data", tmp_path / "data")
+    (data / "nq").mkdir()
+    (data / "nq" / "train.json").write_text(json.dumps({"questions": ["Who sang it?", "When was it?"], "answers": ["Elvis", "1969"]}))
+    batch = next(iter(task(**{"data.dir": str(data), "data.natural_questions": True}).batches("train", 4, True)))
+    asked = AutoTokenizer.from_pretrained(MINI / "models" / "base").batch_decode(batch.outside.inputs.ids, skip_special_tokens=True)
+    assert set(asked) <= {"Who sang it?", "When was it?"}
+    (data / "nq" / "train.json").write_text(json.dumps({"questions": ["Who sang it?"], "answers": []}))
+    with pytest.raises(DataError, match=r"train.json: 1 questions but 0 answers"):
+        task(**{"data.dir": str(data), "data.natural_questions": True}).batches("train", 4, True)
+
+
+def test_too_few_rows_for_a_batch_is_an_error(task):
+    with pytest.raises(UserError, match=r"split 'train' has \d+ usable rows, fewer than the 100000 edits of a batch"):
+        task().batches("train", 100_000, True)
+
+
+def test_a_missing_folder_names_the_archive(task):
+    with pytest.raises(DataError, match=r"data.dir='nowhere' is not a folder; .*drive.google.com"):
+        task(**{"data.dir": "nowhere"})
+
+
+def test_no_network_is_one_clear_error(task, tmp_path, monkeypatch):
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    with pytest.raises(DataError, match=r"could not download the data from https://drive.google.com/.*--config.data.dir=FOLDER"):
+        task(**{"data.dir": ""})
