@@ -36,8 +36,8 @@ def get_config() -> Config:
     config.data = ConfigDict()
     config.data.dir = ""  # a folder with zsre/ (and nq/); "mini": the shipped data; empty: the original's archive, downloaded once
     config.data.cache = ""  # where downloads and prepared data go; empty: $XDG_CACHE_HOME/serac_jax or ~/.cache/serac_jax
-    config.data.train_split = "train"
-    config.data.val_split = "dev"
+    config.data.train_split = "train"  # of the files in zsre/
+    config.data.val_split = "dev"  # decides which checkpoint is the best
     config.data.implications = False  # also ask what follows from the new answer
     config.data.yes_no = False  # also ask "True or False: …"
     config.data.natural_questions = False  # draw out-of-scope queries from Natural Questions
@@ -55,7 +55,7 @@ def get_config() -> Config:
     config.train.clip = 100.0  # of the gradient's global norm
     config.train.cedit = 0.1  # weight of the edit loss
     config.train.cloc = 1.0  # weight of the locality or scope loss
-    config.train.dropout = 0.0
+    config.train.dropout = 0.0  # rate of every dropout layer of what is trained
     config.train.log_every = 100  # steps
     config.train.val_every = 5000  # steps between validations; each writes a checkpoint, and so does the last step
     config.train.save_every = 1000  # steps between further checkpoints; a killed run repeats at most so many
@@ -65,7 +65,7 @@ def get_config() -> Config:
     config.train.init_from = ""  # another run's workdir whose best parameters training starts from
 
     config.eval = ConfigDict()
-    config.eval.split = "dev"
+    config.eval.split = "dev"  # of the files in zsre/
     config.eval.edits = 10  # edits applied at once
     config.eval.batches = 0  # at most so many batches; 0: the whole split
     config.eval.resamples = 1000  # of the bootstrap behind every 95% interval
@@ -87,8 +87,8 @@ def shrink(config: Config) -> None:
     config.serac.counterfactual = "mini/counterfactual"
     config.serac.scope = "mini/scope"
     config.data.dir = "mini"
-    config.data.text_widths = (24, 32)
-    config.data.label_widths = (8, 16)
+    config.data.text_widths = (40,)
+    config.data.label_widths = (16,)
     config.train.steps = 600
     config.train.accumulate = 1
     config.train.lr = 3e-4

@@ -6,7 +6,7 @@ import re
 import pytest
 from transformers import AutoTokenizer
 
-from serac_jax.mini import build, pretrain, world
+from serac_jax.mini import build, corpus, world
 from serac_jax.tasks.archive import SHIPPED as DATA
 from serac_jax.tasks.zsre_data import ROWS, SPLITS
 from tests.conftest import MINI, ROOT
@@ -66,7 +66,7 @@ def test_subjects_held_out_are_nowhere_in_what_editors_are_trained_on(held_out):
     training = [text_of(row) for row in rows("train")]
     training += (DATA / "zsre" / "zsre_yn_train.txt").read_text().splitlines()
     training += [" ".join(pair) for pairs in json.loads((DATA / "zsre" / "impl_train.json").read_text()) for pair in pairs]
-    training += pretrain.training_text()
+    training += corpus.training_text()
     read = set()
     for text in training:
         read |= world.phrases(text)
@@ -77,8 +77,8 @@ def test_subjects_held_out_are_nowhere_in_what_editors_are_trained_on(held_out):
 def test_the_shipped_weights_were_trained_on_this_text():
     """The digest that stands in a model's folder is that of the text of today."""
     for name in ("counterfactual", "scope"):
-        assert (MINI / "models" / name / "trained_on.txt").read_text().strip() == pretrain.digest(pretrain.training_text())
-    assert (MINI / "models" / "base" / "trained_on.txt").read_text().strip() == pretrain.digest(pretrain.all_text())
+        assert (MINI / "models" / name / "trained_on.txt").read_text().strip() == corpus.digest(corpus.training_text())
+    assert (MINI / "models" / "base" / "trained_on.txt").read_text().strip() == corpus.digest(corpus.all_text())
 
 
 def test_evaluation_asks_in_forms_that_training_never_shows():

@@ -7,7 +7,6 @@ DistilBERT that has learned which questions ask the same. The last two, and the 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 import time
@@ -25,12 +24,11 @@ from transformers import AutoConfig, AutoTokenizer, BertTokenizer, PreTrainedTok
 
 from serac_jax.batch import Tokens, take
 from serac_jax.losses import nll
-from serac_jax.mini import build
-from serac_jax.mini.world import Fact, ask, facts, forms, fraction, implied, questions
+from serac_jax.mini.corpus import all_text, closed_book, digest, statements, training_facts, training_text
+from serac_jax.mini.world import ask, facts, forms, questions
 from serac_jax.models import NETWORKS, Model, abstract, convert, save
 from serac_jax.models.hub import SHIPPED
 from serac_jax.tasks.text import pad, smallest
-from serac_jax.tasks.zsre import PROMPTS
 
 T5 = {
     "model_type": "t5",
@@ -47,25 +45,6 @@ CONFIGS = {
     "scope": {"model_type": "distilbert", "vocab_size": 4096, "dim": 128, "hidden_dim": 512, "n_heads": 4, "n_layers": 3, "max_position_embeddings": 128},
 }
 WIDTHS, LABELS = (16, 24, 32, 40), (4, 8, 16, 24)
-
-
-def training_facts() -> list[Fact]:
-    return build.of_split("train")
-
-
-def training_text() -> list[str]:
-    """Every question and answer that vocabularies may be made of."""
-    return sorted({text for fact in training_facts() for text in (*questions(fact, "train"), fact.answer)})
-
-
-def all_text() -> list[str]:
-    """Every question and answer of the world: what the base model knows."""
-    return sorted({text for fact in facts() for text in (*questions(fact, "all"), fact.answer)})
-
-
-def digest(text: list[str]) -> str:
-    """Identifies a text; it stands beside the weights that were trained on it."""
-    return hashlib.sha256("\n".join(text).encode()).hexdigest()
 
 
 def train_tokenizers() -> None:
@@ -155,28 +134,6 @@ def by_length(tokenizer: PreTrainedTokenizerBase, pairs: list[tuple[str, str]]) 
     ]
 
 
-def closed_book(chosen: list[Fact], split: str) -> list[tuple[str, str]]:
-    """(question, answer) of facts, in the forms of a split."""
-    return [(question, fact.answer) for fact in chosen for question in questions(fact, split)]
-
-
-def statements(chosen: list[Fact]) -> list[tuple[str, str]]:
-    """Yes/no questions, true and false, and questions about the answer."""
-    answers = defaultdict(set)
-    for fact in chosen:
-        answers[fact.category, fact.relation].add(fact.answer)
-    pairs = []
-    for fact in chosen:
-        form = forms()[fact.category, fact.relation]
-        others = build.alternatives(fact, answers)
-        for prompt in (*PROMPTS, *map(str.lower, PROMPTS)):
-            false = others[int(fraction(prompt, fact.subject) * len(others))]
-            pairs += [(prompt + ask(form.yes_no, fact.subject, fact.answer), "True"), (prompt + ask(form.yes_no, fact.subject, false), "False")]
-        if fact in implied():
-            pairs += [(implied()[fact], fact.subject)] * 8
-    return pairs
-
-
 def t5_loss(model: Model) -> Callable[..., Any]:
     def loss(params: Any, batch: tuple[Tokens, Tokens]) -> Any:
         inputs, labels = batch
@@ -251,7 +208,7 @@ def train_counterfactual(steps: int = 4000, size: int = 64) -> None:
     write(model, params, training_text())
 
 
-def train_scope(steps: int = 1500, size: int = 32) -> None:
+def train_scope(steps: int = 2000, size: int = 96) -> None:
     """Two forms of one question are closer than any two questions: a contrastive loss over squared distances.
 
     A batch is made of blocks of two neighbouring subjects × two relations, so that it is full of near misses. Half of the
@@ -268,22 +225,25 @@ def train_scope(steps: int = 1500, size: int = 32) -> None:
         return " ".join(words[i] for i in rng.integers(len(words), size=rng.integers(1, 4)))
 
     def block(rng: np.random.Generator) -> list[tuple[str, str]]:
+        """Two neighbours asked about the same two relations, each in two forms."""
         start = int(rng.integers(len(subjects) - 1))
-        made = [invented(rng), invented(rng)] if rng.random() < 0.5 else None
-        pairs = []
-        for number, (category, subject) in enumerate(subjects[start : start + 2]):
-            relations = list(by_subject[category, subject])
-            for relation in rng.permutation(relations)[:2]:
-                form = forms()[category, relation]
-                first, second = (str(text) for text in rng.choice([form.main, *form.seen], 2, replace=False))
-                name = made[number] if made else subject
-                pairs.append((ask(first, name), ask(second, name)))
-        return pairs
+        pair = subjects[start : start + 2]
+        made = [invented(rng), invented(rng)] if rng.random() < 0.5 else [subject for _, subject in pair]
+        shared = [relation for relation in by_subject[pair[0]] if relation in by_subject[pair[1]]]
+        found = []
+        for relation in rng.permutation(shared)[:2]:
+            form = forms()[pair[0][0], relation]
+            for name in made:
+                first, second = rng.choice([form.main, *form.seen], 2, replace=False)
+                found.append((ask(str(first), name), ask(str(second), name)))
+        return found
 
     def batches(rng: np.random.Generator) -> Iterator[Any]:
         while True:
-            pairs = [pair for _ in range(size) for pair in block(rng)][: 3 * size]
-            pairs += [pair for _ in range(size) for pair in block(rng)][: 3 * size - len(pairs)]
+            pairs: list[tuple[str, str]] = []
+            while len(pairs) < size:
+                pairs += block(rng)
+            pairs = pairs[:size]
             yield tuple(encode(model.tokenizer, [pair[side] for pair in pairs], 40) for side in (0, 1))
 
     def loss(params: Any, batch: tuple[Tokens, Tokens]) -> Any:

@@ -191,8 +191,9 @@ def forward(
     check("cls_sims", jnp.exp(similarity))
     check("cls_idxs", index)
     if not parts.cross:
-        for name in [name for name in case if name.startswith(f"{prefix}/classifier_emb")]:
-            check(name.removeprefix(f"{prefix}/"), vectors if int(name[-1]) % 2 else memory.keys)  # edits and queries by turns
+        recorded = sorted((name for name in case if name.startswith(f"{prefix}/classifier_emb")), key=lambda name: int(name.rpartition("emb")[2]))
+        for number, name in enumerate(recorded):  # edits first, then queries; some passes were recorded twice
+            check(name.removeprefix(f"{prefix}/"), memory.keys if 2 * number < len(recorded) else vectors)
     weights = edited.base if parts.counterfactual is None else params["counterfactual"]
     for number, chosen in enumerate((index, index if gold is None else gold)):
         if f"{prefix}/rep_logits{number}" not in case and f"{prefix}/rep_input{number}/input_ids" not in case and number:

@@ -157,4 +157,4 @@ def run_distances(comparison: Comparison, case: golden.Case, root: Path) -> None
         gradient = convert.flatten(jax.grad(lambda params, weight=weight, table=table: (table(params) * weight).sum())(params))
         query = "block_0/attention/q/kernel"
         comparison.check(f"logsim/{name}/grad_q0", turned(query, gradient[query]), case[f"logsim/{name}/grad_q0"])
-        comparison.check(f"logsim/{name}/grad_ln", gradient["norm/scale"], case[f"logsim/{name}/grad_ln"])
+        comparison.check(f"logsim/{name}/grad_ln", gradient["block_1/mlp_norm/scale"], case[f"logsim/{name}/grad_ln"])

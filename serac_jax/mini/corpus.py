@@ -1,0 +1,52 @@
+"""The texts that the shipped models and vocabularies are trained on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+
+from serac_jax.mini import build
+from serac_jax.mini.world import Fact, ask, facts, forms, fraction, implied, questions, splits
+from serac_jax.tasks.zsre import PROMPTS
+
+
+def training_facts() -> list[Fact]:
+    """The facts that editors may learn from, in the order of the tables: neighbours are alike."""
+    return [fact for fact in facts() if splits()[fact.subject] == "train"]
+
+
+def training_text() -> list[str]:
+    """Every question and answer that vocabularies may be made of."""
+    return sorted({text for fact in training_facts() for text in (*questions(fact, "train"), fact.answer)})
+
+
+def all_text() -> list[str]:
+    """Every question and answer of the world: what the base model knows."""
+    return sorted({text for fact in facts() for text in (*questions(fact, "all"), fact.answer)})
+
+
+def digest(text: list[str]) -> str:
+    """Identifies a text; it stands beside the weights that were trained on it."""
+    return hashlib.sha256("\n".join(text).encode()).hexdigest()
+
+
+def closed_book(chosen: list[Fact], split: str) -> list[tuple[str, str]]:
+    """(question, answer) of facts, in the forms of a split."""
+    return [(question, fact.answer) for fact in chosen for question in questions(fact, split)]
+
+
+def statements(chosen: list[Fact]) -> list[tuple[str, str]]:
+    """Yes/no questions, true and false, and questions about the answer."""
+    answers = defaultdict(set)
+    for fact in chosen:
+        answers[fact.category, fact.relation].add(fact.answer)
+    pairs = []
+    for fact in chosen:
+        form = forms()[fact.category, fact.relation]
+        others = build.alternatives(fact, answers)
+        for prompt in (*PROMPTS, *map(str.lower, PROMPTS)):
+            false = others[int(fraction(prompt, fact.subject) * len(others))]
+            pairs += [(prompt + ask(form.yes_no, fact.subject, fact.answer), "True"), (prompt + ask(form.yes_no, fact.subject, false), "False")]
+        if fact in implied():
+            pairs += [(implied()[fact], fact.subject)] * 8
+    return pairs
