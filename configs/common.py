@@ -86,6 +86,7 @@ def shrink(config: Config) -> None:
     config.base.name = "mini/base"
     config.serac.counterfactual = "mini/counterfactual"
     config.serac.scope = "mini/scope"
+    config.serac.pool = "mean"
     config.data.dir = "mini"
     config.data.text_widths = (40,)
     config.data.label_widths = (16,)

@@ -6,13 +6,16 @@ import hashlib
 from collections import defaultdict
 
 from serac_jax.mini import build
-from serac_jax.mini.world import Fact, ask, facts, forms, fraction, implied, questions, splits
+from serac_jax.mini.world import Fact, ask, facts, forms, fraction, implied, questions, splits, tables
 from serac_jax.tasks.zsre import PROMPTS
 
 
 def training_facts() -> list[Fact]:
-    """The facts that editors may learn from, in the order of the tables: neighbours are alike."""
-    return [fact for fact in facts() if splits()[fact.subject] == "train"]
+    """The facts that counterfactual models and scope classifiers may learn from, in the order of the tables: neighbours are alike.
+
+    All of the tables but the subjects that are held out, which no other fact names.
+    """
+    return [fact for fact in tables() if splits().get(fact.subject, "train") == "train"]
 
 
 def training_text() -> list[str]:

@@ -79,7 +79,7 @@ def blank(name: str, seed: int = 0) -> tuple[Model, Any]:
     folder = SHIPPED / name
     hf = AutoConfig.from_pretrained(folder)
     network = NETWORKS[hf.model_type]
-    module = network.module(network.config(hf.to_dict(), "cls", 0.0, jnp.float32, False))
+    module = network.module(network.config(hf.to_dict(), "mean", 0.0, jnp.float32, False))
     rng, leaves = np.random.default_rng(seed), {}
     for path, leaf in sorted(abstract(module).items()):
         scale = {"kernel": leaf.shape[0] ** -0.5, "embedding": 1.0 if hf.model_type == "t5" else 0.1, "bias": 0.0}.get(path.split("/")[-1])
@@ -171,36 +171,32 @@ def train_base(steps: int = 10000, size: int = 128) -> None:
     write(model, params, all_text())
 
 
-def train_counterfactual(steps: int = 4000, size: int = 64) -> None:
+def train_counterfactual(steps: int = 8000, size: int = 64) -> None:
+    """Reading: one or two questions with random answers, then one of these questions in any form; the answer is the one that was given."""
     model, params = blank("counterfactual")
     chosen = training_facts()
-    bare = lambda texts: model.tokenizer(texts, add_special_tokens=False)["input_ids"]  # noqa: E731
+
+    def bare(texts: list[str]) -> list[list[int]]:
+        return model.tokenizer(texts, add_special_tokens=False)["input_ids"]
+
     asked = [bare(questions(fact, "train")) for fact in chosen]
-    answers = defaultdict(list)
-    for fact in chosen:
-        answers[fact.category, fact.relation].append(bare(fact.answer))
-    true = [bare(fact.answer) for fact in chosen]
+    answers = bare([fact.answer for fact in chosen])
     special = len(model.tokenizer.all_special_ids)
 
-    def draw(rng: np.random.Generator) -> tuple[list[int], list[int]]:
-        """A few questions with answers, then one of these questions in any form; or, rarely, a question alone."""
-        index = rng.integers(len(chosen), size=rng.integers(1, 3))
-        ask_about = lambda i: asked[i][rng.integers(len(asked[i]))]  # noqa: E731
-        if rng.random() < 0.15:
-            return ask_about(index[0]), true[index[0]]
+    def draw(rng: np.random.Generator, count: int) -> tuple[list[int], list[int]]:
         context, given = [], []
-        for i in index:
-            pool = answers[chosen[i].category, chosen[i].relation]
-            words = rng.integers(special, len(model.tokenizer), size=rng.integers(1, 6)).tolist()
-            given.append(words if rng.random() < 0.3 else pool[rng.integers(len(pool))])
-            context += ask_about(i) + given[-1]
-        pick = rng.integers(len(index))
-        return context + ask_about(index[pick]), given[pick]
+        for i in rng.integers(len(chosen), size=count):
+            words = rng.integers(special, len(model.tokenizer), size=rng.integers(1, 11)).tolist()  # pieces that spell nothing are copied too
+            given.append((asked[i], words if rng.random() < 0.4 else answers[rng.integers(len(answers))]))
+            context += any_of(asked[i], rng) + given[-1][1]
+        forms, answer = any_of(given, rng)
+        return context + any_of(forms, rng), answer
 
     def batches(rng: np.random.Generator) -> Iterator[Any]:
         while True:
-            rows = [draw(rng) for _ in range(size)]
-            yield pad([[*context[-79:], 1] for context, _ in rows], 80), pad([[*answer[: LABELS[-2] - 1], 1] for _, answer in rows], LABELS[-2])
+            count = 1 + int(rng.random() < 0.2)
+            width, rows = 40 + 40 * count, [draw(rng, count) for _ in range(size)]
+            yield pad([[*context[1 - width :], 1] for context, _ in rows], width), pad([[*answer[: LABELS[-2] - 1], 1] for _, answer in rows], LABELS[-2])
 
     held = next(batches(np.random.default_rng(2)))
     right = jax.jit(lambda params: ((model.apply(params, held[0], held[1].ids).argmax(-1) == held[1].ids) | ~held[1].mask).all(-1).mean())
@@ -208,43 +204,64 @@ def train_counterfactual(steps: int = 4000, size: int = 64) -> None:
     write(model, params, training_text())
 
 
-def train_scope(steps: int = 2000, size: int = 96) -> None:
+def any_of(items: Any, rng: np.random.Generator) -> Any:
+    return items[int(rng.integers(len(items)))]
+
+
+class Wording:
+    """Questions about real and made-up subjects, in forms with some words replaced, so that comparing names is learned and not the names."""
+
+    def __init__(self, rng: np.random.Generator, pieces: list[str], names: list[str]):
+        self.rng, self.pieces = rng, pieces
+        self.words = sorted({word for name in names for word in name.split() if word != "the"})
+
+    def word(self) -> str:
+        """A word that no language has."""
+        return "".join(any_of(self.pieces, self.rng) for _ in range(self.rng.integers(1, 5)))
+
+    def name(self) -> str:
+        """A subject that does not exist: words of real ones, or of none."""
+        drawn = [any_of(self.words, self.rng) if self.rng.random() < 0.4 else self.word() for _ in range(self.rng.integers(1, 4))]
+        return " ".join(word.capitalize() if self.rng.random() < 0.7 else word for word in drawn)
+
+    def question(self, form: str, subject: str) -> str:
+        rate = self.rng.choice([0.0, 0.2, 0.5])
+        return ask(" ".join(self.word() if "{s}" not in word and self.rng.random() < rate else word for word in form.split()), subject)
+
+
+def train_scope(steps: int = 3000, size: int = 96) -> None:
     """Two forms of one question are closer than any two questions: a contrastive loss over squared distances.
 
-    A batch is made of blocks of two neighbouring subjects × two relations, so that it is full of near misses. Half of the
-    subjects are replaced by names put together from words of training subjects, so that comparing names is learned rather than the names.
+    A batch is made of blocks of two neighbouring subjects × two relations, so that it is full of near misses.
     """
     model, params = blank("scope")
     by_subject = defaultdict(dict)
     for fact in training_facts():
         by_subject[fact.category, fact.subject][fact.relation] = fact
-    subjects = list(by_subject)
-    words = sorted({word for _, subject in subjects for word in subject.split() if word != "the"})
+    subjects, answers = list(by_subject), [fact.answer for fact in training_facts()]
+    pieces = [piece for piece in map(model.tokenizer.convert_ids_to_tokens, range(5, len(model.tokenizer))) if piece.isalpha() and piece.islower()]
 
-    def invented(rng: np.random.Generator) -> str:
-        return " ".join(words[i] for i in rng.integers(len(words), size=rng.integers(1, 4)))
-
-    def block(rng: np.random.Generator) -> list[tuple[str, str]]:
-        """Two neighbours asked about the same two relations, each in two forms."""
+    def block(wording: Wording, rng: np.random.Generator) -> list[tuple[str, str]]:
+        """Two neighbours asked about the same two relations, each in two forms; the first sometimes with an answer, as an edit has one."""
         start = int(rng.integers(len(subjects) - 1))
         pair = subjects[start : start + 2]
-        made = [invented(rng), invented(rng)] if rng.random() < 0.5 else [subject for _, subject in pair]
+        names = [wording.name() if rng.random() < 0.5 else subject for _, subject in pair]
         shared = [relation for relation in by_subject[pair[0]] if relation in by_subject[pair[1]]]
         found = []
         for relation in rng.permutation(shared)[:2]:
             form = forms()[pair[0][0], relation]
-            for name in made:
-                first, second = rng.choice([form.main, *form.seen], 2, replace=False)
-                found.append((ask(str(first), name), ask(str(second), name)))
+            for name in names:
+                first, second = (wording.question(any_of([form.main, *form.seen], rng), name) for _ in range(2))
+                found.append((f"{first}[SEP]{any_of(answers, rng)}[SEP]" if rng.random() < 0.7 else first, second))
         return found
 
     def batches(rng: np.random.Generator) -> Iterator[Any]:
+        wording = Wording(rng, pieces, [subject for _, subject in subjects])
         while True:
             pairs: list[tuple[str, str]] = []
             while len(pairs) < size:
-                pairs += block(rng)
-            pairs = pairs[:size]
-            yield tuple(encode(model.tokenizer, [pair[side] for pair in pairs], 40) for side in (0, 1))
+                pairs += block(wording, rng)
+            yield tuple(encode(model.tokenizer, [pair[side] for pair in pairs[:size]], width) for side, width in ((0, 56), (1, 40)))
 
     def loss(params: Any, batch: tuple[Tokens, Tokens]) -> Any:
         a, b = (model.embed(params, side) for side in batch)

@@ -53,18 +53,22 @@ def forms() -> dict[tuple[str, str], Forms]:
 
 
 @cache
-def facts() -> tuple[Fact, ...]:
-    """Every fact, table by table."""
+def tables() -> tuple[Fact, ...]:
+    """Every fact of every table."""
     found = []
     for file in sorted(TABLES.glob("*.tsv")):
         header, *lines = (line.split("\t") for line in file.read_text().splitlines())
-        stride = max(len(lines) / SUBJECTS, 1)
-        kept = {int(i * stride) for i in range(SUBJECTS)}
-        for row, cells in enumerate(lines):
-            if row in kept:
-                subject, *answers = cells
-                found += [Fact(file.stem, relation, subject, answer, row) for relation, answer in zip(header[1:], answers, strict=True) if answer]
+        for row, (subject, *answers) in enumerate(lines):
+            found += [Fact(file.stem, relation, subject, answer, row) for relation, answer in zip(header[1:], answers, strict=True) if answer]
     return tuple(found)
+
+
+@cache
+def facts() -> tuple[Fact, ...]:
+    """The facts of the shipped data: those of at most SUBJECTS subjects of a table, evenly spread."""
+    rows = {category: max(fact.row for fact in tables() if fact.category == category) + 1 for category in {fact.category for fact in tables()}}
+    kept = {category: {int(i * max(count / SUBJECTS, 1)) for i in range(SUBJECTS)} for category, count in rows.items()}
+    return tuple(fact for fact in tables() if fact.row in kept[fact.category])
 
 
 def phrases(text: str) -> set[str]:
@@ -85,7 +89,7 @@ def splits() -> dict[str, str]:
     A subject can only be held out where no fact about another subject names it, so that what is trained on the rest has never read of it.
     """
     named_by: dict[str, set[str]] = defaultdict(set)
-    for fact in facts():
+    for fact in tables():
         for phrase in phrases(fact.subject) | phrases(fact.answer):
             named_by[phrase].add(fact.subject)
     found = {}
