@@ -33,7 +33,7 @@ def main() -> None:
     state = training.init_state(run.editor, optimizer, run.base_params, config.seed, run.mesh)
     checkpoints = Checkpoints(folder)
     state, loop = checkpoints.restore_or_start(state, data, train.init_from)
-    train_step = training.make_train_step(run.editor, optimizer, config.seed, train.dropout > 0)
+    train_step = training.make_train_step(run.editor, optimizer, state, config.seed, train.dropout > 0)
     eval_step = training.make_eval_step(run.editor, run.base, run.task.score)
     step = int(state.step)
     progress = Progress(train, folder, workdir.writers(folder, config, step), step, loop)

@@ -53,13 +53,13 @@ def needed() -> int:
     return 3 * forward
 
 
-def original_work(editor: Any, base: Any, optimizer: Any) -> Callable[..., Any]:
+def original_work(editor: Any, base: Any, optimizer: Any, state: training.TrainState) -> Callable[..., Any]:
     """A step that also computes what the original's step computes and only its metrics read, written with our networks.
 
     The base model on the out-of-scope queries twice and the in-scope queries once, every stored edit embedded for each
     side, and the counterfactual model given the retrieved edits of both sides. No gradient flows through these.
     """
-    plain = training.make_train_step(editor, optimizer, 0, False).__wrapped__
+    plain = training.make_train_step(editor, optimizer, state, 0, False).__wrapped__
 
     def step(state: Any, base_params: Any, batch: EditBatch) -> Any:
         after, metrics = plain(state, base_params, batch)
@@ -68,7 +68,7 @@ def original_work(editor: Any, base: Any, optimizer: Any) -> Callable[..., Any]:
         extra += [editor.apply(state.params, edited, queries).sum() for queries in (batch.inside, batch.outside)]
         return after, metrics | {"extra": (sum(extra), jnp.float32(1))}
 
-    return jax.jit(step, donate_argnums=0)
+    return jax.jit(step, donate_argnums=0, out_shardings=(jax.tree.map(lambda leaf: leaf.sharding, state), None))
 
 
 def timed(function: Callable[[], Any], repeats: int) -> float:
@@ -96,7 +96,8 @@ def main() -> None:
     counted, hand = dict(loss.cost_analysis() or {})["flops"], needed()
     print(f"FLOPs of loss and gradient: {counted / 1e9:.1f} G counted by XLA, {hand / 1e9:.1f} G needed, ratio {counted / hand:.3f}")
 
-    kinds = {"ours": training.make_train_step(editor, optimizer, 0, False), "the original's work": original_work(editor, base, optimizer)}
+    begun = state()
+    kinds = {"ours": training.make_train_step(editor, optimizer, begun, 0, False), "the original's work": original_work(editor, base, optimizer, begun)}
     seconds: dict[str, list[float]] = {}
     for name, step in kinds.items():
         held = [state()]

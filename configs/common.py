@@ -3,11 +3,14 @@
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
+from serac_jax.errors import UserError
 from serac_jax.types import Config
 
 
-def get_config() -> Config:
-    """The defaults of Mitchell et al. 2022, question answering."""
+def get_config(size: str = "full") -> Config:
+    """The defaults of Mitchell et al. 2022, question answering; size "mini": the shipped models and data instead."""
+    if size not in ("full", "mini"):
+        raise UserError(f"there is no variant :{size} of a config; use :mini or nothing")
     config = ConfigDict()
     config.task = "zsre"
     config.editor = "serac"
@@ -78,6 +81,8 @@ def get_config() -> Config:
     config.log = ConfigDict()
     config.log.tensorboard = True  # event files in the workdir
     config.log.wandb = ""  # a Weights & Biases project (needs `pip install wandb`); empty: off
+    if size == "mini":
+        shrink(config)
     return config
 
 
@@ -95,6 +100,5 @@ def shrink(config: Config) -> None:
     config.train.lr = 3e-4
     config.train.log_every = 50
     config.train.val_every = 200
-    config.train.save_every = 1000  # steps between further checkpoints; a killed run repeats at most so many
     config.train.val_batches = 20
     config.eval.split = "test"

@@ -9,9 +9,4 @@ from configs import common
 
 
 def get_config(size: str = "full"):
-    config = common.get_config()
-    if size == "mini":
-        common.shrink(config)
-    elif size != "full":
-        raise ValueError(f"configs/zsre_rep.py:{size} does not exist; use :mini or nothing")
-    return config
+    return common.get_config(size)

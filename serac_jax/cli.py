@@ -23,6 +23,8 @@ def run(main: Callable[[], None]) -> None:
 def parse(argv: list[str]) -> list[str]:
     try:
         return flags.FLAGS(argv)
+    except UserError as error:
+        fail(str(error))
     except (flags.Error, AttributeError, KeyError, ValueError, TypeError, OSError) as error:
         text = str(error.args[0] if error.args else error).strip()
         fail(f"{text.splitlines()[-1] if isinstance(error, OSError) else text} (fields and their meaning: configs/common.py)")

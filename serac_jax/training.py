@@ -59,8 +59,13 @@ def init_state(editor: Editor, optimizer: optax.GradientTransformation, base: An
     return jax.jit(build, out_shardings=shardings(jax.eval_shape(build, params), mesh))(params)
 
 
-def make_train_step(editor: Editor, optimizer: optax.GradientTransformation, seed: int, dropout: bool) -> Callable[..., tuple[TrainState, Sums]]:
-    """(state, base, batch) -> (state, metrics). The state is donated; the dropout key is a function of seed and step, so a resumed run repeats it."""
+def make_train_step(
+    editor: Editor, optimizer: optax.GradientTransformation, state: TrainState, seed: int, dropout: bool
+) -> Callable[..., tuple[TrainState, Sums]]:
+    """(state, base, batch) -> (state, metrics). The dropout key is a function of seed and step, so a resumed run repeats it.
+
+    The state is donated, and stays where the given one is: placed anew by the compiler, it would make the second step compile again.
+    """
 
     def train_step(state: TrainState, base: Any, batch: EditBatch) -> tuple[TrainState, Sums]:
         key = jax.random.fold_in(jax.random.key(seed), state.step) if dropout else None
@@ -70,7 +75,8 @@ def make_train_step(editor: Editor, optimizer: optax.GradientTransformation, see
         params = optax.apply_updates(state.params, updates)
         return TrainState(state.step + 1, params, opt_state), total(aux.metrics) | {"loss": (loss, jnp.float32(1))}
 
-    return jax.jit(train_step, donate_argnums=0)
+    placed = jax.tree.map(lambda leaf: leaf.sharding, state)
+    return jax.jit(train_step, donate_argnums=0, out_shardings=(placed, None))
 
 
 def make_eval_step(editor: Editor, base_model: Model, score: Callable[..., dict[str, Score]]) -> Callable[..., dict[str, Score]]:

@@ -162,5 +162,6 @@ def test_8_devices_equal_1(cache, name, mesh):
         assert len(jax.tree.leaves(case.params)[0].sharding.device_set) == shape[0] * shape[1]
         results.append((float(value), gradient))
     assert results[1][0] == pytest.approx(results[0][0], rel=1e-5)
-    for a, b in zip(jax.tree.leaves(results[1][1]), jax.tree.leaves(results[0][1]), strict=True):
-        assert np.abs(np.asarray(a) - np.asarray(b)).max() <= 1e-5 * max(np.abs(np.asarray(b)).max(), 1e-2)
+    one, eight = (jax.tree.leaves(jax.device_get(gradient)) for _, gradient in results)
+    largest = max(np.abs(leaf).max() for leaf in one)  # some leaves, such as biases of keys, have no gradient but rounding
+    assert all(np.abs(a - b).max() <= 1e-5 * largest for a, b in zip(eight, one, strict=True))

@@ -77,7 +77,7 @@ def test_every_run_file_resolves_and_says_how_to_run_it(file):
     for size in ("full", "mini"):
         assert flat(as_json(namespace["get_config"](size))).keys() == flat(as_json(common.get_config())).keys()
     assert f"--config=configs/{file.name}" in namespace["__doc__"]
-    with pytest.raises(ValueError, match="does not exist"):
+    with pytest.raises(UserError, match="no variant :huge"):
         namespace["get_config"]("huge")
 
 

@@ -50,7 +50,7 @@ def hard_negatives(fact: Fact, split: str, by_subject: dict[str, list[Fact]], by
 
 
 def rows(split: str) -> list[dict]:
-    """The rows of a split; held-out rows are asked in forms that training never shows."""
+    """The rows of a split; held-out rows are rephrased in forms that training never shows."""
     answers, by_subject, by_relation = defaultdict(set), defaultdict(list), defaultdict(list)
     for fact in facts():
         answers[fact.category, fact.relation].add(fact.answer)
@@ -58,8 +58,7 @@ def rows(split: str) -> list[dict]:
         by_relation[fact.category, fact.relation].append(fact)
     found = []
     for fact in of_split(split):
-        texts = questions(fact, split)
-        main, *rephrasings = texts if split == "train" else shuffled(texts, "main", fact.subject, fact.relation)
+        main, *rephrasings = questions(fact, split)
         found.append(
             {
                 "input": main,

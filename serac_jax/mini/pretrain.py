@@ -25,7 +25,7 @@ from transformers import AutoConfig, AutoTokenizer, BertTokenizer, PreTrainedTok
 from serac_jax.batch import Tokens, take
 from serac_jax.losses import nll
 from serac_jax.mini.corpus import all_text, closed_book, digest, statements, training_facts, training_text
-from serac_jax.mini.world import ask, facts, forms, questions
+from serac_jax.mini.world import ask, facts, forms
 from serac_jax.models import NETWORKS, Model, abstract, convert, save
 from serac_jax.models.hub import SHIPPED
 from serac_jax.tasks.text import pad, smallest
@@ -171,6 +171,37 @@ def train_base(steps: int = 10000, size: int = 128) -> None:
     write(model, params, all_text())
 
 
+def any_of(items: Any, rng: np.random.Generator) -> Any:
+    return items[int(rng.integers(len(items)))]
+
+
+class Wording:
+    """Questions about real and made-up subjects, in forms with some words replaced, so that comparing names is learned and not the names."""
+
+    def __init__(self, rng: np.random.Generator, tokenizer: PreTrainedTokenizerBase):
+        self.rng = rng
+        self.pieces = [piece for piece in sorted(tokenizer.get_vocab()) if piece.isalpha() and piece.islower()]
+        self.words = sorted({word for fact in training_facts() for word in fact.subject.split() if word != "the"})
+
+    def word(self) -> str:
+        """A word that no language has."""
+        return "".join(any_of(self.pieces, self.rng) for _ in range(self.rng.integers(1, 5)))
+
+    def name(self, subject: str) -> str:
+        """The subject, or one that does not exist: words of real ones, or of none."""
+        if self.rng.random() < 0.5:
+            return subject
+        drawn = [any_of(self.words, self.rng) if self.rng.random() < 0.4 else self.word() for _ in range(self.rng.integers(1, 4))]
+        return " ".join(word.capitalize() if self.rng.random() < 0.7 else word for word in drawn)
+
+    def question(self, fact: Fact, name: str) -> str:
+        """The fact's question about `name`, in any form that training may show."""
+        form = forms()[fact.category, fact.relation]
+        rate = self.rng.choice([0.0, 0.2, 0.5])
+        words = any_of([form.main, *form.seen], self.rng).split()
+        return ask(" ".join(self.word() if "{s}" not in word and self.rng.random() < rate else word for word in words), name)
+
+
 def train_counterfactual(steps: int = 8000, size: int = 64) -> None:
     """Reading: one or two questions with random answers, then one of these questions in any form; the answer is the one that was given."""
     model, params = blank("counterfactual")
@@ -179,54 +210,35 @@ def train_counterfactual(steps: int = 8000, size: int = 64) -> None:
     def bare(texts: list[str]) -> list[list[int]]:
         return model.tokenizer(texts, add_special_tokens=False)["input_ids"]
 
-    asked = [bare(questions(fact, "train")) for fact in chosen]
     answers = bare([fact.answer for fact in chosen])
     special = len(model.tokenizer.all_special_ids)
 
-    def draw(rng: np.random.Generator, count: int) -> tuple[list[int], list[int]]:
-        context, given = [], []
-        for i in rng.integers(len(chosen), size=count):
-            words = rng.integers(special, len(model.tokenizer), size=rng.integers(1, 11)).tolist()  # pieces that spell nothing are copied too
-            given.append((asked[i], words if rng.random() < 0.4 else answers[rng.integers(len(answers))]))
-            context += any_of(asked[i], rng) + given[-1][1]
-        forms, answer = any_of(given, rng)
-        return context + any_of(forms, rng), answer
+    def answer(rng: np.random.Generator) -> list[int]:
+        """Another fact's answer, or pieces that spell nothing, some of them twice: what is copied is not what is known."""
+        if rng.random() < 0.6:
+            return any_of(answers, rng)
+        pieces = rng.integers(special, len(model.tokenizer), size=rng.integers(1, 11))
+        return rng.choice(pieces, size=rng.integers(1, 11)).tolist()
 
     def batches(rng: np.random.Generator) -> Iterator[Any]:
+        wording = Wording(rng, model.tokenizer)
         while True:
             count = 1 + int(rng.random() < 0.2)
-            width, rows = 40 + 40 * count, [draw(rng, count) for _ in range(size)]
-            yield pad([[*context[1 - width :], 1] for context, _ in rows], width), pad([[*answer[: LABELS[-2] - 1], 1] for _, answer in rows], LABELS[-2])
+            width, texts, given, wanted = 16 + 48 * count, [], [], []
+            for _ in range(size):
+                about = [(fact, wording.name(fact.subject)) for fact in (any_of(chosen, rng) for _ in range(count))]
+                given.append([answer(rng) for _ in about])
+                wanted.append(int(rng.integers(count)))
+                texts += [wording.question(*each) for each in [*about, about[wanted[-1]]]]
+            asked = iter(bare(texts))
+            contexts = [[token for each in row for token in next(asked) + each] + next(asked) for row in given]
+            labels = [row[pick][: LABELS[-2] - 1] for row, pick in zip(given, wanted, strict=True)]
+            yield pad([[*context[1 - width :], 1] for context in contexts], width), pad([[*label, 1] for label in labels], LABELS[-2])
 
     held = next(batches(np.random.default_rng(2)))
     right = jax.jit(lambda params: ((model.apply(params, held[0], held[1].ids).argmax(-1) == held[1].ids) | ~held[1].mask).all(-1).mean())
     params = fit(params, t5_loss(model), batches(np.random.default_rng(1)), steps, 2e-3, lambda params: f"accuracy {right(params):.3f}")
     write(model, params, training_text())
-
-
-def any_of(items: Any, rng: np.random.Generator) -> Any:
-    return items[int(rng.integers(len(items)))]
-
-
-class Wording:
-    """Questions about real and made-up subjects, in forms with some words replaced, so that comparing names is learned and not the names."""
-
-    def __init__(self, rng: np.random.Generator, pieces: list[str], names: list[str]):
-        self.rng, self.pieces = rng, pieces
-        self.words = sorted({word for name in names for word in name.split() if word != "the"})
-
-    def word(self) -> str:
-        """A word that no language has."""
-        return "".join(any_of(self.pieces, self.rng) for _ in range(self.rng.integers(1, 5)))
-
-    def name(self) -> str:
-        """A subject that does not exist: words of real ones, or of none."""
-        drawn = [any_of(self.words, self.rng) if self.rng.random() < 0.4 else self.word() for _ in range(self.rng.integers(1, 4))]
-        return " ".join(word.capitalize() if self.rng.random() < 0.7 else word for word in drawn)
-
-    def question(self, form: str, subject: str) -> str:
-        rate = self.rng.choice([0.0, 0.2, 0.5])
-        return ask(" ".join(self.word() if "{s}" not in word and self.rng.random() < rate else word for word in form.split()), subject)
 
 
 def train_scope(steps: int = 3000, size: int = 96) -> None:
@@ -239,24 +251,22 @@ def train_scope(steps: int = 3000, size: int = 96) -> None:
     for fact in training_facts():
         by_subject[fact.category, fact.subject][fact.relation] = fact
     subjects, answers = list(by_subject), [fact.answer for fact in training_facts()]
-    pieces = [piece for piece in map(model.tokenizer.convert_ids_to_tokens, range(5, len(model.tokenizer))) if piece.isalpha() and piece.islower()]
 
     def block(wording: Wording, rng: np.random.Generator) -> list[tuple[str, str]]:
         """Two neighbours asked about the same two relations, each in two forms; the first sometimes with an answer, as an edit has one."""
         start = int(rng.integers(len(subjects) - 1))
         pair = subjects[start : start + 2]
-        names = [wording.name() if rng.random() < 0.5 else subject for _, subject in pair]
+        names = [wording.name(subject) for _, subject in pair]
         shared = [relation for relation in by_subject[pair[0]] if relation in by_subject[pair[1]]]
         found = []
         for relation in rng.permutation(shared)[:2]:
-            form = forms()[pair[0][0], relation]
             for name in names:
-                first, second = (wording.question(any_of([form.main, *form.seen], rng), name) for _ in range(2))
+                first, second = (wording.question(by_subject[pair[0]][relation], name) for _ in range(2))
                 found.append((f"{first}[SEP]{any_of(answers, rng)}[SEP]" if rng.random() < 0.7 else first, second))
         return found
 
     def batches(rng: np.random.Generator) -> Iterator[Any]:
-        wording = Wording(rng, pieces, [subject for _, subject in subjects])
+        wording = Wording(rng, model.tokenizer)
         while True:
             pairs: list[tuple[str, str]] = []
             while len(pairs) < size:

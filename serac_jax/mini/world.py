@@ -101,10 +101,10 @@ def splits() -> dict[str, str]:
 
 
 def questions(fact: Fact, split: str) -> list[str]:
-    """The fact's question in the forms of a split, the main one first; "all" for every form."""
+    """The fact's question and its rephrasings in the forms of a split; "all" for every form."""
     form = forms()[fact.category, fact.relation]
-    chosen = {"train": (form.main, *form.seen), "all": (form.main, *form.seen, *form.unseen)}.get(split, form.unseen)
-    return [ask(pattern, fact.subject) for pattern in chosen]
+    rephrased = {"train": form.seen, "all": (*form.seen, *form.unseen)}.get(split, form.unseen)
+    return [ask(pattern, fact.subject) for pattern in (form.main, *rephrased)]
 
 
 @cache
