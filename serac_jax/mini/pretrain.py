@@ -202,7 +202,7 @@ class Wording:
         return ask(" ".join(self.word() if "{s}" not in word and self.rng.random() < rate else word for word in words), name)
 
 
-def train_counterfactual(steps: int = 8000, size: int = 64) -> None:
+def train_counterfactual(steps: int = 5000, size: int = 64) -> None:
     """Reading: one or two questions with random answers, then one of these questions in any form; the answer is the one that was given."""
     model, params = blank("counterfactual")
     chosen = training_facts()
@@ -273,12 +273,19 @@ def train_scope(steps: int = 3000, size: int = 96) -> None:
                 pairs += block(wording, rng)
             yield tuple(encode(model.tokenizer, [pair[side] for pair in pairs[:size]], width) for side, width in ((0, 56), (1, 40)))
 
-    def loss(params: Any, batch: tuple[Tokens, Tokens]) -> Any:
+    def distances(params: Any, batch: tuple[Tokens, Tokens]) -> Any:
         a, b = (model.embed(params, side) for side in batch)
-        near = -jnp.square(a[:, None] - b[None]).sum(-1)
+        return jnp.square(a[:, None] - b[None]).sum(-1)
+
+    def loss(params: Any, batch: tuple[Tokens, Tokens]) -> Any:
+        near = -distances(params, batch)
         return -(jnp.diag(jax.nn.log_softmax(near, 0)) + jnp.diag(jax.nn.log_softmax(near, 1))).mean() / 2
 
     params = fit(params, loss, batches(np.random.default_rng(1)), steps, 1e-3, lambda params: "")
+    held, apart = batches(np.random.default_rng(2)), jax.jit(distances)
+    border = np.quantile([np.diag(apart(params, next(held))) for _ in range(10)], 0.8)  # of pairs whose wording is partly replaced
+    last = params[f"block_{CONFIGS['scope']['n_layers'] - 1}"]["mlp_norm"]
+    last |= {name: leaf * np.sqrt(np.log(2) / border) for name, leaf in last.items()}  # so that similarity is 1/2 at the border
     write(model, params, training_text())
 
 

@@ -39,6 +39,8 @@ def download(target: Path) -> None:
         with zipfile.ZipFile(packed) as files:
             files.extractall(target)
     except Exception as error:  # gdown raises errors of its own, of requests and of the file system
+        if isinstance(error, zipfile.BadZipFile):
+            packed.unlink()  # else the next attempt would take it up again
         raise DataError(
             f"could not download the data from {LINK} ({type(error).__name__}: {error}). On a machine without network give a local copy: "
             "--config.data.dir=FOLDER, where FOLDER holds zsre/ (and nq/); or try the shipped data: --config=…:mini"
