@@ -95,10 +95,9 @@ def shrink(config: Config) -> None:
     config.data.dir = "mini"
     config.data.text_widths = (40,)
     config.data.label_widths = (16,)
-    config.train.steps = 600
+    config.train.steps = 500  # the shipped models have learned most of it from other questions
     config.train.accumulate = 1
-    config.train.lr = 3e-4
     config.train.log_every = 50
-    config.train.val_every = 200
+    config.train.val_every = 100
     config.train.val_batches = 20
     config.eval.split = "test"

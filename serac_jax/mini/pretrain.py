@@ -283,7 +283,7 @@ def train_scope(steps: int = 3000, size: int = 96) -> None:
 
     params = fit(params, loss, batches(np.random.default_rng(1)), steps, 1e-3, lambda params: "")
     held, apart = batches(np.random.default_rng(2)), jax.jit(distances)
-    border = np.quantile([np.diag(apart(params, next(held))) for _ in range(10)], 0.8)  # of pairs whose wording is partly replaced
+    border = np.quantile([np.diag(apart(params, next(held))) for _ in range(10)], 0.95)  # of pairs whose wording is partly replaced
     last = params[f"block_{CONFIGS['scope']['n_layers'] - 1}"]["mlp_norm"]
     last |= {name: leaf * np.sqrt(np.log(2) / border) for name, leaf in last.items()}  # so that similarity is 1/2 at the border
     write(model, params, training_text())

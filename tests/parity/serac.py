@@ -193,7 +193,8 @@ def forward(
     if not parts.cross:
         recorded = sorted((name for name in case if name.startswith(f"{prefix}/classifier_emb")), key=lambda name: int(name.rpartition("emb")[2]))
         for number, name in enumerate(recorded):  # edits first, then queries; some passes were recorded twice
-            check(name.removeprefix(f"{prefix}/"), memory.keys if 2 * number < len(recorded) else vectors)
+            state = np.tanh(case[name]) if case.manifest["config"]["rep"]["bound_embeds"] else case[name]  # recorded before the bound
+            comparison.check(name, cropped(memory.keys if 2 * number < len(recorded) else vectors, state), state)
     weights = edited.base if parts.counterfactual is None else params["counterfactual"]
     for number, chosen in enumerate((index, index if gold is None else gold)):
         if f"{prefix}/rep_logits{number}" not in case and f"{prefix}/rep_input{number}/input_ids" not in case and number:
@@ -260,10 +261,11 @@ def run(comparison: Comparison, case: golden.Case, cases: Path, root: Path) -> N
         compare_batch(comparison, case, f"train{number}", parts, passes, params, batch)
         _, gradient = passes.loss(params, parts.base_params, batch, None)
         if f"train{number}/grad_norm" in values:
-            comparison.check(f"train{number}/grad_norm", optax.global_norm(gradient), np.float32(values[f"train{number}/grad_norm"]))
+            comparison.check(f"train{number}/grad_norm", optax.tree.norm(gradient), np.float32(values[f"train{number}/grad_norm"]))
         if number == 0:
             compare_leaves(comparison, case, "grad0", gradient, parts, set())
-        updates, state = optimizer.update(gradient, state)
+        with jax.numpy_dtype_promotion("standard"):  # optax raises floats to integer powers
+            updates, state = optimizer.update(gradient, state)
         params = optax.apply_updates(params, updates)
         compare_leaves(comparison, case, f"step{number + 1}", params, parts, noise)
 
