@@ -111,7 +111,8 @@ def make_answer_step(editor: Editor, base_model: Model) -> Callable[..., dict[st
 
 def evaluate(eval_step: Callable[..., dict[str, Score]], params: Any, base: Any, batches: Iterable[EditBatch], mesh: Mesh, limit: int) -> dict[str, float]:
     """Average scores over at most `limit` batches (0: all)."""
-    sums = [total(eval_step(params, base, put(batch, mesh))) for batch in itertools.islice(batches, limit or None)]
+    summed = jax.jit(total)
+    sums = [summed(eval_step(params, base, put(batch, mesh))) for batch in itertools.islice(batches, limit or None)]
     return averages(sums)
 
 

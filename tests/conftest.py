@@ -8,6 +8,7 @@ import pytest
 from absl import flags
 
 jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_cpu_enable_async_dispatch", False)  # programs that overlap on fake devices can wait for one another forever
 jax.config.update("jax_disable_most_optimizations", True)  # tiny models compile longer than they run
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")

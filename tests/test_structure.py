@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from configs import common
+from serac_jax.errors import UserError
 from serac_jax.workdir import as_json, flat
 from tests.conftest import ROOT
 

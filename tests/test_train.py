@@ -201,7 +201,7 @@ def test_bad_input_is_one_clear_message(finished, cache, tmp_path):
         "there is no variant :huge": ("train.py", "--config=configs/zsre_rep.py:huge"),
         "has no weights: expected one of": ("train.py", *arguments(cache, tmp_path / "x", **{"base.name": broken})),
         "cannot write to": ("train.py", *arguments(cache, tmp_path / "a-file" / "run")),
-        "holds a run of another config (train.lr: 0.0003 there, 0.1 now)": ("train.py", *arguments(cache, finished, **{"train.lr": 0.1})),
+        "holds a run of another config (train.lr: 1e-05 there, 0.1 now)": ("train.py", *arguments(cache, finished, **{"train.lr": 0.1})),
         "there is no run under runs/; make one with": ("eval.py",),
         "train.lr is part of the trained run": ("eval.py", f"--workdir={finished}", "--config.train.lr=1"),
         "fewer than the 100000 edits of a batch": ("train.py", *arguments(cache, tmp_path / "y", **{"train.edits": 100_000})),

@@ -25,7 +25,7 @@ from transformers import AutoConfig, AutoTokenizer, BertTokenizer, PreTrainedTok
 from serac_jax.batch import Tokens, take
 from serac_jax.losses import nll
 from serac_jax.mini.corpus import all_text, closed_book, digest, statements, training_facts, training_text
-from serac_jax.mini.world import ask, facts, forms
+from serac_jax.mini.world import Fact, ask, facts, forms
 from serac_jax.models import NETWORKS, Model, abstract, convert, save
 from serac_jax.models.hub import SHIPPED
 from serac_jax.tasks.text import pad, smallest
