@@ -1,7 +1,7 @@
 """SERAC on zsRE question answering.
 
 python train.py --config=configs/zsre_rep.py            T5-large, as in the paper
-python train.py --config=configs/zsre_rep.py:mini       shipped models and data, no network, about 2 minutes on 2 CPU cores
+python train.py --config=configs/zsre_rep.py:mini       shipped models and data, no network, about a minute on 2 CPU cores
 python eval.py                                          scores of the newest run
 """
 
