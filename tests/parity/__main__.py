@@ -9,6 +9,8 @@ from pathlib import Path
 from tests.parity import golden, serac, units
 from tests.parity.compare import Comparison
 
+QUESTION_ANSWERING = ("qa", "qa11")  # with T5 v1.0 and v1.1
+
 
 def compare(name: str, cases: Path, models: Path, noise: dict) -> Comparison | None:
     """One case; None where it is about an editor or a model that is not part of the program."""
@@ -19,9 +21,9 @@ def compare(name: str, cases: Path, models: Path, noise: dict) -> Comparison | N
         units.run_models(comparison, case, models)
     elif name == "unit_parts":
         units.run_parts(comparison, case, models)
-    elif manifest.get("alg") == "rep" and manifest.get("task") == "qa" and kind == "case":
+    elif manifest.get("alg") == "rep" and manifest.get("task") in QUESTION_ANSWERING and kind == "case":
         serac.run(comparison, case, cases, models)
-    elif manifest.get("alg") == "rep" and manifest.get("task") == "qa" and kind == "sequential":
+    elif manifest.get("alg") == "rep" and manifest.get("task") in QUESTION_ANSWERING and kind == "sequential":
         serac.run_sequence(comparison, case, cases, models)
     else:
         return None
