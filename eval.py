@@ -17,7 +17,7 @@ from ml_collections import config_flags
 
 from configs import common
 from serac_jax import cli, experiment, report, training, workdir
-from serac_jax.checkpoints import Checkpoints
+from serac_jax.checkpoints import trained
 
 CONFIG = config_flags.DEFINE_config_dict("config", common.get_config(), "Fields to change: --config.eval.split=…")
 WORKDIR = flags.DEFINE_string("workdir", None, "A run's folder; by default the newest under runs/.")
@@ -31,7 +31,7 @@ def main() -> None:
     cli.writable(folder, "workdir")
 
     run = experiment.build(config, cache)
-    step, params = Checkpoints(folder).best_params(training.init_params(run.editor, run.base_params, config.seed, run.mesh))
+    step, params = trained(folder, run.editor, training.init_params(run.editor, run.base_params, config.seed, run.mesh))
     print(f"{folder}, step {step}: {config.eval.edits} edits at a time, split {config.eval.split!r} of {config.task}", flush=True)
     eval_step = training.make_eval_step(run.editor, run.base, run.task.score)
     answer_step = training.make_answer_step(run.editor, run.base)

@@ -27,13 +27,16 @@ def main() -> None:
     print(f"run folder: {folder}", flush=True)
 
     run = experiment.build(config, cache)
+    if run.editor.loss is None:
+        print(f"{config.editor} learns nothing\nnext: python eval.py --workdir={folder}")
+        return
     data = iter(run.task.batches(config.data.train_split, train.edits, True))
     validation = run.task.batches(config.data.val_split, train.edits, False)
     optimizer = training.make_optimizer(train, run.editor)
     state = training.init_state(run.editor, optimizer, run.base_params, config.seed, run.mesh)
     checkpoints = Checkpoints(folder)
     state, loop = checkpoints.restore_or_start(state, data, train.init_from)
-    train_step = training.make_train_step(run.editor, optimizer, state, config.seed, train.dropout > 0)
+    train_step = training.make_train_step(run.editor, optimizer, state, config.seed)
     eval_step = training.make_eval_step(run.editor, run.base, run.task.score)
     step = int(state.step)
     progress = Progress(train, folder, workdir.writers(folder, config, step), step, loop)

@@ -59,7 +59,7 @@ def original_work(editor: Any, base: Any, optimizer: Any, state: training.TrainS
     The base model on the out-of-scope queries twice and the in-scope queries once, every stored edit embedded for each
     side, and the counterfactual model given the retrieved edits of both sides. No gradient flows through these.
     """
-    plain = training.make_train_step(editor, optimizer, state, 0, False).__wrapped__
+    plain = training.make_train_step(editor, optimizer, state, 0).__wrapped__
 
     def step(state: Any, base_params: Any, batch: EditBatch) -> Any:
         after, metrics = plain(state, base_params, batch)
@@ -92,12 +92,12 @@ def main() -> None:
     def state() -> training.TrainState:
         return training.init_state(editor._replace(init=lambda key, base: params), optimizer, base_params, 0, make_mesh(1, 1))
 
-    loss = jax.jit(jax.value_and_grad(editor.loss, has_aux=True)).lower(params, base_params, batch, None).compile()
+    loss = jax.jit(jax.value_and_grad(training.loss_of(editor), has_aux=True)).lower(params, base_params, batch, None).compile()
     counted, hand = dict(loss.cost_analysis() or {})["flops"], needed()
     print(f"FLOPs of loss and gradient: {counted / 1e9:.1f} G counted by XLA, {hand / 1e9:.1f} G needed, ratio {counted / hand:.3f}")
 
     begun = state()
-    kinds = {"ours": training.make_train_step(editor, optimizer, begun, 0, False), "the original's work": original_work(editor, base, optimizer, begun)}
+    kinds = {"ours": training.make_train_step(editor, optimizer, begun, 0), "the original's work": original_work(editor, base, optimizer, begun)}
     seconds: dict[str, list[float]] = {}
     for name, step in kinds.items():
         held = [state()]

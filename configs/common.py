@@ -1,16 +1,13 @@
-"""Every field that a run reads, once, with its default and what it means. Run files change a few of them."""
+"""Every field that a run reads, once, with its default and what it means. Experiments and run files change a few of them."""
 
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
-from serac_jax.errors import UserError
 from serac_jax.types import Config
 
 
-def get_config(size: str = "full") -> Config:
-    """The defaults of Mitchell et al. 2022, question answering; size "mini": the shipped models and data instead."""
-    if size not in ("full", "mini"):
-        raise UserError(f"there is no variant :{size} of a config; use :mini or nothing")
+def get_config() -> Config:
+    """The defaults of Mitchell et al. 2022, question answering."""
     config = ConfigDict()
     config.task = "zsre"
     config.editor = "serac"
@@ -58,6 +55,7 @@ def get_config(size: str = "full") -> Config:
     config.train.clip = 100.0  # of the gradient's global norm
     config.train.cedit = 0.1  # weight of the edit loss
     config.train.cloc = 1.0  # weight of the locality or scope loss
+    config.train.unlikelihood = True  # also make unwanted answers less likely (sentiment editing)
     config.train.dropout = 0.0  # rate of every dropout layer of what is trained
     config.train.log_every = 100  # steps
     config.train.val_every = 5000  # steps between validations; each writes a checkpoint, and so does the last step
@@ -81,23 +79,4 @@ def get_config(size: str = "full") -> Config:
     config.log = ConfigDict()
     config.log.tensorboard = True  # event files in the workdir
     config.log.wandb = ""  # a Weights & Biases project (needs `pip install wandb`); empty: off
-    if size == "mini":
-        shrink(config)
     return config
-
-
-def shrink(config: Config) -> None:
-    """The shipped models and data: a run of minutes on a CPU, without network."""
-    config.base.name = "mini/base"
-    config.serac.counterfactual = "mini/counterfactual"
-    config.serac.scope = "mini/scope"
-    config.serac.pool = "mean"
-    config.data.dir = "mini"
-    config.data.text_widths = (40,)
-    config.data.label_widths = (16,)
-    config.train.steps = 300  # the shipped models have learned most of it from other questions
-    config.train.accumulate = 1
-    config.train.log_every = 50
-    config.train.val_every = 100
-    config.train.val_batches = 20
-    config.eval.split = "test"

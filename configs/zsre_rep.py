@@ -5,8 +5,8 @@ python train.py --config=configs/zsre_rep.py:mini       shipped models and data,
 python eval.py                                          scores of the newest run
 """
 
-from configs import common
+from configs import experiments
 
 
 def get_config(size: str = "full"):
-    return common.get_config(size)
+    return experiments.zsre(size)

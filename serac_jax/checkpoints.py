@@ -11,6 +11,7 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
+from serac_jax.editors import Editor
 from serac_jax.errors import UserError
 from serac_jax.training import TrainState
 
@@ -75,3 +76,8 @@ class Checkpoints:
     def close(self) -> None:
         """Waits until everything is on disk."""
         self.manager.close()
+
+
+def trained(workdir: Path, editor: Editor, params: Any) -> tuple[int, Any]:
+    """The step and the best parameters of a run; step 0 and `params` as they are for an editor that learns nothing."""
+    return Checkpoints(workdir).best_params(params) if editor.loss else (0, params)

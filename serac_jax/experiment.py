@@ -54,7 +54,10 @@ def placer(mesh: Mesh) -> Callable[[str, np.ndarray], Array]:
     return lambda path, array: jax.device_put(array, NamedSharding(mesh, sharding.checked_spec(path, array.shape, mesh)))
 
 
-def build_serac(config: Config, base: Model, mesh: Mesh) -> tuple[Editor, dict[str, Model], PreTrainedTokenizerBase]:
+Built = tuple[Editor, dict[str, Model], PreTrainedTokenizerBase | None]  # an editor, the networks that it trains, the scope classifier's tokenizer
+
+
+def build_serac(config: Config, base: Model, mesh: Mesh) -> Built:
     options, train = config.serac, config.train
     loading: dict[str, Any] = {"dropout": train.dropout, "dtype": base.module.config.dtype, "place": placer(mesh), "seed": config.seed}
     output = "head" if options.cross_attention else options.pool
@@ -75,7 +78,7 @@ def build_serac(config: Config, base: Model, mesh: Mesh) -> tuple[Editor, dict[s
         counterfactual,
         counterfactual_params,
         lead(base.tokenizer),
-        Options(options.supervised, options.soft_weighting, options.all_negatives, options.freeze, train.cedit, train.cloc),
+        Options(options.supervised, options.soft_weighting, options.all_negatives, options.freeze, train.cedit, train.cloc, train.unlikelihood),
     )
     parts = {"scope": classifier} | ({"counterfactual": counterfactual} if counterfactual else {})
     return editor, parts, classifier.tokenizer

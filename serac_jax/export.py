@@ -13,6 +13,7 @@ from absl import flags
 from configs import common
 from serac_jax import cli, experiment, models, training, workdir
 from serac_jax.checkpoints import Checkpoints
+from serac_jax.errors import UserError
 
 WORKDIR = flags.DEFINE_string("workdir", None, "A run's folder; by default the newest under runs/.")
 OUT = flags.DEFINE_string("out", None, "Where the folders are written.", required=True)
@@ -22,6 +23,8 @@ def main() -> None:
     folder = Path(WORKDIR.value) if WORKDIR.value else workdir.newest()
     config = workdir.config_of(folder, common.get_config(), {})
     run = experiment.build(config, cli.cache_folder(config))
+    if not run.parts:
+        raise UserError(f"{folder}: the editor {config.editor!r} trains no network of its own, so there is nothing to export")
     step, params = Checkpoints(folder).best_params(training.init_params(run.editor, run.base_params, config.seed, run.mesh))
     out = cli.writable(Path(OUT.value), "out")
     for part, model in run.parts.items():

@@ -1,10 +1,12 @@
-"""Losses, an element at a time, and the two reductions that every editor uses."""
+"""Losses, an element at a time, and the reductions that every editor uses."""
 
 from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Scalar
+from jaxtyping import Array, Bool, Float, Int, Scalar
+
+from serac_jax.batch import Examples
 
 
 def weighted_mean(values: Float[Array, "*shape"], weight: Float[Array, "*shape"]) -> Scalar:
@@ -22,6 +24,24 @@ def token_log_probs(logits: Float[Array, "n t v"], labels: Int[Array, "n t"]) ->
 def nll(logits: Float[Array, "n t v"], labels: Int[Array, "n t"], weight: Float[Array, "n t"]) -> Scalar:
     """Mean negative log-likelihood over the tokens of the batch (not over its rows), as in the original."""
     return -weighted_mean(token_log_probs(logits, labels), weight)
+
+
+def edit_loss(logits: Float[Array, "n t v"], queries: Examples, wanted: Bool[Array, " n"], unlikelihood: bool = True) -> Scalar:
+    """How far answers are from what an edit asks for: the NLL of wanted rows + −mean log(1−p) over the tokens of unwanted rows.
+
+    The second term (Welleck et al. 2020; sentiment editing) is 0 where every row is wanted. `unlikelihood=False` leaves it out.
+    """
+    log_probs, wanted_weight = token_log_probs(logits, queries.labels), queries.weight * wanted[:, None]
+    loss = -weighted_mean(log_probs, wanted_weight)
+    if unlikelihood:
+        rest = 1 - jnp.exp(log_probs) + jnp.finfo(log_probs.dtype).eps
+        loss -= weighted_mean(jnp.log(rest), queries.weight - wanted_weight)
+    return loss
+
+
+def locality_loss(before: Float[Array, "n t v"], after: Float[Array, "n t v"], queries: Examples) -> Scalar:
+    """Mean KL(before ‖ after) over the labelled positions of the batch."""
+    return weighted_mean(token_kl(before, after), queries.weight)
 
 
 def token_kl(before: Float[Array, "n t v"], after: Float[Array, "n t v"]) -> Float[Array, "n t"]:

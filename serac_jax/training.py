@@ -13,11 +13,11 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Scalar
 
 from serac_jax.batch import EditBatch
-from serac_jax.editors import Decision, Editor
+from serac_jax.editors import Aux, Decision, Editor
 from serac_jax.metrics import Score, apart
 from serac_jax.models import Model
 from serac_jax.models.generate import generate
-from serac_jax.sharding import batch_sharding, replicated, shardings
+from serac_jax.sharding import batch_sharding, path_name, replicated, shardings
 from serac_jax.types import Config
 
 Sums = dict[str, tuple[Array, Array]]  # Σ w·x and Σ w, by name
@@ -59,24 +59,39 @@ def init_state(editor: Editor, optimizer: optax.GradientTransformation, base: An
     return jax.jit(build, out_shardings=shardings(jax.eval_shape(build, params), mesh))(params)
 
 
-def make_train_step(
-    editor: Editor, optimizer: optax.GradientTransformation, state: TrainState, seed: int, dropout: bool
-) -> Callable[..., tuple[TrainState, Sums]]:
-    """(state, base, batch) -> (state, metrics). The dropout key is a function of seed and step, so a resumed run repeats it.
+def make_train_step(editor: Editor, optimizer: optax.GradientTransformation, state: TrainState, seed: int) -> Callable[..., tuple[TrainState, Sums]]:
+    """(state, base, batch) -> (state, metrics). The key of a loss is a function of seed and step, so a resumed run repeats it.
 
     The state is donated, and stays where the given one is: placed anew by the compiler, it would make the second step compile again.
     """
 
     def train_step(state: TrainState, base: Any, batch: EditBatch) -> tuple[TrainState, Sums]:
-        key = jax.random.fold_in(jax.random.key(seed), state.step) if dropout else None
-        (loss, aux), gradient = jax.value_and_grad(editor.loss, has_aux=True)(state.params, base, batch, key)
+        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        (loss, aux), gradient = jax.value_and_grad(loss_of(editor), has_aux=True)(state.params, base, batch, key)
         with jax.numpy_dtype_promotion("standard"):  # optax raises floats to integer powers
             updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
+        params = overwrite(optax.apply_updates(state.params, updates), aux.overwrite or {}, optax.tree.get(opt_state, "last_finite"))
         return TrainState(state.step + 1, params, opt_state), total(aux.metrics) | {"loss": (loss, jnp.float32(1))}
 
     placed = jax.tree.map(lambda leaf: leaf.sharding, state)
     return jax.jit(train_step, donate_argnums=0, out_shardings=(placed, None))
+
+
+def loss_of(editor: Editor) -> Callable[..., tuple[Scalar, Aux]]:
+    """The loss of an editor that learns."""
+    if editor.loss is None:
+        raise ValueError("this editor learns nothing, so it has no training step")
+    return editor.loss
+
+
+def overwrite(params: Any, leaves: dict[str, Array], kept: Array) -> Any:
+    """The parameters with some leaves, by path, renewed, unless the batch was dropped (`kept` false)."""
+
+    def renew(path: tuple[Any, ...], leaf: Array) -> Array:
+        new = leaves.get(path_name(path))
+        return leaf if new is None else jnp.where(kept, new, leaf)
+
+    return jax.tree_util.tree_map_with_path(renew, params)
 
 
 def make_eval_step(editor: Editor, base_model: Model, score: Callable[..., dict[str, Score]]) -> Callable[..., dict[str, Score]]:
@@ -87,8 +102,10 @@ def make_eval_step(editor: Editor, base_model: Model, score: Callable[..., dict[
         queries = batch.inside, batch.outside
         before = tuple(base_model.logits(base, query) for query in queries)
         after = tuple(editor.apply(params, edited, query) for query in queries)
-        loss, aux = editor.loss(params, base, batch, None)
-        scores = score(before, after, batch) | aux.metrics | {"loss": Score(loss[None], jnp.ones(1))}
+        scores = score(before, after, batch)
+        if editor.loss:
+            loss, aux = editor.loss(params, base, batch, None)
+            scores |= aux.metrics | {"loss": Score(loss[None], jnp.ones(1))}
         return scores | (scope_scores(editor.decide, params, edited, batch) if editor.decide else {})
 
     return jax.jit(eval_step)

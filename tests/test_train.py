@@ -228,7 +228,7 @@ def test_nothing_recompiles_after_the_first_pass_over_the_widths(cache):
     run = experiment.build(config, cache)
     optimizer = training.make_optimizer(config.train, run.editor)
     state = training.init_state(run.editor, optimizer, run.base_params, 0, run.mesh)
-    step = training.make_train_step(run.editor, optimizer, state, 0, False)
+    step = training.make_train_step(run.editor, optimizer, state, 0)
     seen = set()
     for _, batch in zip(range(60), run.task.batches("train", 4, True), strict=False):
         state, _ = step(state, run.base_params, training.put(batch, run.mesh))

@@ -21,9 +21,13 @@ from serac_jax.types import Edited, Params
 
 
 class Aux(NamedTuple):
-    """What a loss reports besides its value."""
+    """What a loss reports besides its value.
+
+    overwrite: leaves of the parameters, by path, that the step renews instead of descending, such as running moments.
+    """
 
     metrics: dict[str, Score]
+    overwrite: dict[str, Array] | None = None
 
 
 class Decision(NamedTuple):
@@ -40,7 +44,7 @@ class Editor(NamedTuple):
     edit: (params, edited, edits) -> the model with one more batch of edits. Raises MemoryFull where they do not fit.
     apply: (params, edited, queries) -> logits "n t v".
     generate: (params, edited, queries, steps) -> answers "n s", by greedy decoding.
-    loss: (params, base, batch, key) -> (scalar, Aux); dropout where a key is given.
+    loss: (params, base, batch, key) -> (scalar, Aux); dropout, and new running moments, where a key is given. None for editors that learn nothing.
     groups: (params) -> for every leaf its group of the optimizer: "weights", "rates" (of edits) or "frozen".
     decide: (params, edited, queries) -> Decision, for editors with a memory, else None.
     """
@@ -50,6 +54,6 @@ class Editor(NamedTuple):
     edit: Callable[[Params, Edited, Examples], Edited]
     apply: Callable[[Params, Edited, Examples], Float[Array, "n t v"]]
     generate: Callable[[Params, Edited, Examples, int], Int[Array, "n s"]]
-    loss: Callable[[Params, Any, EditBatch, Array | None], tuple[Scalar, Aux]]
+    loss: Callable[[Params, Any, EditBatch, Array | None], tuple[Scalar, Aux]] | None
     groups: Callable[[Params], Any]
     decide: Callable[[Params, Edited, Examples], Decision] | None

@@ -15,7 +15,7 @@ from serac_jax import memory
 from serac_jax.batch import EditBatch, Examples, Tokens, splice, take
 from serac_jax.editors import Aux, Decision, Editor
 from serac_jax.editors.scope import Scope, gather
-from serac_jax.losses import balanced_bce, nll, token_kl, weighted_mean
+from serac_jax.losses import balanced_bce, edit_loss, locality_loss
 from serac_jax.memory import EditMemory
 from serac_jax.metrics import Score, one, scope_right, whole_answer_right
 from serac_jax.models import Model
@@ -30,6 +30,7 @@ class Options(NamedTuple):
     freeze: int | None = None  # train only the last so many blocks of the scope classifier, and its head
     cedit: float = 0.1
     cloc: float = 1.0
+    unlikelihood: bool = True  # also make unwanted answers less likely
 
 
 class Edited(NamedTuple):
@@ -134,7 +135,7 @@ def serac(
         if counterfactual is None:
             return options.cloc * scope_loss, Aux(metrics)
         logits = counterfactual.logits(params["counterfactual"], in_context(take(batch.edits.prefix, batch.edit_of), inside), keys[0])
-        answer_loss = nll(logits, inside.labels, inside.weight)
+        answer_loss = edit_loss(logits, inside, batch.wanted, options.unlikelihood)
         metrics |= {
             "loss_counterfactual": one(answer_loss),
             "counterfactual_accuracy": Score(whole_answer_right(logits, inside.labels, inside.weight), inside.rows),
@@ -148,10 +149,10 @@ def serac(
         everything = EditMemory(stored, batch.edits, batch.edits.rows > 0, jnp.int32(0))
         edited = Edited(base_params, everything)
         inside, outside = apply(params, edited, batch.inside, keys[1]), apply(params, edited, batch.outside, keys[2])
-        edit_loss = nll(inside, batch.inside.labels, batch.inside.weight)
-        kl = weighted_mean(token_kl(base.logits(base_params, batch.outside), outside), batch.outside.weight)
-        metrics = {"loss_edit": one(edit_loss), "loss_kl": one(kl)}
-        return options.cedit * edit_loss + options.cloc * kl, Aux(metrics)
+        answer_loss = edit_loss(inside, batch.inside, batch.wanted, options.unlikelihood)
+        kl = locality_loss(base.logits(base_params, batch.outside), outside, batch.outside)
+        metrics = {"loss_edit": one(answer_loss), "loss_kl": one(kl)}
+        return options.cedit * answer_loss + options.cloc * kl, Aux(metrics)
 
     return Editor(init, start, edit, apply, generate, loss, groups, decide)
 

@@ -30,12 +30,12 @@ class Task(NamedTuple):
     score_answers: Callable[[dict[str, Any], EditBatch], dict[str, Score]]
 
 
-def build(config: Config, base: PreTrainedTokenizerBase, scope: PreTrainedTokenizerBase, cache: Path) -> Task:
-    """The task of a config; `base` and `scope` are the tokenizers that its texts are read by."""
+def build(config: Config, base: PreTrainedTokenizerBase, scope: PreTrainedTokenizerBase | None, cache: Path) -> Task:
+    """The task of a config; `base` and `scope` are the tokenizers that its texts are read by; no `scope`, no texts for it."""
     return TASKS[config.task](config, base, scope, cache)
 
 
-def build_zsre(config: Config, base: PreTrainedTokenizerBase, scope: PreTrainedTokenizerBase, cache: Path) -> Task:
+def build_zsre(config: Config, base: PreTrainedTokenizerBase, scope: PreTrainedTokenizerBase | None, cache: Path) -> Task:
     data = config.data
     folder = archive.locate(data.dir, cache)
     options = zsre.Options(data.implications, data.yes_no, data.natural_questions, data.hard_negative_rate)

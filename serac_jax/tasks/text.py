@@ -74,7 +74,7 @@ class Encoder:
     """
 
     base: PreTrainedTokenizerBase
-    scope: PreTrainedTokenizerBase
+    scope: PreTrainedTokenizerBase | None  # None: nobody reads what a scope classifier would, and its arrays have width 0
     text_widths: tuple[int, ...]
     label_widths: tuple[int, ...]
 
@@ -82,7 +82,7 @@ class Encoder:
         groups = (batch.edits, batch.inside, batch.outside)
         questions = [self.cut(self.base, [query.question if query else "" for query in group]) for group in groups]
         labels = [self.labels(group) for group in groups]
-        scopes = [self.contexts(batch.edits), *(self.cut(self.scope, [query.question if query else "" for query in group]) for group in groups[1:])]
+        scopes = [self.scope_texts(group, number == 0) for number, group in enumerate(groups)]
         close, open_ = tail(self.base), lead(self.base)
         prefixes = [question[: len(question) - close] + label[open_ : len(label) - close] for question, label in zip(questions[0], labels[0], strict=True)]
 
@@ -92,6 +92,7 @@ class Encoder:
             smallest(self.text_widths, max(len(row) for row in [*prefixes, *scopes[0]]) - label_width),
         )
         context_width = text_width + label_width
+        scope_widths = (context_width, text_width) if self.scope else (0, 0)
         empty = [[] for _ in batch.outside]
 
         def examples(group: Sequence[Query | None], questions: list, labels: list, scope: Tokens, prefix: Tokens) -> Examples:
@@ -99,9 +100,9 @@ class Encoder:
             weight = padded.mask * np.array([[query is not None] for query in group], np.float32)
             return Examples(pad(questions, text_width), scope, prefix, padded.ids, weight.astype(np.float32))
 
-        edits = examples(batch.edits, questions[0], labels[0], pad([row[:context_width] for row in scopes[0]], context_width), pad(prefixes, context_width))
-        inside = examples(batch.inside, questions[1], labels[1], pad(scopes[1], text_width), pad([[] for _ in batch.inside], 0))
-        outside = examples(batch.outside, questions[2], labels[2], pad(scopes[2], text_width), pad(empty, 0))
+        edits = examples(batch.edits, questions[0], labels[0], pad([row[:context_width] for row in scopes[0]], scope_widths[0]), pad(prefixes, context_width))
+        inside = examples(batch.inside, questions[1], labels[1], pad(scopes[1], scope_widths[1]), pad([[] for _ in batch.inside], 0))
+        outside = examples(batch.outside, questions[2], labels[2], pad(scopes[2], scope_widths[1]), pad(empty, 0))
         return EditBatch(
             edits=edits,
             inside=inside,
@@ -129,10 +130,14 @@ class Encoder:
                 )
         return rows
 
-    def contexts(self, edits: Sequence[Query | None]) -> list[list[int]]:
-        """What the scope classifier reads of an edit: "question [SEP] answer [SEP]"."""
+    def scope_texts(self, group: Sequence[Query | None], edits: bool) -> list[list[int]]:
+        """What the scope classifier reads of queries, and of edits: "question [SEP] answer [SEP]"."""
+        if self.scope is None:
+            return [[] for _ in group]
+        if not edits:
+            return self.cut(self.scope, [query.question if query else "" for query in group])
         separator = self.scope.sep_token
-        return self.scope([f"{edit.question}{separator}{edit.answer}{separator}" if edit else "" for edit in edits])["input_ids"]
+        return self.scope([f"{edit.question}{separator}{edit.answer}{separator}" if edit else "" for edit in group])["input_ids"]
 
 
 def smallest(widths: tuple[int, ...], length: int) -> int:

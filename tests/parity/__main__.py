@@ -9,7 +9,8 @@ from pathlib import Path
 from tests.parity import golden, serac, units
 from tests.parity.compare import Comparison
 
-QUESTION_ANSWERING = ("qa", "qa11")  # with T5 v1.0 and v1.1
+EDITORS = {"rep": serac}  # modules, by the original's names of editors
+TASKS = ("qa", "qa11")  # question answering with T5 v1.0 and v1.1
 
 
 def compare(name: str, cases: Path, models: Path, noise: dict) -> Comparison | None:
@@ -21,10 +22,9 @@ def compare(name: str, cases: Path, models: Path, noise: dict) -> Comparison | N
         units.run_models(comparison, case, models)
     elif name == "unit_parts":
         units.run_parts(comparison, case, models)
-    elif manifest.get("alg") == "rep" and manifest.get("task") in QUESTION_ANSWERING and kind == "case":
-        serac.run(comparison, case, cases, models)
-    elif manifest.get("alg") == "rep" and manifest.get("task") in QUESTION_ANSWERING and kind == "sequential":
-        serac.run_sequence(comparison, case, cases, models)
+    elif manifest.get("alg") in EDITORS and manifest.get("task") in TASKS and kind in ("case", "sequential"):
+        editor = EDITORS[manifest["alg"]]
+        (editor.run if kind == "case" else editor.run_sequence)(comparison, case, cases, models)
     else:
         return None
     return comparison

@@ -12,7 +12,7 @@ import numpy as np
 import optax
 
 from serac_jax import models
-from serac_jax.batch import EditBatch, Examples, Tokens, splice, take
+from serac_jax.batch import EditBatch, Examples, splice, take
 from serac_jax.editors import Editor
 from serac_jax.editors import scope as scopes
 from serac_jax.editors.serac import Options, serac
@@ -20,9 +20,10 @@ from serac_jax.losses import nll, token_kl, weighted_mean
 from serac_jax.memory import nearest
 from serac_jax.metrics import Score, answer_kept, mean, whole_answer_right
 from serac_jax.models import Model, convert
-from serac_jax.tasks.text import lead, pad, tail
+from serac_jax.tasks.text import lead
 from tests.parity import golden
 from tests.parity.compare import Comparison
+from tests.parity.recorded import Reader, cropped, turned, widen
 
 
 class Parts(NamedTuple):
@@ -73,59 +74,6 @@ def locate(name: str, classifier: Model, counterfactual: Model | None, params: A
     return f"{ours}/{convert.path_of(convert.canonical(key), model.network.rules, convert.flatten(params[ours]))}"
 
 
-def turned(path: str, leaf: Any) -> np.ndarray:
-    """A leaf in the orientation of PyTorch."""
-    return np.asarray(leaf).T if path.endswith("/kernel") else np.asarray(leaf)
-
-
-def words(tokenizer: Any, ids: np.ndarray) -> list[str]:
-    """Ids as the original turns them into text again: without special tokens, blanks cleaned up."""
-    return tokenizer.batch_decode(np.where(ids < 0, tokenizer.pad_token_id, ids), skip_special_tokens=True, clean_up_tokenization_spaces=True)
-
-
-def ids_of(tokenizer: Any, texts: list[str]) -> Tokens:
-    rows = tokenizer(texts)["input_ids"]
-    return pad(rows, max(map(len, rows)))
-
-
-def examples(recorded: dict[str, Any], parts: Parts, edit: bool) -> Examples:
-    """Recorded token ids, and their texts tokenised for the scope classifier."""
-    tokenizer, classifier = parts.base.tokenizer, parts.classifier.tokenizer
-    inputs, labels = recorded["input_ids"], recorded["labels"]
-    questions = words(tokenizer, inputs)
-    width = np.zeros((len(inputs), 0))
-    if edit:
-        answers, close = words(tokenizer, labels), tail(tokenizer)
-        bare = [
-            tokenizer(question)["input_ids"][:-close] + tokenizer(answer)["input_ids"][parts.lead : -close]
-            for question, answer in zip(questions, answers, strict=True)
-        ]
-        prefix = pad(bare, max(map(len, bare)))
-        questions = [f"{question}{classifier.sep_token}{answer}{classifier.sep_token}" for question, answer in zip(questions, answers, strict=True)]
-    else:
-        prefix = Tokens(width.astype(np.int32), width.astype(bool))
-    real = labels >= 0
-    ours = Examples(
-        Tokens(inputs.astype(np.int32), recorded["attention_mask"].astype(bool)),
-        ids_of(classifier, questions),
-        prefix,
-        np.where(real, labels, 0).astype(np.int32),
-        real.astype(np.float32),
-    )
-    return jax.tree.map(jnp.asarray, ours)
-
-
-def edit_batch(recorded: dict[str, Any], parts: Parts, limit: int | None) -> EditBatch:
-    edits = examples(recorded["edit_inner"], parts, True)
-    inside, outside = examples(recorded["edit_outer"], parts, False), examples(recorded["loc"], parts, False)
-    pairs = recorded["pos_pairs"]
-    if limit is not None:
-        inside, pairs = take(inside, jnp.arange(min(limit, len(inside.labels)))), pairs[pairs[:, 0] < limit]
-    rows, away = len(inside.labels), len(outside.labels)
-    no = jnp.zeros(rows, bool)
-    return EditBatch(edits, inside, jnp.asarray(pairs[:, 1]), ~no, no, outside, jnp.arange(away), jnp.zeros(away, bool))
-
-
 class Passes(NamedTuple):
     """Compiled forward passes; every batch of a case is padded to the same widths, so each compiles once."""
 
@@ -153,22 +101,6 @@ class Passes(NamedTuple):
             jax.jit(edit),
             jax.jit(jax.value_and_grad(parts.editor.loss, has_aux=True)),
         )
-
-
-def widen(batches: list[EditBatch]) -> list[EditBatch]:
-    """Pads every array of several batches to the widest of its kind."""
-    trees = [jax.tree.flatten(batch) for batch in batches]
-    widths = [max(leaf.shape[1] for leaf in leaves) if leaves[0].ndim == 2 else 0 for leaves in zip(*(leaves for leaves, _ in trees), strict=True)]
-
-    def pad_to(leaf: Any, width: int) -> Any:
-        return jnp.pad(leaf, ((0, 0), (0, width - leaf.shape[1]))) if leaf.ndim == 2 else leaf
-
-    return [jax.tree.unflatten(tree, [pad_to(leaf, width) for leaf, width in zip(leaves, widths, strict=True)]) for leaves, tree in trees]
-
-
-def cropped(ours: Any, recorded: np.ndarray) -> np.ndarray:
-    """Without the columns that were padded on."""
-    return np.asarray(ours)[:, : recorded.shape[1]] if recorded.ndim > 1 else np.asarray(ours)
 
 
 def forward(
@@ -247,11 +179,11 @@ def run(comparison: Comparison, case: golden.Case, cases: Path, root: Path) -> N
     manifest = case.manifest
     config, values = manifest["config"], manifest["values"]
     parts = build(manifest, root)
-    passes = Passes.of(parts)
+    passes, reader = Passes.of(parts), Reader(parts.base.tokenizer, parts.classifier.tokenizer)
     if parts.counterfactual is None:
         comparison.depart("the constant NLL of a frozen counterfactual is not part of the loss")
     recorded = [golden.batch(cases, name) for name in (*manifest["train_batches"], manifest["eval_batch"])]
-    *batches, evaluation = widen([edit_batch(batch, parts, config["data"]["n_outer_max"]) for batch in recorded])
+    *batches, evaluation = widen([reader.batch(batch, config["data"]["n_outer_max"]) for batch in recorded])
     compare_batch(comparison, case, "eval", parts, passes, parts.params, evaluation)
 
     optimizer = optax.chain(optax.clip_by_global_norm(config["grad_clip"]), optax.adam(config["lr"]))
@@ -310,9 +242,9 @@ def run_sequence(comparison: Comparison, case: golden.Case, cases: Path, root: P
     """Edits one after the other; after each, queries in and out of scope."""
     manifest = case.manifest
     parts = build(manifest, root)
-    passes = Passes.of(parts)
+    passes, reader = Passes.of(parts), Reader(parts.base.tokenizer, parts.classifier.tokenizer)
     recorded = [golden.batch(cases, name) for name in (*manifest["edits"], manifest["eval_batch"])]
-    *batches, queries = widen([edit_batch(batch, parts, None) for batch in recorded])
+    *batches, queries = widen([reader.batch(batch, None) for batch in recorded])
     room = jax.tree.map(lambda leaf: jnp.zeros((len(batches), *leaf.shape[1:]), leaf.dtype), batches[0].edits)
     edited = parts.editor.start(parts.params, parts.base_params, room)
     for number, batch in enumerate(batches):

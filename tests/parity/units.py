@@ -19,7 +19,7 @@ from serac_jax.models import Model, convert
 from serac_jax.models.generate import greedy_from
 from tests.parity import golden
 from tests.parity.compare import Comparison
-from tests.parity.serac import ids_of, turned
+from tests.parity.recorded import ids_of, turned
 
 
 def tokens(case: golden.Case, name: str) -> Tokens:

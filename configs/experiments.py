@@ -1,0 +1,34 @@
+"""The experiments of Mitchell et al. 2022: what each changes of the defaults, at full size and ":mini", with shipped models and data."""
+
+from configs import common
+from serac_jax.errors import UserError
+from serac_jax.types import Config
+
+
+def sized(size: str) -> Config:
+    """The defaults; for "mini" what every small run shares: minutes on a CPU, without network."""
+    config = common.get_config()
+    if size not in ("full", "mini"):
+        raise UserError(f"there is no variant :{size} of a config; use :mini or nothing")
+    if size == "mini":
+        config.data.dir = "mini"
+        config.train.accumulate = 1
+        config.train.log_every = 50
+        config.train.val_every = 100
+        config.train.val_batches = 20
+        config.eval.split = "test"
+    return config
+
+
+def zsre(size: str) -> Config:
+    """Question answering."""
+    config = sized(size)
+    if size == "mini":
+        config.base.name = "mini/base"
+        config.serac.counterfactual = "mini/counterfactual"
+        config.serac.scope = "mini/scope"
+        config.serac.pool = "mean"
+        config.data.text_widths = (40,)
+        config.data.label_widths = (16,)
+        config.train.steps = 300  # the shipped models have learned most of it from other questions
+    return config
