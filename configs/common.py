@@ -41,6 +41,10 @@ def get_config() -> Config:
     config.data.implications = False  # also ask what follows from the new answer
     config.data.yes_no = False  # also ask "True or False: …"
     config.data.natural_questions = False  # draw out-of-scope queries from Natural Questions
+    config.data.hard_negatives = ""  # a sentence embedding model, under which they are found; empty: the rows' own, where they have some
+    config.data.hard_negative_neighbors = 100  # how many of the nearest questions are looked at
+    config.data.hard_negative_exclude = 25  # how many of these, the nearest, are too near to be negatives
+    config.data.hard_negative_temperature = 0.1  # a neighbour is drawn with probability ∝ exp(cosine / temperature)
     config.data.hard_negative_rate = 0.0  # in training, how often a batch's out-of-scope queries are drawn near its edits
     config.data.text_widths = (16, 24, 32)  # questions are padded to the smallest that fits and cut at the last; one compilation each
     config.data.label_widths = (8, 16, 32, 64)  # answers likewise, but a longer one is an error

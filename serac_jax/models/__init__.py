@@ -6,6 +6,7 @@ logits = model.logits(params, examples)
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -116,6 +117,16 @@ def load(
         draw = rng.normal(0, 0.02, leaves[path].shape) if path.endswith("kernel") else np.zeros(leaves[path].shape)
         params[path] = place(path, draw.astype(np.float32))
     return Model(name, folder, module, network, tokenizer), convert.unflatten(params)
+
+
+def digest(folder: Path) -> str:
+    """A digest of a model's files: weights, configuration and tokenizer."""
+    found = hashlib.sha256()
+    for file in sorted(path for path in folder.iterdir() if path.is_file()):
+        found.update(file.name.encode())
+        with file.open("rb") as handle:
+            found.update(hashlib.file_digest(handle, "sha256").digest())
+    return found.hexdigest()
 
 
 def model_type(folder: Path) -> str:

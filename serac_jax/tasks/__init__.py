@@ -43,7 +43,8 @@ def build_zsre(config: Config, base: PreTrainedTokenizerBase, scope: PreTrainedT
 
     def make(split: str, size: int, train: bool) -> grain.IterDataset:
         rows, pool = zsre.open_rows(folder, cache, split, options)
-        draw = zsre.Draw(rows, pool, options, encode, train)
+        near = zsre.hard_negatives(rows, pool, data, cache) if data.hard_negatives else None
+        draw = zsre.Draw(rows, pool, near, options, encode, train)
         return batches(len(rows), draw, size=size, seed=config.seed, split=split, train=train, workers=data.workers if train else 0)
 
     return Task(make, zsre.score, zsre.score_answers)

@@ -51,6 +51,13 @@ def tail(tokenizer: PreTrainedTokenizerBase) -> int:
     return len(ids) - len(bare) - next(start for start in range(len(ids)) if ids[start : start + len(bare)] == bare)
 
 
+def cut(tokenizer: PreTrainedTokenizerBase, texts: list[str], width: int) -> list[list[int]]:
+    """Ids of each text, its closing special tokens kept; done here because a tokenizer's own truncation is not safe in threads."""
+    close = tail(tokenizer)
+    rows = tokenizer(texts)["input_ids"]
+    return [row if len(row) <= width else row[: width - close] + row[len(row) - close :] for row in rows]
+
+
 def host(values: Any, dtype: Any) -> Any:
     """An array on the host, where batches are made; its type says nothing, since the types of batches are those of the device."""
     return np.asarray(values, dtype)
@@ -80,7 +87,7 @@ class Encoder:
 
     def __call__(self, batch: TextBatch) -> EditBatch:
         groups = (batch.edits, batch.inside, batch.outside)
-        questions = [self.cut(self.base, [query.question if query else "" for query in group]) for group in groups]
+        questions = [cut(self.base, [query.question if query else "" for query in group], self.text_widths[-1]) for group in groups]
         labels = [self.labels(group) for group in groups]
         scopes = [self.scope_texts(group, number == 0) for number, group in enumerate(groups)]
         close, open_ = tail(self.base), lead(self.base)
@@ -114,12 +121,6 @@ class Encoder:
             hard_outside=host([bool(query and query.hard) for query in batch.outside], bool),
         )
 
-    def cut(self, tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
-        """Ids of each text, its closing special tokens kept; done here because a tokenizer's own truncation is not safe in threads."""
-        width, close = self.text_widths[-1], tail(tokenizer)
-        rows = tokenizer(texts)["input_ids"]
-        return [row if len(row) <= width else row[: width - close] + row[len(row) - close :] for row in rows]
-
     def labels(self, group: Sequence[Query | None]) -> list[list[int]]:
         rows = self.base([query.answer if query else "" for query in group])["input_ids"]
         for query, row in zip(group, rows, strict=True):
@@ -135,7 +136,7 @@ class Encoder:
         if self.scope is None:
             return [[] for _ in group]
         if not edits:
-            return self.cut(self.scope, [query.question if query else "" for query in group])
+            return cut(self.scope, [query.question if query else "" for query in group], self.text_widths[-1])
         separator = self.scope.sep_token
         return self.scope([f"{edit.question}{separator}{edit.answer}{separator}" if edit else "" for edit in group])["input_ids"]
 

@@ -7,6 +7,7 @@ are other questions with their true answers.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,11 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from serac_jax.batch import EditBatch
 from serac_jax.metrics import Score, answer_kept, apart, mean_kl, whole_answer_right
-from serac_jax.tasks import archive, zsre_data
+from serac_jax.tasks import archive, neighbours, zsre_data
 from serac_jax.tasks.text import DataError, Encoder, Query, TextBatch
+from serac_jax.types import Config
 
 PROMPTS = ("True or False: ", "True/False: ", "T/F: ", "Answer True or False: ")
 
@@ -85,11 +88,31 @@ class Rows:
         self.__init__(state["source"])
 
 
-class Draw:
-    """Turns the rows that a step edits, and a random generator, into its batch."""
+class Pool:
+    """Questions out of scope by number, where neighbours are looked for: Natural Questions, or one form of every row, always the same."""
 
-    def __init__(self, rows: Rows, pool: Sequence[dict[str, Any]] | None, options: Options, encode: Encoder, train: bool):
-        self.rows, self.pool, self.options, self.encode, self.train = rows, pool, options, encode, train
+    def __init__(self, rows: Rows, questions: Sequence[dict[str, Any]] | None, options: Options):
+        self.rows, self.questions, self.options = rows, questions, options
+
+    def __len__(self) -> int:
+        return len(self.rows if self.questions is None else self.questions)
+
+    def __getitem__(self, number: int) -> Query:
+        if self.questions is not None:
+            example = self.questions[number]
+            return Query(example["question"].decode(), example["answer"].decode())
+        rng = np.random.default_rng(number)
+        return next(query for _ in itertools.count() if (query := draw_fact(self.rows[number], rng, self.options)))
+
+
+class Draw:
+    """Turns the rows that a step edits, and a random generator, into its batch.
+
+    near: the questions of `pool` that are hard negatives of each row; None: the rows' own, where they have some.
+    """
+
+    def __init__(self, rows: Rows, pool: Pool, near: neighbours.Neighbours | None, options: Options, encode: Encoder, train: bool):
+        self.rows, self.pool, self.near, self.options, self.encode, self.train = rows, pool, near, options, encode, train
 
     def __call__(self, index: np.ndarray, rng: np.random.Generator) -> EditBatch:
         return self.encode(self.texts(index, rng))
@@ -98,13 +121,13 @@ class Draw:
         """The batch in words. Negative indices are padding."""
         rows = [self.rows[i] if i >= 0 else None for i in index]
         pairs = [draw_edit(row, rng, self.options) if row else (None, None) for row in rows]
-        taken = {text for row in rows if row for text in (row.question, *row.rephrasings)}
-        hard = [self.hard_negative(row, rng) if row else None for row in rows]
+        taken = {text for row in rows if row for text in (row.question, *row.rephrasings, row.source)}
+        hard = [None] * len(rows)
+        if not self.train or rng.random() < self.options.hard_negative_rate:
+            hard = [self.hard_negative(i, row, taken, rng) if row else None for i, row in zip(index, rows, strict=True)]
         easy = [self.outside(set(index.tolist()), taken, rng) if row else None for row in rows]
-        if self.train and rng.random() < self.options.hard_negative_rate:
-            outside = [near or far for near, far in zip(hard, easy, strict=True)]
-        else:
-            outside = easy if self.train else easy + hard  # evaluation scores both kinds, apart
+        # Evaluation scores both kinds, apart.
+        outside = [near or far for near, far in zip(hard, easy, strict=True)] if self.train else easy + hard
         count = len(index)
         return TextBatch(
             edits=[edit for edit, _ in pairs],
@@ -114,18 +137,26 @@ class Draw:
             outside_of=[i % count for i in range(len(outside))],
         )
 
-    def hard_negative(self, row: Row, rng: np.random.Generator) -> Query | None:
-        if not row.hard_negatives:
-            return None
-        question, answer = row.hard_negatives[rng.integers(len(row.hard_negatives))]
-        return Query(question, answer, True, row.source)
+    def hard_negative(self, number: int, row: Row, taken: set[str], rng: np.random.Generator) -> Query | None:
+        """A question near the edit and outside the scope of the whole batch; None where there is none."""
+        if self.near is None:
+            own = [pair for pair in row.hard_negatives if pair[0] not in taken]
+            if not own:
+                return None
+            question, answer = choose(own, rng)
+            return Query(question, answer, True, row.source)
+        numbers, chances = self.near.of(number)
+        for _ in range(100):
+            query = self.pool[int(rng.choice(numbers, p=chances))]
+            if not taken & {query.question, query.source}:
+                return query._replace(hard=True)
+        return None
 
     def outside(self, edited: set[int], taken: set[str], rng: np.random.Generator) -> Query:
         """A question of another row, or of Natural Questions, in one of the forms that are in use, with its true answer."""
         for _ in range(100):
-            if self.pool is not None:
-                example = self.pool[int(rng.integers(len(self.pool)))]
-                query = Query(example["question"].decode(), example["answer"].decode())
+            if self.options.natural_questions:
+                query = self.pool[int(rng.integers(len(self.pool)))]
             else:
                 number = int(rng.integers(len(self.rows)))
                 if number in edited:
@@ -216,8 +247,8 @@ def score_answers(answers: dict[str, Any], batch: EditBatch) -> dict[str, Score]
     }
 
 
-def open_rows(folder: Path, cache: Path, split: str, options: Options) -> tuple[Rows, Sequence[dict[str, Any]] | None]:
-    """The rows of a split and, if asked for, the pool of Natural Questions. Raises DataError where something is missing."""
+def open_rows(folder: Path, cache: Path, split: str, options: Options) -> tuple[Rows, Pool]:
+    """The rows of a split and the pool of questions outside their scope. Raises DataError where something is missing."""
     base = folder / "zsre"
     if not (base / zsre_data.ROWS.format(split)).exists():
         there = [name for name in zsre_data.SPLITS if (base / zsre_data.ROWS.format(name)).exists()]
@@ -226,10 +257,23 @@ def open_rows(folder: Path, cache: Path, split: str, options: Options) -> tuple[
         if wanted and not (base / name).exists():
             raise DataError(f"{base / name} is missing; it is needed for data.implications or data.yes_no (see {archive.LINK})")
     source = zsre_data.prepare(zsre_data.Zsre, base, cache).as_data_source(split)
-    pool = None
+    rows, questions = Rows(source), None
     if options.natural_questions:
         name = "train" if split == "train" else "validation"
         if not (folder / "nq" / f"{name}.json").exists():
             raise DataError(f"{folder / 'nq' / name}.json is missing; it is needed for data.natural_questions")
-        pool = zsre_data.prepare(zsre_data.NaturalQuestions, folder / "nq", cache).as_data_source(name)
-    return Rows(source), pool
+        questions = zsre_data.prepare(zsre_data.NaturalQuestions, folder / "nq", cache).as_data_source(name)
+    return rows, Pool(rows, questions, options)
+
+
+def hard_negatives(rows: Rows, pool: Pool, data: Config, cache: Path) -> neighbours.Neighbours:
+    """The questions of `pool` that lie near each row's question, as the config section `data` says; computed once."""
+    return neighbours.find(
+        data.hard_negatives,
+        [rows[i].question for i in tqdm(range(len(rows)), desc="reading questions", leave=False)],
+        [pool[i].question for i in tqdm(range(len(pool)), desc="reading questions out of scope", leave=False)],
+        count=data.hard_negative_neighbors,
+        exclude=data.hard_negative_exclude,
+        temperature=data.hard_negative_temperature,
+        cache=cache,
+    )
