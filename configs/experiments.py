@@ -32,3 +32,17 @@ def zsre(size: str) -> Config:
         config.data.label_widths = (16,)
         config.train.steps = 300  # the shipped models have learned most of it from other questions
     return config
+
+
+def zsre_hard(size: str) -> Config:
+    """Question answering with implied and yes/no questions in scope, and questions near an edit out of scope."""
+    config = zsre(size)
+    config.data.implications = True
+    config.data.yes_no = True
+    config.data.hard_negatives = "sentence-transformers/all-MiniLM-L6-v2"
+    config.data.hard_negative_rate = 0.5
+    if size == "mini":
+        config.data.hard_negatives = "mini/scope"
+        config.data.hard_negative_neighbors = 22  # a split has hundreds of questions, not a hundred thousand
+        config.data.hard_negative_exclude = 2
+    return config

@@ -101,7 +101,7 @@ def embed(name: str, texts: Sequence[str]) -> Float[np.ndarray, "n d"]:
     order = np.argsort([len(row) for row in rows], kind="stable")
     run = jax.jit(lambda params, tokens: unit(model.embed(params, tokens)))
     vectors = []
-    for start in tqdm(range(0, len(rows), BATCH), desc=f"embedding {len(rows)} questions", leave=False):
+    for start in tqdm(range(0, len(rows), BATCH), desc=f"embedding {len(rows)} questions", leave=False, delay=2):
         chunk = [rows[i] for i in order[start : start + BATCH]]
         tokens = pad([*chunk, *[[]] * (BATCH - len(chunk))], smallest(WIDTHS, len(chunk[-1])))
         vectors.append(np.asarray(run(params, tokens))[: len(chunk)])
@@ -121,7 +121,7 @@ def nearest(edits: Float[np.ndarray, "n d"], pool: Float[np.ndarray, "m d"], cou
         return jax.lax.top_k(jnp.matmul(block, pool.T, precision=jax.lax.Precision.HIGHEST), count)
 
     found, placed = np.empty((len(edits), count), NEIGHBOUR), jnp.asarray(pool)
-    for start in tqdm(range(0, len(edits), size), desc=f"neighbours of {len(edits)} questions", leave=False):
+    for start in tqdm(range(0, len(edits), size), desc=f"neighbours of {len(edits)} questions", leave=False, delay=2):
         block = edits[start : start + size]
         similarity, index = top(np.pad(block, ((0, size - len(block)), (0, 0))), placed)
         here = found[start : start + size]

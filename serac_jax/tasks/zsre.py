@@ -270,8 +270,8 @@ def hard_negatives(rows: Rows, pool: Pool, data: Config, cache: Path) -> neighbo
     """The questions of `pool` that lie near each row's question, as the config section `data` says; computed once."""
     return neighbours.find(
         data.hard_negatives,
-        [rows[i].question for i in tqdm(range(len(rows)), desc="reading questions", leave=False)],
-        [pool[i].question for i in tqdm(range(len(pool)), desc="reading questions out of scope", leave=False)],
+        [rows[i].question for i in tqdm(range(len(rows)), desc="reading questions", leave=False, delay=2)],
+        [pool[i].question for i in tqdm(range(len(pool)), desc="reading questions out of scope", leave=False, delay=2)],
         count=data.hard_negative_neighbors,
         exclude=data.hard_negative_exclude,
         temperature=data.hard_negative_temperature,

@@ -17,6 +17,7 @@ from serac_jax.losses import balanced_bce, nll, token_kl, weighted_mean
 from serac_jax.metrics import Score, answer_kept, mean, whole_answer_right
 from serac_jax.models import Model, convert
 from serac_jax.models.generate import greedy_from
+from serac_jax.tasks import neighbours
 from tests.parity import golden
 from tests.parity.compare import Comparison
 from tests.parity.recorded import ids_of, turned
@@ -136,6 +137,7 @@ def run_parts(comparison: Comparison, case: golden.Case, root: Path) -> None:
         kept = answer_kept(before, after, mask.astype(jnp.float32))
         comparison.check(f"{prefix}/out", mean(Score(kept, jnp.ones_like(kept))), case[f"{prefix}/out"])
     run_distances(comparison, case, root)
+    run_neighbours(comparison, case)
 
 
 DISTANCES = {"square": {}, "nosquare": {"square": False}, "cos": {"cosine": True}, "heads4": {"heads": 4}, "bound": {"bounded": True}}
@@ -158,3 +160,19 @@ def run_distances(comparison: Comparison, case: golden.Case, root: Path) -> None
         query = "block_0/attention/q/kernel"
         comparison.check(f"logsim/{name}/grad_q0", turned(query, gradient[query]), case[f"logsim/{name}/grad_q0"])
         comparison.check(f"logsim/{name}/grad_ln", gradient["block_1/mlp_norm/scale"], case[f"logsim/{name}/grad_ln"])
+
+
+def run_neighbours(comparison: Comparison, case: golden.Case) -> None:
+    """Hard negatives among recorded embeddings, of the edits themselves and of other questions, at temperature 0.1.
+
+    How many of the nearest were left out is not recorded: it is the usual rank of the first that was kept.
+    """
+    edits = np.asarray(neighbours.unit(jnp.asarray(case["distr/edit_embeddings"])))
+    for name, key in (("self", "edit"), ("loc", "loc")):
+        index, pool = case[f"distr/{name}/idxs"], np.asarray(neighbours.unit(jnp.asarray(case[f"distr/{key}_embeddings"])))
+        ranked = neighbours.nearest(edits, pool, len(pool))
+        exclude = int(np.median(np.argmax(ranked["index"] == index[:, :1], axis=-1)))
+        near = neighbours.nearest(edits, pool, exclude + index.shape[1])[:, exclude:]
+        comparison.check(f"distr/{name}/probs", neighbours.distribution(near["similarity"], 0.1), case[f"distr/{name}/probs"])
+        gaps = -np.diff(ranked["similarity"], prepend=np.inf, append=-np.inf)[:, exclude : exclude + index.shape[1] + 1] > 1e-6
+        comparison.check(f"distr/{name}/idxs", near["index"], index, gaps[:, :-1] & gaps[:, 1:])  # ties come in any order
