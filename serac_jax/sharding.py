@@ -21,6 +21,7 @@ from serac_jax.errors import UserError
 RULES = (
     (r"(shared|words|positions|types)/embedding$", P(None, "model")),
     (r"relative_bias/embedding$", P()),
+    (r"output_bias$", P()),
     (r"(q|k|v|wi|wi_0|wi_1)/kernel$", P(None, "model")),
     (r"(q|k|v|wi)/bias$", P("model")),
     (r"(o|wo|lm_head|head)/kernel$", P("model", None)),

@@ -92,6 +92,22 @@ def test_a_missing_weight_is_named(folder):
         logits(folder)
 
 
+def test_the_attributes_of_the_published_blenderbot_are_known_and_its_variants_refused(tmp_path):
+    """Attributes as in the config.json of facebook/blenderbot_small-90M, which `transformers` no longer reads."""
+    folder = shutil.copytree(MODELS / "blenderbot_small-tiny", tmp_path / "blenderbot")
+    expected = logits(folder)
+    config = json.loads((folder / "config.json").read_text())
+    former = {"do_blenderbot_90_layernorm": True, "layernorm_variant": "xlm", "normalize_before": False, "normalize_embedding": True}
+    former |= {"add_bias_logits": False, "add_final_layer_norm": False, "static_position_embeddings": False, "extra_pos_embeddings": 0, "unk_token_id": 3}
+    (folder / "config.json").write_text(json.dumps(config | former))
+    assert np.array_equal(logits(folder), expected)
+    (folder / "config.json").write_text(json.dumps(config | {"normalize_before": True}))
+    with pytest.raises(WeightError, match=r"config.json sets normalize_before=True, which this network does not implement \(default: False\)"):
+        logits(folder)
+    (folder / "config.json").write_text(json.dumps(config | {"scale_embedding": True}))
+    assert np.abs(logits(folder) - expected).max() > 0.1
+
+
 def test_an_extra_weight_is_named(folder):
     rewrite(folder, lambda tensors: tensors.update({"adapter.weight": np.zeros(3, np.float32)}))
     with pytest.raises(WeightError, match=r"'adapter.weight' is not part of this network"):
@@ -127,7 +143,7 @@ def test_a_folder_without_weights_says_what_it_looked_for(folder):
 def test_another_architecture_is_refused(folder):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"model_type": "gpt2"}))
-    with pytest.raises(WeightError, match=r"model_type 'gpt2' is not supported; supported are bert, distilbert, t5"):
+    with pytest.raises(WeightError, match=r"model_type 'gpt2' is not supported; supported are bert, blenderbot-small, distilbert, t5"):
         logits(folder)
 
 
@@ -179,6 +195,7 @@ def test_a_head_may_be_fresh_only_where_that_is_asked_for(tmp_path):
     [
         ("t5-tiny", "", transformers.AutoModelForSeq2SeqLM),
         ("t5v11-tiny", "", transformers.AutoModelForSeq2SeqLM),
+        ("blenderbot_small-tiny", "", transformers.AutoModelForSeq2SeqLM),
         ("bert-tiny-cased", "head", transformers.AutoModelForSequenceClassification),
         ("distilbert-tiny-cased", "head", transformers.AutoModelForSequenceClassification),
         ("distilbert-tiny-cased", "cls", transformers.AutoModel),

@@ -1,6 +1,8 @@
 """Decoding: equal to PyTorch `transformers`, greedy and beam, whole batches with padding at once."""
 
 import functools
+import json
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +14,7 @@ import transformers
 from serac_jax import models
 from serac_jax.batch import Tokens
 from serac_jax.models import convert
+from serac_jax.models.decoding import Decoding
 from serac_jax.models.generate import generate
 from tests.conftest import MODELS
 
@@ -22,6 +25,8 @@ TOKENS = Tokens(jnp.asarray(IDS, jnp.int32), jnp.asarray(IDS > 0))
 
 def eager(leaves, factor):
     """Parameters whose end-of-sequence token is likelier, so that some answers end early."""
+    if "output_bias" in leaves:
+        return convert.unflatten(leaves | {"output_bias": leaves["output_bias"].at[0, 2].add(factor / 4)})
     name = "lm_head/kernel" if "lm_head/kernel" in leaves else "shared/embedding"
     at = (slice(None), 1) if name == "lm_head/kernel" else (1,)
     return convert.unflatten(leaves | {name: leaves[name].at[at].multiply(factor)})
@@ -36,28 +41,82 @@ def pair(name, factor, folder):
     return model, params, transformers.AutoModelForSeq2SeqLM.from_pretrained(folder).eval()
 
 
-@pytest.mark.parametrize("name", ["t5-tiny", "t5v11-tiny"])
-@pytest.mark.parametrize(("beams", "penalty"), [(1, 1.0), (3, 1.0), (4, 0.3)])
+def asked_of_transformers(options, eos):
+    """The same options by their names in `transformers`."""
+    beam = {"num_beams": options.beams, "length_penalty": options.length_penalty} if options.beams > 1 else {"num_beams": 1}
+    bounds = {"min_length": options.min_length, "no_repeat_ngram_size": options.no_repeat, "forced_eos_token_id": eos if options.forced_end else None}
+    return transformers.GenerationConfig(**beam, **bounds, max_new_tokens=STEPS, do_sample=False, eos_token_id=eos, pad_token_id=0)
+
+
+PLAIN = [Decoding(), Decoding(3), Decoding(4, 0.3)]
+AS_PUBLISHED = Decoding(4, 0.65, min_length=6, no_repeat=2, forced_end=True)
+BOUNDED = [Decoding(forced_end=True), Decoding(min_length=6, no_repeat=1), AS_PUBLISHED]
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [(name, options) for name in ("t5-tiny", "t5v11-tiny") for options in PLAIN] + [("blenderbot_small-tiny", o) for o in PLAIN[1:] + BOUNDED],
+)
 @pytest.mark.parametrize("factor", [1.0, 3.0])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_answers_equal_those_of_transformers(tmp_path_factory, name, beams, penalty, factor):
+def test_answers_equal_those_of_transformers(tmp_path_factory, name, options, factor):
     folder = tmp_path_factory.getbasetemp() / f"{name}-{factor}"
     model, params, theirs = pair(name, factor, folder)
-    ours = jax.jit(lambda params, tokens: generate(model, params, tokens, steps=STEPS, beams=beams, length_penalty=penalty))(params, TOKENS)
-    options = {"length_penalty": penalty} if beams > 1 else {}
-    expected = theirs.generate(
-        input_ids=torch.tensor(IDS), attention_mask=torch.tensor(IDS > 0).long(), num_beams=beams, max_new_tokens=STEPS, do_sample=False, **options
-    ).numpy()[:, 1:]
+    ours = jax.jit(lambda params, tokens: generate(model, params, tokens, steps=STEPS, options=options))(params, TOKENS)
+    eos = model.module.config.eos
+    asked = asked_of_transformers(options, eos)
+    asked.decoder_start_token_id = model.module.config.start
+    theirs.generation_config = asked  # else what the folder asks would stand in for options that are off
+    expected = theirs.generate(input_ids=torch.tensor(IDS), attention_mask=torch.tensor(IDS > 0).long(), generation_config=asked).numpy()[:, 1:]
     for mine, other in zip(np.asarray(ours), expected, strict=True):
-        end = list(mine).index(1) + 1 if 1 in mine else STEPS
+        end = list(mine).index(eos) + 1 if eos in mine else STEPS
         assert mine[:end].tolist() == other[:end].tolist()
         assert not mine[end:].any()
+
+
+@pytest.mark.parametrize(
+    ("asked", "options"),
+    [
+        ({}, Decoding()),
+        ({"forced_eos_token_id": 2, "max_length": 20, "top_k": 50, "do_sample": False}, Decoding(forced_end=True)),
+        # as the file of facebook/blenderbot_small-90M
+        (
+            {"length_penalty": 0.65, "max_length": 128, "min_length": 20, "no_repeat_ngram_size": 3, "num_beams": 10, "forced_eos_token_id": 2},
+            Decoding(10, 0.65, 20, 3, True),
+        ),
+    ],
+)
+@pytest.mark.parametrize("file", ["generation_config.json", "config.json"])
+def test_a_model_is_decoded_as_its_folder_asks(tmp_path, asked, options, file):
+    folder = shutil.copytree(MODELS / "blenderbot_small-tiny", tmp_path / "blenderbot")
+    (folder / "generation_config.json").unlink()
+    config = json.loads((folder / "config.json").read_text())
+    config.pop("forced_eos_token_id")
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / file).write_text(json.dumps((config if file == "config.json" else {"eos_token_id": 2}) | asked))
+    model, _ = models.load(str(folder))
+    assert model.decoding == options
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"do_sample": True}, r"generation_config.json sets do_sample=True, which decoding does not implement; it reads num_beams"),
+        ({"bad_words_ids": [[3]]}, r"sets bad_words_ids=\[\[3\]\]"),
+        ({"forced_eos_token_id": 7}, r"sets forced_eos_token_id=7, but config.json says that answers end with 2"),
+    ],
+)
+def test_what_decoding_does_not_implement_is_refused(tmp_path, asked, message):
+    folder = shutil.copytree(MODELS / "blenderbot_small-tiny", tmp_path / "blenderbot")
+    (folder / "generation_config.json").write_text(json.dumps(asked))
+    with pytest.raises(models.WeightError, match=message):
+        models.load(str(folder))
 
 
 def test_some_answers_end_early_and_some_do_not(tmp_path_factory):
     """Otherwise the comparison above would not see how beams finish."""
     model, params, _ = pair("t5v11-tiny", 3.0, tmp_path_factory.getbasetemp() / "t5v11-tiny-3.0")
-    answers = np.asarray(generate(model, params, TOKENS, steps=STEPS, beams=3))
+    answers = np.asarray(generate(model, params, TOKENS, steps=STEPS, options=Decoding(3)))
     assert (answers == 1).any()
 
 
@@ -68,8 +127,9 @@ def test_a_row_does_not_depend_on_the_others():
     assert np.array_equal(together, jnp.stack(alone))
 
 
-def test_the_cache_gives_the_logits_of_teacher_forcing():
-    model, params = models.load(str(MODELS / "t5-tiny"))
+@pytest.mark.parametrize("name", ["t5-tiny", "blenderbot_small-tiny"])
+def test_the_cache_gives_the_logits_of_teacher_forcing(name):
+    model, params = models.load(str(MODELS / name))
     labels = jnp.asarray(np.random.default_rng(0).integers(2, 300, (3, STEPS)), jnp.int32)
     expected = model.apply(params, TOKENS, labels)
     cache, last = model.apply(params, TOKENS, STEPS, method="start"), jnp.full(3, model.module.config.start, jnp.int32)

@@ -27,6 +27,7 @@ from serac_jax.losses import nll
 from serac_jax.mini.corpus import all_text, closed_book, digest, statements, training_facts, training_text
 from serac_jax.mini.world import Fact, ask, facts, forms
 from serac_jax.models import NETWORKS, Model, abstract, convert, save
+from serac_jax.models.decoding import Decoding
 from serac_jax.models.hub import SHIPPED
 from serac_jax.tasks.text import pad, smallest
 
@@ -85,7 +86,7 @@ def blank(name: str, seed: int = 0) -> tuple[Model, Any]:
         scale = {"kernel": leaf.shape[0] ** -0.5, "embedding": 1.0 if hf.model_type == "t5" else 0.1, "bias": 0.0}.get(path.split("/")[-1])
         drawn = np.ones(leaf.shape) if scale is None else rng.normal(0, scale, leaf.shape)
         leaves[path] = jnp.asarray(drawn * (hf.d_kv**-0.5 if path.endswith("q/kernel") and hf.model_type == "t5" else 1), jnp.float32)
-    return Model(name, folder, module, network, AutoTokenizer.from_pretrained(folder)), convert.unflatten(leaves)
+    return Model(name, folder, module, network, AutoTokenizer.from_pretrained(folder), Decoding()), convert.unflatten(leaves)
 
 
 def fit(params: Any, loss: Callable[..., Any], batches: Iterator[Any], steps: int, rate: float, report: Callable[[Any], str]) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,25 +23,43 @@ from safetensors.numpy import save_file
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
 from serac_jax.batch import Examples, Tokens
-from serac_jax.models import bert, convert, hub, t5
+from serac_jax.models import bert, blenderbot, convert, decoding, hub, t5
 from serac_jax.models.convert import Network, WeightError
+from serac_jax.models.decoding import Decoding
 from serac_jax.models.hub import ModelNotFound as ModelNotFound
 from serac_jax.sharding import path_name
 from serac_jax.types import Params
 
 Place = Callable[[str, np.ndarray], Array]  # puts a leaf, given its path, on its devices
 
-NETWORKS: dict[str, Network] = {"t5": t5.NETWORK, "bert": bert.BERT, "distilbert": bert.DISTILBERT}
+NETWORKS: dict[str, Network] = {
+    "t5": t5.NETWORK,
+    "bert": bert.BERT,
+    "distilbert": bert.DISTILBERT,
+    "blenderbot-small": blenderbot.NETWORK,
+}
 
 # Attributes of a Hugging Face configuration that change nothing in what these networks compute.
 INERT = frozenset(
     """transformers_version architectures torch_dtype dtype _name_or_path model_type use_cache pad_token_id bos_token_id eos_token_id
     output_hidden_states output_attentions return_dict problem_type initializer_range initializer_factor task_specific_params n_positions
     output_past gradient_checkpointing finetuning_task classifier_dropout is_encoder_decoder tie_weights_ tie_word_embeddings directionality
-    pooler_fc_size pooler_num_attention_heads pooler_num_fc_layers pooler_size_per_head pooler_type id2label label2id""".split()
+    pooler_fc_size pooler_num_attention_heads pooler_num_fc_layers pooler_size_per_head pooler_type id2label label2id
+    unk_token_id classif_dropout""".split()
 )
 # Attributes that older configurations spell out and `transformers` no longer knows, with the value that these networks implement.
-FORMER_DEFAULTS = {"position_embedding_type": "absolute", "is_decoder": False, "add_cross_attention": False, "sinusoidal_pos_embds": False}
+FORMER_DEFAULTS = {"position_embedding_type": "absolute", "is_decoder": False, "add_cross_attention": False, "sinusoidal_pos_embds": False} | {
+    "add_bias_logits": False,
+    "add_final_layer_norm": False,
+    "do_blenderbot_90_layernorm": True,
+    "extra_layer_norm": False,
+    "extra_pos_embeddings": 0,
+    "force_bos_token_to_be_generated": False,
+    "layernorm_variant": "xlm",
+    "normalize_before": False,
+    "normalize_embedding": True,
+    "static_position_embeddings": False,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +71,7 @@ class Model:
     module: nn.Module
     network: Network
     tokenizer: PreTrainedTokenizerBase
+    decoding: Decoding  # how its answers are decoded, where it is a decoder
 
     def logits(self, params: Params, examples: Examples, key: Array | None = None) -> Float[Array, "n t v"]:
         """Logits of every label given the input and the labels before it; dropout only where a key is given."""
@@ -116,7 +136,8 @@ def load(
             raise WeightError(f"{name}: the weight {convert.key_of(path, network.rules)!r} is missing; this use needs a checkpoint that has it")
         draw = rng.normal(0, 0.02, leaves[path].shape) if path.endswith("kernel") else np.zeros(leaves[path].shape)
         params[path] = place(path, draw.astype(np.float32))
-    return Model(name, folder, module, network, tokenizer), convert.unflatten(params)
+    answers = decoding.read(folder, config.eos) if hf.is_encoder_decoder else Decoding()
+    return Model(name, folder, module, network, tokenizer, answers), convert.unflatten(params)
 
 
 def digest(folder: Path) -> str:
@@ -153,6 +174,7 @@ def abstract(module: nn.Module) -> dict[str, jax.ShapeDtypeStruct]:
 # What `transformers` calls a network, by model type and whether it has a head, and the prefix of its body inside it.
 ARCHITECTURES = {
     ("t5", False): ("T5ForConditionalGeneration", ""),
+    ("blenderbot-small", False): ("BlenderbotSmallForConditionalGeneration", ""),
     ("bert", False): ("BertModel", ""),
     ("bert", True): ("BertForSequenceClassification", "bert."),
     ("distilbert", False): ("DistilBertModel", ""),
@@ -169,4 +191,6 @@ def save(folder: Path, model: Model, params: Params) -> None:
     named = {key if key.startswith(("classifier.", "pre_classifier.")) else prefix + key: array for key, array in tensors.items()}
     save_file(named, folder / "model.safetensors", metadata={"format": "pt"})
     (folder / "config.json").write_text(json.dumps(config | {"architectures": [architecture], "dtype": "float32"}, indent=2) + "\n")
+    if (model.folder / "generation_config.json").exists():
+        shutil.copyfile(model.folder / "generation_config.json", folder / "generation_config.json")
     model.tokenizer.save_pretrained(folder)

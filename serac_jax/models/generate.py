@@ -14,23 +14,24 @@ from jaxtyping import Array, Bool, Float, Int, Scalar
 
 from serac_jax.batch import Tokens
 from serac_jax.models import Model
+from serac_jax.models.decoding import Decoding, restrict
 from serac_jax.types import Params
 
 FAR = -1e9  # a score that no hypothesis reaches
 
 
-def generate(model: Model, params: Params, tokens: Tokens, *, steps: int, beams: int = 1, length_penalty: float = 1.0) -> Int[Array, "n s"]:
-    """The answer's token ids, at most `steps`, end of sequence included and 0 behind it; `model` must be a decoder."""
-    if beams == 1:
-        return greedy(model, params, tokens, steps)
-    return beam_search(model, params, tokens, steps, beams, length_penalty)
+def generate(model: Model, params: Params, tokens: Tokens, *, steps: int, options: Decoding | None = None) -> Int[Array, "n s"]:
+    """The answer's token ids, at most `steps`, end of sequence included and 0 behind it; `model` must be a decoder.
+
+    options: how to decode; by default as the model's own folder asks.
+    """
+    options = options or model.decoding
+    if options.beams > 1:
+        return beam_search(model, params, tokens, steps, options)
+    return greedy(model, params, model.apply(params, tokens, steps, method="start"), tokens.ids.shape[0], steps, options)
 
 
-def greedy(model: Model, params: Params, tokens: Tokens, steps: int) -> Int[Array, "n s"]:
-    return greedy_from(model, params, model.apply(params, tokens, steps, method="start"), tokens.ids.shape[0], steps)
-
-
-def greedy_from(model: Model, params: Params, cache: tuple, rows: int, steps: int) -> Int[Array, "n s"]:
+def greedy(model: Model, params: Params, cache: tuple, rows: int, steps: int, options: Decoding) -> Int[Array, "n s"]:
     """Greedy decoding from a cache that has read the input."""
     config = model.module.config
 
@@ -41,6 +42,7 @@ def greedy_from(model: Model, params: Params, cache: tuple, rows: int, steps: in
     def step(state):
         at, last, ids, done, cache = state
         logits, cache = model.apply(params, last, at, cache, method="step")
+        logits = restrict(logits, ids, at, options, config.start, config.eos)
         chosen = jnp.where(done, 0, logits.argmax(-1).astype(ids.dtype))
         return at + 1, chosen, ids.at[:, at].set(chosen), done | (chosen == config.eos), cache
 
@@ -61,8 +63,8 @@ class Beams(NamedTuple):
     cache: tuple
 
 
-def beam_search(model: Model, params: Params, tokens: Tokens, steps: int, beams: int, length_penalty: float) -> Int[Array, "n s"]:
-    config = model.module.config
+def beam_search(model: Model, params: Params, tokens: Tokens, steps: int, options: Decoding) -> Int[Array, "n s"]:
+    config, beams = model.module.config, options.beams
     rows = tokens.ids.shape[0]
 
     def gather(leaf: Array, index: Int[Array, "n k"]) -> Array:
@@ -75,7 +77,8 @@ def beam_search(model: Model, params: Params, tokens: Tokens, steps: int, beams:
         last = jnp.where(state.at == 0, config.start, state.ids[:, :, state.at - 1])
         logits, cache = model.apply(params, last.reshape(-1), state.at, state.cache, method="step")
         vocab = logits.shape[-1]
-        total = jax.nn.log_softmax(logits).reshape(rows, beams, vocab) + state.score[:, :, None]
+        allowed = restrict(jax.nn.log_softmax(logits), state.ids.reshape(rows * beams, steps), state.at, options, config.start, config.eos)
+        total = allowed.reshape(rows, beams, vocab) + state.score[:, :, None]
         score, index = jax.lax.top_k(total.reshape(rows, -1), 2 * beams)
         parent, token = index // vocab, (index % vocab).astype(jnp.int32)
         ids = gather(state.ids, parent).at[:, :, state.at].set(token)
@@ -86,7 +89,7 @@ def beam_search(model: Model, params: Params, tokens: Tokens, steps: int, beams:
         source = (jnp.arange(rows)[:, None] * beams + parent).reshape(-1)
 
         may_end = ends & (jnp.arange(2 * beams) < beams)[None] & state.open
-        length = (state.at + 1).astype(jnp.float32) ** length_penalty
+        length = (state.at + 1).astype(jnp.float32) ** options.length_penalty
         merged = jnp.concatenate([state.done_score, jnp.where(may_end, score / length, score / length + FAR)], 1)
         done_score, best = jax.lax.top_k(merged, beams)
         done_ids = gather(jnp.concatenate([state.done_ids, ids], 1), best)

@@ -16,7 +16,7 @@ from serac_jax.editors import scope as scopes
 from serac_jax.losses import balanced_bce, nll, token_kl, weighted_mean
 from serac_jax.metrics import Score, answer_kept, mean, whole_answer_right
 from serac_jax.models import Model, convert
-from serac_jax.models.generate import greedy_from
+from serac_jax.models.generate import greedy
 from serac_jax.tasks import neighbours
 from tests.parity import golden
 from tests.parity.compare import Comparison
@@ -41,39 +41,65 @@ def hidden_states(model: Model, params: Any, *inputs: Any) -> dict[str, list[np.
 
 
 def run_models(comparison: Comparison, case: golden.Case, root: Path) -> None:
-    """Logits, losses, hidden states and greedy answers of every T5, BERT and DistilBERT folder."""
+    """Logits, losses, hidden states and greedy answers of every folder."""
     for name in sorted({key.split("/")[0] for key in case if "/in/" in key}):
         kind = models.model_type(root / name)
-        if kind == "t5":
-            run_t5(comparison, case, name, root)
+        if kind in STATES:
+            run_seq2seq(comparison, case, name, root)
         elif kind in ("bert", "distilbert"):
             run_bert(comparison, case, name, root)
 
 
-def run_t5(comparison: Comparison, case: golden.Case, name: str, root: Path) -> None:
+def t5_states(params: Any, ids: Any, states: dict[str, list[np.ndarray]], stack: str, blocks: list[np.ndarray]) -> list[Any]:
+    """What `transformers` lists as hidden states."""
+    return [params["shared"]["embedding"][ids], *blocks[:-1], states[f"{stack}/final_norm"][0]]
+
+
+def blenderbot_states(params: Any, ids: Any, states: dict[str, list[np.ndarray]], stack: str, blocks: list[np.ndarray]) -> list[Any]:
+    first = states[f"{stack}/norm"][0]
+    return [first + states["decoder/positions"][0][None] if stack == "decoder" else first, *blocks]
+
+
+STATES = {"t5": t5_states, "blenderbot-small": blenderbot_states}
+
+
+def run_seq2seq(comparison: Comparison, case: golden.Case, name: str, root: Path) -> None:
     model, params = models.load(str(root / name))
     inputs, recorded = tokens(case, name), case[f"{name}/labels"]
     labels, weight = jnp.asarray(np.maximum(recorded, 0)), jnp.asarray(recorded >= 0, jnp.float32)
+    mask = jnp.asarray(case[f"{name}/dec_mask"]).astype(bool)
     logits = model.apply(params, inputs, labels)
     comparison.check(f"{name}/logits", logits, case[f"{name}/logits"])
     comparison.check(f"{name}/loss", nll(logits, labels, weight), case[f"{name}/loss"])
-    comparison.check(
-        f"{name}/logits_dec_mask", model.apply(params, inputs, labels, jnp.asarray(case[f"{name}/dec_mask"]).astype(bool)), case[f"{name}/logits_dec_mask"]
-    )
+    comparison.check(f"{name}/logits_dec_mask", model.apply(params, inputs, labels, mask), case[f"{name}/logits_dec_mask"])
+    if f"{name}/dec_ids" in case:  # decoder inputs that are not shifted
+        unshifted = jnp.asarray(case[f"{name}/dec_ids"])
+        comparison.check(f"{name}/logits_dec_ids", model.apply(params, unshifted, mask, inputs, method="decode"), case[f"{name}/logits_dec_ids"])
+        wholly_masked = inputs._replace(mask=inputs.ids == 1)
+        comparison.check(f"{name}/logits_mask_is_ids", model.apply(params, unshifted, mask, wholly_masked, method="decode"), case[f"{name}/logits_mask_is_ids"])
+    compare_states(comparison, case, name, model, params, inputs, labels)
+    compare_greedy(comparison, case, name, model, params, inputs)
+
+
+def compare_states(comparison: Comparison, case: golden.Case, name: str, model: Model, params: Any, inputs: Tokens, labels: Any) -> None:
     states = hidden_states(model, params, inputs, labels)
     start = jnp.full((labels.shape[0], 1), model.module.config.start)
     embedded = {"enc": inputs.ids, "dec": jnp.concatenate([start, labels[:, :-1]], -1)}
     for side, stack in (("enc", "encoder"), ("dec", "decoder")):
-        blocks = sorted((path for path in states if path.startswith(f"{stack}/block_") and path.count("/") == 1), key=lambda path: int(path.split("_")[-1]))
-        listed = [params["shared"]["embedding"][embedded[side]], *(states[path][0] for path in blocks[:-1]), states[f"{stack}/final_norm"][0]]
+        paths = sorted((path for path in states if path.startswith(f"{stack}/block_") and path.count("/") == 1), key=lambda path: int(path.split("_")[-1]))
+        listed = STATES[models.model_type(model.folder)](params, embedded[side], states, stack, [states[path][0] for path in paths])
         for number, ours in enumerate(listed):
             if f"{name}/{side}{number}" in case:
                 comparison.check(f"{name}/{side}{number}", ours, case[f"{name}/{side}{number}"])
-    greedy = sorted(key for key in case if key.startswith(f"{name}/greedy"))
-    # Recorded from encoder outputs without a mask for the decoder, which then attends to padding too.
-    cache = model.apply(params, inputs, case[greedy[0]].shape[1] - 1, method="start")
-    answers = greedy_from(model, params, cache._replace(mask=jnp.ones_like(cache.mask)), inputs.ids.shape[0], case[greedy[0]].shape[1] - 1)
-    for row, key in enumerate(greedy):
+
+
+def compare_greedy(comparison: Comparison, case: golden.Case, name: str, model: Model, params: Any, inputs: Tokens) -> None:
+    """Recorded from encoder outputs without a mask for the decoder, which then attends to padding too."""
+    recorded = sorted(key for key in case if key.startswith(f"{name}/greedy"))
+    rows, steps = inputs.ids.shape[0], case[recorded[0]].shape[1] - 1
+    cache = model.apply(params, inputs, steps, method="start")
+    answers = greedy(model, params, cache._replace(mask=jnp.ones_like(cache.mask)), rows, steps, model.decoding)
+    for row, key in enumerate(recorded):
         comparison.check(key, answers[row : row + 1], case[key][:, 1:])
 
 

@@ -1,0 +1,243 @@
+"""Blenderbot small (Roller et al. 2021): networks of `blenderbot-small` checkpoints, in linen.
+
+An encoder-decoder with learned positions and layer norm after every sum. Its decoder normalises the embeddings before it
+adds the positions, its encoder after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Scalar
+
+from serac_jax.batch import Tokens
+from serac_jax.models.bert import ACTIVATIONS
+from serac_jax.models.convert import Network, WeightError
+from serac_jax.models.linear import Dropout, Linear, masked
+from serac_jax.models.t5 import Cache, Pair
+
+
+@dataclass(frozen=True)
+class BlenderbotConfig:
+    vocab: int
+    width: int
+    positions: int
+    encoder: StackConfig
+    decoder: StackConfig
+    activation: str
+    scaled: bool  # embeddings are multiplied by √width
+    start: int  # first decoder input
+    eos: int
+    dropout: float
+    dtype: Any
+    remat: bool
+
+
+@dataclass(frozen=True)
+class StackConfig:
+    layers: int
+    heads: int
+    mlp_width: int
+
+
+def config_from_hf(hf: Mapping[str, Any], output: str, dropout: float, dtype: Any, remat: bool) -> BlenderbotConfig:
+    """Reads the attributes of a Hugging Face Blenderbot-small configuration; it has one output, so `output` is not read."""
+    encoder, decoder = (StackConfig(hf[f"{side}_layers"], hf[f"{side}_attention_heads"], hf[f"{side}_ffn_dim"]) for side in ("encoder", "decoder"))
+    return BlenderbotConfig(
+        vocab=hf["vocab_size"],
+        width=hf["d_model"],
+        positions=hf["max_position_embeddings"],
+        encoder=encoder,
+        decoder=decoder,
+        activation=hf["activation_function"],
+        scaled=hf["scale_embedding"],
+        start=hf["decoder_start_token_id"],
+        eos=hf["eos_token_id"],
+        dropout=dropout,
+        dtype=dtype,
+        remat=remat,
+    )
+
+
+# The first line is read; the others say how a model is trained or decoded.
+HANDLED = frozenset(
+    """vocab_size d_model max_position_embeddings encoder_layers decoder_layers encoder_attention_heads decoder_attention_heads encoder_ffn_dim
+    decoder_ffn_dim activation_function scale_embedding decoder_start_token_id eos_token_id
+    num_hidden_layers dropout attention_dropout activation_dropout encoder_layerdrop decoder_layerdrop init_std forced_eos_token_id""".split()
+)
+
+# Hugging Face key ↔ parameter path; kernels are transposed (placeholders: convert.py).
+RULES = (
+    ("model.shared.weight", "shared/embedding"),
+    ("final_logits_bias", "output_bias"),
+    ("model.{s}.embed_positions.weight", "{s}/positions/embedding"),
+    ("model.{s}.layernorm_embedding.{w}", "{s}/norm/{w}"),
+    ("model.{s}.layers.{i}.self_attn.out_proj.{w}", "{s}/block_{i}/self_attention/o/{w}"),
+    ("model.{s}.layers.{i}.self_attn.{p}_proj.{w}", "{s}/block_{i}/self_attention/{p}/{w}"),
+    ("model.{s}.layers.{i}.self_attn_layer_norm.{w}", "{s}/block_{i}/self_norm/{w}"),
+    ("model.decoder.layers.{i}.encoder_attn.out_proj.{w}", "decoder/block_{i}/cross_attention/o/{w}"),
+    ("model.decoder.layers.{i}.encoder_attn.{p}_proj.{w}", "decoder/block_{i}/cross_attention/{p}/{w}"),
+    ("model.decoder.layers.{i}.encoder_attn_layer_norm.{w}", "decoder/block_{i}/cross_norm/{w}"),
+    ("model.{s}.layers.{i}.fc1.{w}", "{s}/block_{i}/wi/{w}"),
+    ("model.{s}.layers.{i}.fc2.{w}", "{s}/block_{i}/wo/{w}"),
+    ("model.{s}.layers.{i}.final_layer_norm.{w}", "{s}/block_{i}/mlp_norm/{w}"),
+)
+COPIES: dict[str, str] = dict.fromkeys(("model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight", "lm_head.weight"), "model.shared.weight")
+
+
+class Attention(nn.Module):
+    config: BlenderbotConfig
+    heads: int
+
+    def setup(self):
+        self.q, self.k, self.v, self.o = (Linear(self.config.width, True, self.config.dtype) for _ in range(4))
+        self.drop = Dropout(self.config.dropout)
+
+    def split(self, x: Float[Array, "n l e"]) -> Float[Array, "n l h d"]:
+        return x.reshape(*x.shape[:2], self.heads, -1)
+
+    def keys_values(self, x: Float[Array, "n l e"]) -> Pair:
+        return self.split(self.k(x)), self.split(self.v(x))
+
+    def __call__(self, x: Array, keys_values: Pair, bias: Float[Array, "n 1 q l"]) -> Float[Array, "n q e"]:
+        keys, values = keys_values
+        q = self.split(self.q(x))
+        scores = jnp.einsum("nqhd,nlhd->nhql", q * jnp.asarray(q.shape[-1] ** -0.5, q.dtype), keys)
+        weights = jax.nn.softmax(scores.astype(jnp.float32) + bias).astype(self.config.dtype)
+        mixed = jnp.einsum("nhql,nlhd->nqhd", self.drop(weights), values)
+        return self.o(mixed.reshape(*mixed.shape[:2], -1))
+
+
+class Block(nn.Module):
+    config: BlenderbotConfig
+    stack: StackConfig
+    decoder: bool
+
+    def setup(self):
+        cfg, heads = self.config, self.stack.heads
+        self.self_attention, self.self_norm = Attention(cfg, heads), nn.LayerNorm(1e-5, dtype=cfg.dtype)
+        if self.decoder:
+            self.cross_attention, self.cross_norm = Attention(cfg, heads), nn.LayerNorm(1e-5, dtype=cfg.dtype)
+        self.wi, self.wo = Linear(self.stack.mlp_width, True, cfg.dtype), Linear(cfg.width, True, cfg.dtype)
+        self.mlp_norm = nn.LayerNorm(1e-5, dtype=cfg.dtype)
+        self.drop = Dropout(cfg.dropout)
+
+    def __call__(self, x: Array, bias: Array, encoded: Array | None = None, encoded_bias: Array | None = None) -> Array:
+        cross = None if encoded is None else self.cross_attention.keys_values(encoded)
+        return self.layers(x, self.self_attention.keys_values(x), bias, cross, encoded_bias)
+
+    def step(self, x: Array, at: Array, bias: Array, own: Pair, cross: Pair, encoded_bias: Array):
+        """One position: its keys and values join the cache at index `at`."""
+        new = self.self_attention.keys_values(x)
+        keys, values = (jax.lax.dynamic_update_slice_in_dim(old, fresh, at, axis=1) for old, fresh in zip(own, new, strict=True))
+        return self.layers(x, (keys, values), bias, cross, encoded_bias), (keys, values)
+
+    def layers(self, x: Array, own: Pair, bias: Array, cross: Pair | None, encoded_bias: Any) -> Array:
+        x = self.self_norm(x + self.drop(self.self_attention(x, own, bias)))
+        if cross is not None:
+            x = self.cross_norm(x + self.drop(self.cross_attention(x, cross, encoded_bias)))
+        return self.mlp_norm(x + self.drop(self.wo(ACTIVATIONS[self.config.activation](self.wi(x)))))
+
+
+class Stack(nn.Module):
+    config: BlenderbotConfig
+    decoder: bool
+
+    def setup(self):
+        cfg = self.config
+        stack = cfg.decoder if self.decoder else cfg.encoder
+        block = nn.remat(Block) if cfg.remat else Block
+        self.block = [block(cfg, stack, self.decoder) for _ in range(stack.layers)]
+        self.positions = nn.Embed(cfg.positions, cfg.width, dtype=cfg.dtype)
+        self.norm = nn.LayerNorm(1e-5, dtype=cfg.dtype)
+        self.drop = Dropout(cfg.dropout)
+
+    def embed(self, x: Float[Array, "n l e"], position: Int[Array, " l"]) -> Float[Array, "n l e"]:
+        where = self.positions(position)[None]
+        return self.drop(self.norm(x) + where if self.decoder else self.norm(x + where))
+
+    def __call__(self, x: Array, mask: Bool[Array, "n l"], encoded: Array | None = None, encoded_mask: Array | None = None) -> Array:
+        length = self.fitting(x.shape[1])
+        seen = mask[:, None, None, :]
+        if self.decoder:
+            seen = seen & jnp.tril(jnp.ones((length, length), bool))[None, None]
+        bias = masked(jnp.zeros((), jnp.float32), seen)
+        encoded_bias = None if encoded_mask is None else masked(jnp.zeros((), jnp.float32), encoded_mask[:, None, None, :])
+        x = self.embed(x, jnp.arange(length))
+        for block in self.block:
+            x = block(x, bias, encoded, encoded_bias)
+        return x
+
+    def start(self, encoded: Array, mask: Bool[Array, "n l"], steps: int) -> Cache:
+        blank = jnp.zeros((encoded.shape[0], self.fitting(steps), self.config.decoder.heads, self.config.width // self.config.decoder.heads), self.config.dtype)
+        cross = tuple(block.cross_attention.keys_values(encoded) for block in self.block)
+        return Cache(tuple((blank, blank) for _ in self.block), cross, mask)
+
+    def step(self, x: Float[Array, "n 1 e"], at: Scalar, cache: Cache) -> tuple[Array, Cache]:
+        steps = cache.own[0][0].shape[1]
+        bias = masked(jnp.zeros((), jnp.float32), (jnp.arange(steps) <= at)[None, None, None, :])
+        encoded_bias = masked(jnp.zeros((), jnp.float32), cache.mask[:, None, None, :])
+        x, own = self.embed(x, at[None]), []
+        for block, mine, cross in zip(self.block, cache.own, cache.encoded, strict=True):
+            x, mine = block.step(x, at, bias, mine, cross, encoded_bias)
+            own.append(mine)
+        return x, cache._replace(own=tuple(own))
+
+    def fitting(self, length: int) -> int:
+        """The length. Raises WeightError where the network has no position for all of it."""
+        if length > self.config.positions:
+            raise WeightError(f"a text padded to {length} tokens is longer than the {self.config.positions} positions of the network; lower data.*_widths")
+        return length
+
+
+class Blenderbot(nn.Module):
+    """Encoder, decoder and output layer; every method is called through `module.apply`."""
+
+    config: BlenderbotConfig
+
+    def setup(self):
+        cfg = self.config
+        self.shared = nn.Embed(cfg.vocab, cfg.width, dtype=cfg.dtype)
+        self.encoder, self.decoder = Stack(cfg, False), Stack(cfg, True)
+        self.output_bias = self.param("output_bias", nn.initializers.zeros, (1, cfg.vocab))
+
+    def __call__(self, tokens: Tokens, labels: Int[Array, "n t"], label_mask: Bool[Array, "n t"] | None = None) -> Float[Array, "n t v"]:
+        """Teacher forcing: logits of each label given the labels before it.
+
+        `label_mask` hides decoder positions; without it the causal mask is enough, since padding comes last.
+        """
+        start = jnp.full((labels.shape[0], 1), self.config.start, labels.dtype)
+        inputs = jnp.concatenate([start, labels[:, :-1]], -1)
+        return self.decode(inputs, jnp.ones(inputs.shape, bool) if label_mask is None else label_mask, tokens)
+
+    def decode(self, inputs: Int[Array, "n t"], mask: Bool[Array, "n t"], tokens: Tokens) -> Float[Array, "n t v"]:
+        """Logits behind each decoder input."""
+        return self.output(self.decoder(self.embed(inputs), mask, self.encode(tokens), tokens.mask))
+
+    def encode(self, tokens: Tokens) -> Float[Array, "n l e"]:
+        """The encoder's last hidden states."""
+        return self.encoder(self.embed(tokens.ids), tokens.mask)
+
+    def embed(self, ids: Int[Array, "n l"]) -> Float[Array, "n l e"]:
+        x = self.shared(ids)
+        return x * jnp.asarray(self.config.width**0.5, x.dtype) if self.config.scaled else x
+
+    def output(self, x: Float[Array, "n t e"]) -> Float[Array, "n t v"]:
+        return self.shared.attend(x).astype(jnp.float32) + self.output_bias[None]
+
+    def start(self, tokens: Tokens, steps: int) -> Cache:
+        """Reads the input; the cache has room for `steps` output positions."""
+        return self.decoder.start(self.encode(tokens), tokens.mask, steps)
+
+    def step(self, ids: Int[Array, " n"], at: Scalar, cache: Cache) -> tuple[Float[Array, "n v"], Cache]:
+        """Logits of output position `at`, given the token before it."""
+        x, cache = self.decoder.step(self.embed(ids[:, None]), at, cache)
+        return self.output(x)[:, 0], cache
+
+
+NETWORK = Network(Blenderbot, config_from_hf, RULES, lambda config: COPIES, (), (), HANDLED)
