@@ -15,6 +15,7 @@ def get_config() -> Config:
 
     config.base = ConfigDict()  # the frozen model that is edited
     config.base.name = "google/t5-large-ssm-nq"  # a Hugging Face name, a folder, or a shipped model ("mini/…")
+    config.base.checkpoint = ""  # a file of weights to read instead of those of base.name, such as the original's FC_model.ckpt
     config.base.dtype = "float32"  # of the computation; "bfloat16" halves activation memory on accelerators
 
     config.serac = ConfigDict()

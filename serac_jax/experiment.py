@@ -39,12 +39,13 @@ def build(config: Config, cache: Path) -> Experiment:
     dtype = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}.get(config.base.dtype)
     if dtype is None:
         raise UserError(f"base.dtype={config.base.dtype!r} is not known; use float32 or bfloat16")
-    base, base_params = models.load(config.base.name, dtype=dtype, place=placer(mesh))
+    if config.task not in tasks.TASKS:
+        raise UserError(f"task={config.task!r} is not known; there are {', '.join(sorted(tasks.TASKS))}")
+    output = tasks.TASKS[config.task].output
+    base, base_params = models.load(config.base.name, output=output, checkpoint=config.base.checkpoint, dtype=dtype, place=placer(mesh))
     if config.editor not in EDITORS:
         raise UserError(f"editor={config.editor!r} is not known; there are {', '.join(sorted(EDITORS))}")
     editor, parts, scope_tokenizer = EDITORS[config.editor](config, base, mesh)
-    if config.task not in tasks.TASKS:
-        raise UserError(f"task={config.task!r} is not known; there are {', '.join(sorted(tasks.TASKS))}")
     task = tasks.build(config, base.tokenizer, scope_tokenizer, cache)
     return Experiment(mesh, base, base_params, editor, task, parts)
 
@@ -69,7 +70,8 @@ def build_serac(config: Config, base: Model, mesh: Mesh) -> Built:
         scope = scopes.embedding(classifier, cosine=options.cosine, square=options.square, bounded=options.bounded, heads=options.heads)
     counterfactual = counterfactual_params = None
     if not options.freeze_counterfactual:
-        counterfactual, counterfactual_params = models.load(options.counterfactual, **loading)
+        answers: dict[str, Any] = {"output": base.output, "labels": base.labels, "fresh": ("head",)}  # as the base model's
+        counterfactual, counterfactual_params = models.load(options.counterfactual, **answers, **loading)
         check_vocabulary(base, counterfactual)
     editor = serac(
         base,

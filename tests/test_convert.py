@@ -190,6 +190,45 @@ def test_a_head_may_be_fresh_only_where_that_is_asked_for(tmp_path):
     assert first.shape == (32, 2)
 
 
+def fact_checker(tmp_path, prefix):
+    """The original's fact checker, its names under a prefix, and what PyTorch computes with it."""
+    state = torch.load(MODELS / "FC_model.ckpt", weights_only=True)
+    torch.save({prefix + name: tensor for name, tensor in state.items()}, tmp_path / "checker.ckpt")
+    theirs = transformers.BertForSequenceClassification.from_pretrained(MODELS / "bert-tiny-uncased", num_labels=1).eval()
+    theirs.load_state_dict({name.replace("model.", "bert.", 1): tensor for name, tensor in state.items()})
+    return tmp_path / "checker.ckpt", theirs
+
+
+@pytest.mark.parametrize("prefix", ["", "model."])
+def test_the_single_logit_of_a_checkpoint_is_that_of_class_1(tmp_path, prefix):
+    file, theirs = fact_checker(tmp_path, prefix)
+    model, params = models.load(str(MODELS / "bert-tiny-uncased"), output="head", checkpoint=str(file))
+    with torch.no_grad():
+        expected = theirs(torch.tensor(np.asarray(TOKENS.ids)), torch.tensor(np.asarray(TOKENS.mask)).long()).logits.numpy()
+    ours = np.asarray(model.apply(params, TOKENS))
+    assert ours.shape == (2, 1, 2)
+    assert np.array_equal(ours[..., 0], np.zeros((2, 1)))
+    assert np.abs(ours[..., 1] - expected).max() < 1e-6
+    models.save(tmp_path / "folder", model, params)
+    again, loaded = models.load(str(tmp_path / "folder"), output="head")
+    assert np.array_equal(again.apply(loaded, TOKENS), ours)
+    assert transformers.AutoConfig.from_pretrained(tmp_path / "folder").num_labels == 1
+
+
+def test_a_network_that_cannot_give_what_is_needed_is_refused(tmp_path):
+    with pytest.raises(WeightError, match=r"bert-tiny-cased: a model that answers in words is needed here, but a network of model_type 'bert' gives"):
+        models.load(str(MODELS / "bert-tiny-cased"))
+    with pytest.raises(WeightError, match=r"t5-tiny: a classifier is needed here"):
+        models.load(str(MODELS / "t5-tiny"), output="head")
+    with pytest.raises(WeightError, match=r"bert-tiny-uncased: the weight 'classifier.bias' is missing"):
+        models.load(str(MODELS / "bert-tiny-uncased"), output="head")
+    with pytest.raises(ModelNotFound, match=r"'nowhere.ckpt' is not a file of weights"):
+        models.load(str(MODELS / "bert-tiny-uncased"), output="head", checkpoint="nowhere.ckpt")
+    torch.save([torch.ones(2)], tmp_path / "list.ckpt")
+    with pytest.raises(WeightError, match=r"list.ckpt holds something else than weights by name"):
+        models.load(str(MODELS / "bert-tiny-uncased"), output="head", checkpoint=str(tmp_path / "list.ckpt"))
+
+
 @pytest.mark.parametrize(
     ("name", "output", "kind"),
     [

@@ -86,7 +86,7 @@ def blank(name: str, seed: int = 0) -> tuple[Model, Any]:
         scale = {"kernel": leaf.shape[0] ** -0.5, "embedding": 1.0 if hf.model_type == "t5" else 0.1, "bias": 0.0}.get(path.split("/")[-1])
         drawn = np.ones(leaf.shape) if scale is None else rng.normal(0, scale, leaf.shape)
         leaves[path] = jnp.asarray(drawn * (hf.d_kv**-0.5 if path.endswith("q/kernel") and hf.model_type == "t5" else 1), jnp.float32)
-    return Model(name, folder, module, network, AutoTokenizer.from_pretrained(folder), Decoding()), convert.unflatten(leaves)
+    return Model(name, folder, module, network, AutoTokenizer.from_pretrained(folder), Decoding(), "mean", 0), convert.unflatten(leaves)
 
 
 def fit(params: Any, loss: Callable[..., Any], batches: Iterator[Any], steps: int, rate: float, report: Callable[[Any], str]) -> Any:

@@ -39,6 +39,15 @@ NETWORKS: dict[str, Network] = {
     "blenderbot-small": blenderbot.NETWORK,
 }
 
+OUTPUTS = {
+    "": "a model that answers in words",
+    "cls": "an embedding",
+    "pooler": "an embedding",
+    "mean": "an embedding",
+    "head": "a classifier",
+}
+HEAD = "classifier.bias"  # has an entry an output of the head
+
 # Attributes of a Hugging Face configuration that change nothing in what these networks compute.
 INERT = frozenset(
     """transformers_version architectures torch_dtype dtype _name_or_path model_type use_cache pad_token_id bos_token_id eos_token_id
@@ -64,7 +73,10 @@ FORMER_DEFAULTS = {"position_embedding_type": "absolute", "is_decoder": False, "
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A network with its tokenizer; parameters are passed in, never held."""
+    """A network with its tokenizer; parameters are passed in, never held.
+
+    output, labels: what it was loaded for, and how many outputs its head has (0: no head).
+    """
 
     name: str
     folder: Path
@@ -72,6 +84,8 @@ class Model:
     network: Network
     tokenizer: PreTrainedTokenizerBase
     decoding: Decoding  # how its answers are decoded, where it is a decoder
+    output: str
+    labels: int
 
     def logits(self, params: Params, examples: Examples, key: Array | None = None) -> Float[Array, "n t v"]:
         """Logits of every label given the input and the labels before it; dropout only where a key is given."""
@@ -90,6 +104,8 @@ def load(
     name: str,
     *,
     output: str = "",
+    labels: int = 0,
+    checkpoint: str = "",
     dropout: float = 0.0,
     dtype: Any = jnp.float32,
     remat: bool = False,
@@ -99,7 +115,9 @@ def load(
 ) -> tuple[Model, Params]:
     """Reads a model, leaf by leaf, from a folder, the shipped models, or the Hugging Face Hub.
 
-    output: what a BERT network is read for: "cls", "pooler" or "mean" (embeddings) or "head" (class logits).
+    output: what a network is read for: "" (answers in words), "cls", "pooler" or "mean" (embeddings) or "head" (class logits).
+    labels: outputs of the head; 0: as many as the configuration says, or the head in `checkpoint` has.
+    checkpoint: a file of weights (safetensors, or as torch.save writes them) to read instead of those of `name`.
     dropout: the rate of every dropout layer, used where `Model.logits` gets a key. dtype: of the computation; parameters are float32.
     fresh: first parts of parameter paths that may be missing, such as "head": they are drawn at random from `seed`.
     Raises ModelNotFound, or WeightError where configuration, weights, tokenizer and network do not fit one another.
@@ -109,7 +127,14 @@ def load(
     network = NETWORKS.get(hf.model_type)
     if network is None:
         raise WeightError(f"{name}: model_type {hf.model_type!r} is not supported; supported are {', '.join(sorted(NETWORKS))}")
+    if output not in network.outputs:
+        raise WeightError(f"{name}: {OUTPUTS[output]} is needed here, but a network of model_type {hf.model_type!r} gives {OUTPUTS[network.outputs[0]]}")
+    weights = convert.read_files([existing(checkpoint)]) if checkpoint else convert.read_weights(folder)
     attributes = checked_attributes(name, hf, network)
+    if output == "head":
+        found = weights.get(HEAD) if checkpoint else None  # config.json tells nothing about another file's head
+        labels = labels or len(found() if found else attributes["id2label"])
+        attributes |= classes(labels)
     config = network.config(attributes, output, dropout, dtype, remat)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     if len(tokenizer) > attributes["vocab_size"]:
@@ -120,24 +145,37 @@ def load(
     leaves = abstract(module)
     params: dict[str, Array] = {}
     tensors = convert.from_hf(
-        convert.read_weights(folder),
+        weights,
         leaves,
         rules=network.rules,
         copies=network.copies(config),
         ignored=network.ignored,
         optional=network.optional,
-        source=name,
+        source=checkpoint or name,
     )
     for path, array in tensors:
         params[path] = place(path, array)
     rng = np.random.default_rng(seed)
     for path in sorted(set(leaves) - set(params)):
         if path.split("/")[0] not in fresh:
-            raise WeightError(f"{name}: the weight {convert.key_of(path, network.rules)!r} is missing; this use needs a checkpoint that has it")
-        draw = rng.normal(0, 0.02, leaves[path].shape) if path.endswith("kernel") else np.zeros(leaves[path].shape)
-        params[path] = place(path, draw.astype(np.float32))
+            raise WeightError(f"{checkpoint or name}: the weight {convert.key_of(path, network.rules)!r} is missing; this use needs a checkpoint that has it")
+        drawn = rng.normal(0, 0.02, leaves[path].shape) if path.endswith("kernel") else np.zeros(leaves[path].shape)
+        params[path] = place(path, drawn.astype(np.float32))
     answers = decoding.read(folder, config.eos) if hf.is_encoder_decoder else Decoding()
-    return Model(name, folder, module, network, tokenizer, answers), convert.unflatten(params)
+    return Model(name, folder, module, network, tokenizer, answers, output, labels), convert.unflatten(params)
+
+
+def classes(count: int) -> dict[str, dict[Any, Any]]:
+    """The attributes by which a Hugging Face configuration says how many outputs the head has."""
+    names = [f"LABEL_{number}" for number in range(count)]
+    return {"id2label": dict(enumerate(names)), "label2id": {name: number for number, name in enumerate(names)}}
+
+
+def existing(file: str) -> Path:
+    """The path of a file. Raises ModelNotFound where there is none."""
+    if not (path := Path(file).expanduser()).is_file():
+        raise ModelNotFound(f"{file!r} is not a file of weights; give its path")
+    return path
 
 
 def digest(folder: Path) -> str:
@@ -190,7 +228,8 @@ def save(folder: Path, model: Model, params: Params) -> None:
     tensors = convert.to_hf(convert.flatten(params), model.network.rules)
     named = {key if key.startswith(("classifier.", "pre_classifier.")) else prefix + key: array for key, array in tensors.items()}
     save_file(named, folder / "model.safetensors", metadata={"format": "pt"})
-    (folder / "config.json").write_text(json.dumps(config | {"architectures": [architecture], "dtype": "float32"}, indent=2) + "\n")
+    changes = {"architectures": [architecture], "dtype": "float32"} | (classes(model.labels) if "head" in params else {})
+    (folder / "config.json").write_text(json.dumps(config | changes, indent=2) + "\n")
     if (model.folder / "generation_config.json").exists():
         shutil.copyfile(model.folder / "generation_config.json", folder / "generation_config.json")
     model.tokenizer.save_pretrained(folder)

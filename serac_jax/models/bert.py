@@ -33,7 +33,7 @@ class BertConfig:
     activation: str
     output: str  # "cls": the first token's state; "pooler": that through a tanh layer; "mean": over real tokens; "head": class logits
     relu_head: bool  # DistilBERT's head: linear + relu over the first token, where BERT's takes the pooler's output
-    labels: int  # outputs of the head
+    labels: int  # outputs of the head; 1: the logit of the second of two classes
     dropout: float
     dtype: Any
     remat: bool
@@ -186,7 +186,7 @@ class Bert(nn.Module):
         self.drop = Dropout(cfg.dropout)
 
     def __call__(self, tokens: Tokens, labels: Int[Array, "n t"] | None = None) -> Float[Array, "n 1 v"] | Float[Array, "n d"]:
-        """With a head, its logits, as an answer of one position; else one vector a text. `labels` are not read."""
+        """With a head, its class logits, as an answer of one position; else one vector a text. `labels` are not read."""
         return self.classify(tokens)[:, None] if self.config.output == "head" else self.embed(tokens)
 
     def encode(self, tokens: Tokens, keep: int | None = None) -> Float[Array, "n l e"]:
@@ -209,12 +209,14 @@ class Bert(nn.Module):
         return jnp.tanh(self.pooler(first)) if self.config.output == "pooler" else first
 
     def classify(self, tokens: Tokens) -> Float[Array, "n v"]:
-        """Logits of the classification head."""
+        """Logits of the classes, at least two: a head with the single logit z says [0, z], whose softmax is the sigmoid of z."""
         first = self.encode(tokens, keep=1)[:, 0]
         x = jax.nn.relu(self.pre_head(first)) if self.config.relu_head else jnp.tanh(self.pooler(first))
-        return self.head(self.drop(x)).astype(jnp.float32)
+        logits = self.head(self.drop(x)).astype(jnp.float32)
+        return jnp.concatenate([jnp.zeros_like(logits), logits], -1) if self.config.labels == 1 else logits
 
 
 OPTIONAL = ("pooler", "pre_head", "head")
-BERT = Network(Bert, bert_from_hf, BERT_RULES, lambda config: {}, BERT_IGNORED, OPTIONAL, BERT_HANDLED)
-DISTILBERT = Network(Bert, distilbert_from_hf, DISTILBERT_RULES, lambda config: {}, DISTILBERT_IGNORED, OPTIONAL, DISTILBERT_HANDLED)
+OUTPUTS = ("cls", "pooler", "mean", "head")
+BERT = Network(Bert, bert_from_hf, BERT_RULES, lambda config: {}, BERT_IGNORED, OPTIONAL, BERT_HANDLED, OUTPUTS)
+DISTILBERT = Network(Bert, distilbert_from_hf, DISTILBERT_RULES, lambda config: {}, DISTILBERT_IGNORED, OPTIONAL, DISTILBERT_HANDLED, OUTPUTS)

@@ -18,6 +18,7 @@ from flax import serialization, traverse_util
 from safetensors import safe_open
 
 from serac_jax.errors import UserError
+from serac_jax.models import torch_file
 
 Reader = Callable[[], np.ndarray]  # reads one tensor when it is called
 
@@ -36,6 +37,7 @@ class Network(NamedTuple):
     config: (Hugging Face attributes, output, dropout, dtype, remat) -> the module's own configuration.
     rules, copies, ignored, optional: see `from_hf`; `copies` depends on the configuration, which may tie weights.
     handled: the attributes that `config` reads; any other must have its default value.
+    outputs: what the network can be read for, with "" for answers in words (see `models.load`).
     """
 
     module: Callable[[Any], nn.Module]
@@ -45,6 +47,7 @@ class Network(NamedTuple):
     ignored: tuple[str, ...]
     optional: tuple[str, ...]
     handled: frozenset[str]
+    outputs: tuple[str, ...] = ("",)
 
 
 def pattern(template: str) -> re.Pattern[str]:
@@ -79,9 +82,15 @@ def key_of(path: str, rules: tuple[tuple[str, str], ...]) -> str:
     raise WeightError(f"no rule of the network's table names the parameter {path!r}")
 
 
+# Names of the modules around a network; "model." only before BERT's own names, since it belongs to those of other networks.
+WRAPPERS = re.compile(
+    r"^(model\.)*(((bert|distilbert|transformer(?=\.(encoder|decoder|shared)))\.)|(?=(embeddings|encoder\.layer|transformer\.layer|pooler|(pre_)?classifier)\.))"
+)
+
+
 def canonical(key: str) -> str:
     """Drops the prefixes under which a bare network is saved inside a larger one, and renames early LayerNorm weights."""
-    key = re.sub(r"^(bert|distilbert|transformer(?=\.(encoder|decoder|shared)))\.", "", key)
+    key = re.sub(WRAPPERS, "", key)
     return re.sub(r"(LayerNorm|layer_norm)\.(gamma|beta)$", lambda m: f"{m[1]}.{'weight' if m[2] == 'gamma' else 'bias'}", key)
 
 
@@ -163,7 +172,7 @@ WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "flax_model.msgp
 def read_weights(folder: Path) -> dict[str, Reader]:
     """Readers of the tensors of a checkpoint folder, by canonical key; the first format of WEIGHTS that it has.
 
-    Raises WeightError where there is none, and ImportError where pytorch_model.bin is the only one and torch is not installed.
+    Raises WeightError where there is none.
     """
     file = next((folder / name for name in WEIGHTS if (folder / name).exists()), None)
     if file is None:
@@ -173,9 +182,14 @@ def read_weights(folder: Path) -> dict[str, Reader]:
         files = [folder / name for name in sorted(set(json.loads(file.read_text())["weight_map"].values()))]
         if absent := [part.name for part in files if not part.exists()]:
             raise WeightError(f"{file} names files that are not there: {', '.join(absent)}")
+    return read_files(files)
+
+
+def read_files(files: list[Path]) -> dict[str, Reader]:
+    """Readers of the tensors of several files, by canonical key; the format is that of the ending."""
     tensors: dict[str, Reader] = {}
     for part in files:
-        read = {".safetensors": read_safetensors, ".msgpack": read_msgpack, ".bin": read_torch}[part.suffix]
+        read = {".safetensors": read_safetensors, ".msgpack": read_msgpack}.get(part.suffix, read_torch)
         for key, reader in read(part).items():
             key = canonical(key)
             if key in tensors:
@@ -201,12 +215,10 @@ def read_msgpack(file: Path) -> dict[str, Reader]:
 
 
 def read_torch(file: Path) -> dict[str, Reader]:
-    try:
-        import torch
-    except ImportError as error:
-        raise ImportError(f"{file} can only be read with PyTorch: pip install torch, or convert it to model.safetensors") from error
-    state = torch.load(file, map_location="cpu", weights_only=True)  # refuses to run code from the file
-    return {key: lambda tensor=tensor: tensor.float().numpy() for key, tensor in state.items()}
+    state = torch_file.load(file)
+    if not isinstance(state, dict) or not all(isinstance(tensor, torch_file.Tensor) for tensor in state.values()):
+        raise WeightError(f"{file} holds something else than weights by name; expected what torch.save(model.state_dict(), …) writes")
+    return {key: lambda tensor=tensor: as_float32(tensor.read()) for key, tensor in state.items()}
 
 
 def as_float32(array: np.ndarray) -> np.ndarray:

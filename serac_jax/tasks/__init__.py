@@ -32,7 +32,7 @@ class Task(NamedTuple):
 
 def build(config: Config, base: PreTrainedTokenizerBase, scope: PreTrainedTokenizerBase | None, cache: Path) -> Task:
     """The task of a config; `base` and `scope` are the tokenizers that its texts are read by; no `scope`, no texts for it."""
-    return TASKS[config.task](config, base, scope, cache)
+    return TASKS[config.task].build(config, base, scope, cache)
 
 
 def build_zsre(config: Config, base: PreTrainedTokenizerBase, scope: PreTrainedTokenizerBase | None, cache: Path) -> Task:
@@ -50,4 +50,11 @@ def build_zsre(config: Config, base: PreTrainedTokenizerBase, scope: PreTrainedT
     return Task(make, zsre.score, zsre.score_answers)
 
 
-TASKS = {"zsre": build_zsre}
+class Kind(NamedTuple):
+    """output: what the base model is read for (`models.load`): "" for answers in words, "head" for classes."""
+
+    output: str
+    build: Callable[[Config, PreTrainedTokenizerBase, PreTrainedTokenizerBase | None, Path], Task]
+
+
+TASKS = {"zsre": Kind("", build_zsre)}
