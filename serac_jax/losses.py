@@ -31,7 +31,7 @@ def edit_loss(logits: Float[Array, "n t v"], queries: Examples, wanted: Bool[Arr
 
     The second term (Welleck et al. 2020; sentiment editing) is 0 where every row is wanted. `unlikelihood=False` leaves it out.
     """
-    log_probs, wanted_weight = token_log_probs(logits, queries.labels), queries.weight * wanted[:, None]
+    log_probs, wanted_weight = token_log_probs(logits, queries.labels), queries.weight * wanted[:, None].astype(queries.weight.dtype)
     loss = -weighted_mean(log_probs, wanted_weight)
     if unlikelihood:
         rest = 1 - jnp.exp(log_probs) + jnp.finfo(log_probs.dtype).eps
