@@ -11,7 +11,6 @@ import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from tqdm import tqdm
 from serac_jax.batch import EditBatch
 from serac_jax.metrics import Score, answer_kept, apart, mean_kl, whole_answer_right
 from serac_jax.tasks import archive, neighbours, zsre_data
+from serac_jax.tasks.files import Rows, prepare
 from serac_jax.tasks.text import DataError, Encoder, Query, TextBatch
 from serac_jax.types import Config
 
@@ -68,30 +68,10 @@ class Options:
     hard_negative_rate: float = 0.0  # in training, how often a batch's out-of-scope queries are drawn near its edits
 
 
-class Rows:
-    """A split, read row by row; recently read rows are kept."""
-
-    def __init__(self, source: Sequence[dict[str, Any]]):
-        self.source = source
-        self.read = lru_cache(maxsize=1 << 16)(lambda index: decode(source[index]))
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def __getitem__(self, index: int) -> Row:
-        return self.read(int(index))
-
-    def __getstate__(self) -> dict[str, Any]:  # a worker process starts with an empty cache
-        return {"source": self.source}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["source"])
-
-
 class Pool:
     """Questions out of scope by number, where neighbours are looked for: Natural Questions, or one form of every row, always the same."""
 
-    def __init__(self, rows: Rows, questions: Sequence[dict[str, Any]] | None, options: Options):
+    def __init__(self, rows: Rows[Row], questions: Sequence[dict[str, Any]] | None, options: Options):
         self.rows, self.questions, self.options = rows, questions, options
 
     def __len__(self) -> int:
@@ -111,7 +91,7 @@ class Draw:
     near: the questions of `pool` that are hard negatives of each row; None: the rows' own, where they have some.
     """
 
-    def __init__(self, rows: Rows, pool: Pool, near: neighbours.Neighbours | None, options: Options, encode: Encoder, train: bool):
+    def __init__(self, rows: Rows[Row], pool: Pool, near: neighbours.Neighbours | None, options: Options, encode: Encoder, train: bool):
         self.rows, self.pool, self.near, self.options, self.encode, self.train = rows, pool, near, options, encode, train
 
     def __call__(self, index: np.ndarray, rng: np.random.Generator) -> EditBatch:
@@ -247,7 +227,7 @@ def score_answers(answers: dict[str, Any], batch: EditBatch) -> dict[str, Score]
     }
 
 
-def open_rows(folder: Path, cache: Path, split: str, options: Options) -> tuple[Rows, Pool]:
+def open_rows(folder: Path, cache: Path, split: str, options: Options) -> tuple[Rows[Row], Pool]:
     """The rows of a split and the pool of questions outside their scope. Raises DataError where something is missing."""
     base = folder / "zsre"
     if not (base / zsre_data.ROWS.format(split)).exists():
@@ -256,17 +236,17 @@ def open_rows(folder: Path, cache: Path, split: str, options: Options) -> tuple[
     for wanted, name in ((options.implications, f"impl_{split}.json"), (options.yes_no, f"zsre_yn_{split}.txt")):
         if wanted and not (base / name).exists():
             raise DataError(f"{base / name} is missing; it is needed for data.implications or data.yes_no (see {archive.LINK})")
-    source = zsre_data.prepare(zsre_data.Zsre, base, cache).as_data_source(split)
-    rows, questions = Rows(source), None
+    source = prepare(zsre_data.Zsre, base, cache).as_data_source(split)
+    rows, questions = Rows(source, decode), None
     if options.natural_questions:
         name = "train" if split == "train" else "validation"
         if not (folder / "nq" / f"{name}.json").exists():
             raise DataError(f"{folder / 'nq' / name}.json is missing; it is needed for data.natural_questions")
-        questions = zsre_data.prepare(zsre_data.NaturalQuestions, folder / "nq", cache).as_data_source(name)
+        questions = prepare(zsre_data.NaturalQuestions, folder / "nq", cache).as_data_source(name)
     return rows, Pool(rows, questions, options)
 
 
-def hard_negatives(rows: Rows, pool: Pool, data: Config, cache: Path) -> neighbours.Neighbours:
+def hard_negatives(rows: Rows[Row], pool: Pool, data: Config, cache: Path) -> neighbours.Neighbours:
     """The questions of `pool` that lie near each row's question, as the config section `data` says; computed once."""
     return neighbours.find(
         data.hard_negatives,

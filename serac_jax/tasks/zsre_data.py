@@ -12,9 +12,6 @@ A line of the jsonl file may also carry "hard_negatives": a list of [question, a
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +19,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
+from serac_jax.tasks.files import check_text, check_texts, expect, read_json
 from serac_jax.tasks.text import DataError
 
 SPLITS = ("train", "dev", "test")
@@ -134,37 +132,6 @@ def read_yes_no(path: Path) -> dict[int, str]:
     return {number: text.strip() for number, text in enumerate(path.read_text(encoding="utf-8").splitlines()) if text.strip()}
 
 
-def read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}: not JSON ({error})") from error
-
-
-def expect(row: Any, field: str, kind: type, where: str) -> Any:
-    if not isinstance(row, dict):
-        raise DataError(f"{where}: expected an object with a field {field!r}, got {type(row).__name__}")
-    if field not in row:
-        raise DataError(f"{where}: the field {field!r} is missing; it has {', '.join(sorted(row)) or 'no fields'}")
-    if not isinstance(row[field], kind):
-        raise DataError(f"{where}: field {field!r} should be a {kind.__name__}, not {type(row[field]).__name__} ({str(row[field])[:60]!r})")
-    return row[field]
-
-
-def check_text(text: Any, where: str) -> str:
-    if not isinstance(text, str) or not text.strip():
-        raise DataError(f"{where}: expected a text that is not empty, got {text!r}")
-    return text
-
-
-def check_texts(texts: list[Any], where: str) -> list[str]:
-    """The texts without the empty ones, which real files contain."""
-    for index, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise DataError(f"{where}[{index}]: expected a text, got {text!r}")
-    return [text for text in texts if text.strip()]
-
-
 def check_pairs(pairs: Any, where: str) -> list[dict[str, str]]:
     """[question, answer, …] lists as dictionaries; anything behind the answer is left out."""
     if not isinstance(pairs, list):
@@ -173,18 +140,3 @@ def check_pairs(pairs: Any, where: str) -> list[dict[str, str]]:
         if not isinstance(pair, list) or len(pair) < 2:
             raise DataError(f"{where}[{index}]: expected [question, answer], got {str(pair)[:60]!r}")
     return [{"question": check_text(pair[0], f"{where}[{index}]"), "answer": check_text(pair[1], f"{where}[{index}]")} for index, pair in enumerate(pairs)]
-
-
-def prepare(builder: type[tfds.core.GeneratorBasedBuilder], folder: Path, cache: Path) -> Any:
-    """Builds the data set once, as array_record files that need no TensorFlow, and again when a source file changes.
-
-    Raises DataError where a file is malformed; nothing half-built is left behind.
-    """
-    files = sorted(path for path in folder.iterdir() if path.suffix in (".jsonl", ".json", ".txt"))
-    stamp = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    digest = hashlib.sha256(json.dumps([str(folder.resolve()), stamp]).encode()).hexdigest()[:16]
-    tfds.disable_progress_bar()
-    built = builder(folder=folder, data_dir=cache / "tfds" / digest, file_format="array_record")
-    with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces a download that does not take place
-        built.download_and_prepare()
-    return tfds.builder_from_directory(built.data_path)  # unlike the builder, it can be sent to a worker process
