@@ -36,7 +36,8 @@ def main() -> None:
     state = training.init_state(run.editor, optimizer, run.base_params, config.seed, run.mesh)
     checkpoints = Checkpoints(folder)
     state, loop = checkpoints.restore_or_start(state, data, train.init_from)
-    train_step = training.make_train_step(run.editor, optimizer, state, config.seed)
+    train_step = training.make_train_step(run.editor, state, train.accumulate, config.seed)
+    update_step = training.make_update_step(optimizer, state)
     eval_step = training.make_eval_step(run.editor, run.base, run.task.score)
     step = int(state.step)
     progress = Progress(train, folder, workdir.writers(folder, config, step), step, loop)
@@ -44,7 +45,9 @@ def main() -> None:
     while not (reason := progress.finished(step)):
         state, metrics = train_step(state, run.base_params, training.put(next(data), run.mesh))
         step += 1
-        progress.trained(step, metrics, state.opt_state)
+        if step % train.accumulate == 0:
+            state = update_step(state)
+        progress.trained(step, metrics, state.opt_state.skipped)
         scores = None
         if step % train.val_every == 0 or step == train.steps:
             scores = training.evaluate(eval_step, state.params, run.base_params, validation, run.mesh, train.val_batches)

@@ -24,6 +24,9 @@ from serac_jax import training
 from serac_jax.batch import EditBatch
 from serac_jax.sharding import make_mesh
 
+TRAIN = common.get_config().train
+ACCUMULATE = TRAIN.accumulate
+
 
 def dense(rows: int, *pairs: tuple[int, int]) -> int:
     """FLOPs of `rows` vectors through matrices of these sizes."""
@@ -53,13 +56,13 @@ def needed() -> int:
     return 3 * forward
 
 
-def original_work(editor: Any, base: Any, optimizer: Any, state: training.TrainState) -> Callable[..., Any]:
+def original_work(editor: Any, base: Any, state: training.TrainState) -> Callable[..., Any]:
     """A step that also computes what the original's step computes and only its metrics read, written with our networks.
 
     The base model on the out-of-scope queries twice and the in-scope queries once, every stored edit embedded for each
     side, and the counterfactual model given the retrieved edits of both sides. No gradient flows through these.
     """
-    plain = training.make_train_step(editor, optimizer, state, 0).__wrapped__
+    plain = training.make_train_step(editor, state, ACCUMULATE, 0).__wrapped__
 
     def step(state: Any, base_params: Any, batch: EditBatch) -> Any:
         after, metrics = plain(state, base_params, batch)
@@ -68,16 +71,29 @@ def original_work(editor: Any, base: Any, optimizer: Any, state: training.TrainS
         extra += [editor.apply(state.params, edited, queries).sum() for queries in (batch.inside, batch.outside)]
         return after, metrics | {"extra": (sum(extra), jnp.float32(1))}
 
-    return jax.jit(step, donate_argnums=0, out_shardings=(jax.tree.map(lambda leaf: leaf.sharding, state), None))
+    return jax.jit(step, donate_argnums=0, out_shardings=(training.placement(state), None))
 
 
-def timed(function: Callable[[], Any], repeats: int) -> float:
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
+def held(step: Callable[..., Any], state: Any, *args: Any) -> Callable[[], None]:
+    """The step as a function without arguments that waits for its result; it donates its state, and so keeps the new one."""
+
+    def run() -> None:
+        nonlocal state
+        out = jax.block_until_ready(step(state, *args))
+        state = out if isinstance(out, training.TrainState) else out[0]
+
+    return run
+
+
+def by_turns(functions: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
+    """Median seconds of each function; a first, compiling call of each does not count."""
+    seconds: dict[str, list[float]] = {name: [] for name in functions}
+    for _ in range(repeats + 1):
+        for name, function in functions.items():
+            start = time.perf_counter()
+            function()
+            seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(times[1:]) for name, times in seconds.items()}
 
 
 def main() -> None:
@@ -87,7 +103,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     editor, base, base_params, params = real_size.editor()
-    batch, optimizer = real_size.batch(), training.make_optimizer(common.get_config().train, editor)
+    batch, optimizer = real_size.batch(), training.make_optimizer(TRAIN, editor)
 
     def state() -> training.TrainState:
         return training.init_state(editor._replace(init=lambda key, base: params), optimizer, base_params, 0, make_mesh(1, 1))
@@ -97,27 +113,20 @@ def main() -> None:
     print(f"FLOPs of loss and gradient: {counted / 1e9:.1f} G counted by XLA, {hand / 1e9:.1f} G needed, ratio {counted / hand:.3f}")
 
     begun = state()
-    kinds = {"ours": training.make_train_step(editor, optimizer, begun, 0), "the original's work": original_work(editor, base, optimizer, begun)}
-    seconds: dict[str, list[float]] = {}
-    for name, step in kinds.items():
-        held = [state()]
-
-        def run(step: Any = step, held: list = held) -> None:
-            held[0], metrics = step(held[0], base_params, batch)
-            jax.block_until_ready((held[0], metrics))
-
-        run()
-        seconds[name] = [timed(run, 1) for _ in range(arguments.repeats)]
+    functions = {
+        "ours": held(training.make_train_step(editor, begun, ACCUMULATE, 0), begun, base_params, batch),
+        "the original's work": held(original_work(editor, base, begun), state(), base_params, batch),
+        "optimizer": held(training.make_update_step(optimizer, begun), state()),
+    }
     if arguments.torch:
         from benchmarks.torch_step import make_step
 
-        step = make_step()
-        step()
-        seconds["the original's work in PyTorch"] = [timed(step, 1) for _ in range(arguments.repeats)]
-    ours = statistics.median(seconds["ours"])
-    print(f"median seconds a step: {', '.join(f'{name} {statistics.median(times):.2f}' for name, times in seconds.items())}")
-    for name, times in list(seconds.items())[1:]:
-        print(f"ours ÷ {name}: {ours / statistics.median(times):.3f}")
+        functions["the original's work in PyTorch"] = make_step()
+    seconds = by_turns(functions, arguments.repeats)
+    print(f"median seconds a batch: {', '.join(f'{name} {value:.2f}' for name, value in seconds.items() if name != 'optimizer')}")
+    print(f"a step of the optimizer, once every {ACCUMULATE} batches: {seconds['optimizer']:.2f}")
+    for name in set(seconds) - {"ours", "optimizer"}:
+        print(f"ours ÷ {name}: {seconds['ours'] / seconds[name]:.3f}")
 
 
 if __name__ == "__main__":

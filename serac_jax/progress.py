@@ -42,7 +42,7 @@ class Progress:
             return f"stopped early: the validation loss has not improved since step {int(self.loop['best_step'])}"
         return ""
 
-    def trained(self, step: int, metrics: Sums, opt_state: Any) -> None:
+    def trained(self, step: int, metrics: Sums, skipped: Any) -> None:
         """One more step. Waits for the device at the first one and where a line is due, nowhere else."""
         self.pending.append(metrics)
         if self.start is None:
@@ -51,7 +51,7 @@ class Progress:
         self.profile(step - self.start[0], metrics)
         if step % self.train.log_every and step != self.train.steps:
             return
-        scalars = averages(self.pending) | {"skipped": float(opt_state.total_notfinite)}
+        scalars = averages(self.pending) | {"skipped": float(skipped)}
         self.pending = []
         if step > self.since[0]:
             scalars["steps_per_second"] = (step - self.since[0]) / (time.monotonic() - self.since[1])

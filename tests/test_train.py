@@ -228,10 +228,13 @@ def test_nothing_recompiles_after_the_first_pass_over_the_widths(cache):
     run = experiment.build(config, cache)
     optimizer = training.make_optimizer(config.train, run.editor)
     state = training.init_state(run.editor, optimizer, run.base_params, 0, run.mesh)
-    step = training.make_train_step(run.editor, optimizer, state, 0)
+    step = training.make_train_step(run.editor, state, 1, 0)
+    update = training.make_update_step(optimizer, state)
     seen = set()
     for _, batch in zip(range(60), run.task.batches("train", 4, True), strict=False):
         state, _ = step(state, run.base_params, training.put(batch, run.mesh))
         seen.add((batch.inside.inputs.ids.shape, batch.inside.labels.shape))
+        state = update(state)
         assert step._cache_size() == len(seen)
+        assert update._cache_size() == 1
     assert 1 < len(seen) <= 6
