@@ -37,10 +37,11 @@ def get_config() -> Config:
     config.data = ConfigDict()
     config.data.dir = ""  # a folder with zsre/ (and nq/); "mini": the shipped data; empty: the original's archive, downloaded once
     config.data.cache = ""  # where downloads and prepared data go; empty: $XDG_CACHE_HOME/serac_jax or ~/.cache/serac_jax
-    config.data.train_split = "train"  # of the files in zsre/
+    config.data.train_split = "train"  # of the files in zsre/ or sentiment/
     config.data.val_split = "dev"  # decides which checkpoint is the best
     config.data.implications = False  # also ask what follows from the new answer
     config.data.yes_no = False  # also ask "True or False: …"
+    config.data.opinions = 20  # sentiment editing: in-scope queries an edit; a part of longer lists is drawn
     config.data.natural_questions = False  # draw out-of-scope queries from Natural Questions
     config.data.hard_negatives = ""  # a sentence embedding model, under which they are found; empty: the rows' own, where they have some
     config.data.hard_negative_neighbors = 100  # how many of the nearest questions are looked at
@@ -48,7 +49,7 @@ def get_config() -> Config:
     config.data.hard_negative_temperature = 0.1  # a neighbour is drawn with probability ∝ exp(cosine / temperature)
     config.data.hard_negative_rate = 0.0  # in training, how often a batch's out-of-scope queries are drawn near its edits
     config.data.text_widths = (16, 24, 32)  # questions are padded to the smallest that fits and cut at the last; one compilation each
-    config.data.label_widths = (8, 16, 32, 64)  # answers likewise, but a longer one is an error
+    config.data.label_widths = (8, 16, 32, 64)  # answers likewise, but a longer one is an error, or in sentiment editing cut
     config.data.workers = 0  # processes that prepare batches; 0: threads
 
     config.train = ConfigDict()

@@ -46,3 +46,18 @@ def zsre_hard(size: str) -> Config:
         config.data.hard_negative_neighbors = 22  # a split has hundreds of questions, not a hundred thousand
         config.data.hard_negative_exclude = 2
     return config
+
+
+def sent(size: str) -> Config:
+    """Sentiment of a dialogue model on a topic."""
+    config = sized(size)
+    config.task = "sent"
+    config.base.name = "facebook/blenderbot_small-90M"
+    config.serac.counterfactual = "facebook/blenderbot_small-90M"
+    config.data.val_split = "val"
+    config.eval.split = "val"
+    config.data.text_widths = (16, 24, 32, 96)
+    config.data.label_widths = (8, 32, 64, 96)
+    config.train.edits = 5
+    config.eval.edits = 5
+    return config

@@ -25,11 +25,13 @@ from serac_jax.workdir import as_json, versions
 
 # What each score means, in the order in which they are shown.
 MEANING = {
-    "edit_success": "in scope: the whole new answer is the most likely one (teacher forcing)",
+    "edit_success": "in scope: answered as the edit asks (teacher forcing); in sentiment editing sentiment × topic",
     "edit_success_generated": "in scope: free (greedy) generation gives exactly the new answer",
     "edit_success_easy": "… of the question itself and its rephrasings",
     "edit_success_hard": "… of implications and yes/no questions",
-    "drawdown": "out of scope: the answer changed (teacher forcing); lower is better",
+    "sentiment": "… wanted opinions are likelier than the others",
+    "topic": "… likelihood that is left of the wanted opinions",
+    "drawdown": "out of scope: the answer changed (teacher forcing; in sentiment editing KL(before ‖ after) a token); lower is better",
     "drawdown_generated": "out of scope: free generation changed; lower is better",
     "drawdown_hard": "… hard negatives, drawn near the edit",
     "kl": "out of scope: KL(before ‖ after) a token; lower is better",

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from serac_jax.batch import EditBatch
 from serac_jax.metrics import Score
-from serac_jax.tasks import archive, zsre
+from serac_jax.tasks import archive, sent, zsre
 from serac_jax.tasks.sampling import batches
 from serac_jax.tasks.text import Encoder
 from serac_jax.types import Config
@@ -50,6 +50,21 @@ def build_zsre(config: Config, base: PreTrainedTokenizerBase, scope: PreTrainedT
     return Task(make, zsre.score, zsre.score_answers)
 
 
+def build_sent(config: Config, base: PreTrainedTokenizerBase, scope: PreTrainedTokenizerBase | None, cache: Path) -> Task:
+    data = config.data
+    folder = archive.locate(data.dir, cache)
+    options = sent.Options(data.opinions, data.hard_negative_rate)
+    encode = Encoder(base, scope, tuple(data.text_widths), tuple(data.label_widths), cut_labels=True)
+
+    def make(split: str, size: int, train: bool) -> grain.IterDataset:
+        rows = sent.open_rows(folder, cache, split)
+        near = sent.hard_negatives(rows, data, cache) if data.hard_negatives else None
+        draw = sent.Draw(rows, near, options, encode, train)
+        return batches(len(rows), draw, size=size, seed=config.seed, split=split, train=train, workers=data.workers if train else 0)
+
+    return Task(make, sent.score, sent.score_answers)
+
+
 class Kind(NamedTuple):
     """output: what the base model is read for (`models.load`): "" for answers in words, "head" for classes."""
 
@@ -57,4 +72,4 @@ class Kind(NamedTuple):
     build: Callable[[Config, PreTrainedTokenizerBase, PreTrainedTokenizerBase | None, Path], Task]
 
 
-TASKS = {"zsre": Kind("", build_zsre)}
+TASKS = {"zsre": Kind("", build_zsre), "sent": Kind("", build_sent)}

@@ -7,7 +7,7 @@ and validation never share a random stream.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import grain
@@ -45,3 +45,7 @@ class Drawing(grain.transforms.RandomMap):
 
     def random_map(self, element: Any, rng: np.random.Generator) -> EditBatch:
         return self.draw(element, rng)
+
+
+def choose(options: Sequence[Any], rng: np.random.Generator) -> Any:
+    return options[int(rng.integers(len(options)))]

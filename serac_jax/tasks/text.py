@@ -22,12 +22,13 @@ class DataError(UserError):
 
 
 class Query(NamedTuple):
-    """A question, the answer it should get, and where it comes from (for messages)."""
+    """A question, the answer it should get, and where it comes from (for messages). An answer that is not wanted should become less likely."""
 
     question: str
     answer: str
     hard: bool = False
     source: str = ""
+    wanted: bool = True
 
 
 class TextBatch(NamedTuple):
@@ -77,13 +78,14 @@ class Encoder:
     """Tokenises batches for the base model (whose vocabulary the counterfactual model shares) and the scope classifier.
 
     text_widths, label_widths: increasing; a batch takes the smallest that fit. Questions longer than the last text width
-    are cut, as in the original; a longer label is an error, since a cut answer would be another answer.
+    are cut, as in the original; a longer label is an error, since a cut answer would be another answer, unless `cut_labels`.
     """
 
     base: PreTrainedTokenizerBase
     scope: PreTrainedTokenizerBase | None  # None: nobody reads what a scope classifier would, and its arrays have width 0
     text_widths: tuple[int, ...]
     label_widths: tuple[int, ...]
+    cut_labels: bool = False  # for answers of which a part tests as well as the whole
 
     def __call__(self, batch: TextBatch) -> EditBatch:
         groups = (batch.edits, batch.inside, batch.outside)
@@ -94,11 +96,12 @@ class Encoder:
         prefixes = [question[: len(question) - close] + label[open_ : len(label) - close] for question, label in zip(questions[0], labels[0], strict=True)]
 
         label_width = smallest(self.label_widths, max(len(row) for group in labels for row in group))
+        edit_width = smallest(self.label_widths, max(len(row) for row in labels[0]))
         text_width = max(
             smallest(self.text_widths, max(len(row) for group in [*questions, *scopes[1:]] for row in group)),
-            smallest(self.text_widths, max(len(row) for row in [*prefixes, *scopes[0]]) - label_width),
+            smallest(self.text_widths, max(len(row) for row in [*prefixes, *scopes[0]]) - edit_width),
         )
-        context_width = text_width + label_width
+        context_width = text_width + edit_width
         scope_widths = (context_width, text_width) if self.scope else (0, 0)
         empty = [[] for _ in batch.outside]
 
@@ -114,7 +117,7 @@ class Encoder:
             edits=edits,
             inside=inside,
             edit_of=host(batch.edit_of, np.int32),
-            wanted=host(np.ones(len(batch.inside)), bool),
+            wanted=host([query is None or query.wanted for query in batch.inside], bool),
             hard_inside=host([bool(query and query.hard) for query in batch.inside], bool),
             outside=outside,
             outside_of=host(batch.outside_of, np.int32),
@@ -122,7 +125,10 @@ class Encoder:
         )
 
     def labels(self, group: Sequence[Query | None]) -> list[list[int]]:
-        rows = self.base([query.answer if query else "" for query in group])["input_ids"]
+        answers = [query.answer if query else "" for query in group]
+        if self.cut_labels:
+            return cut(self.base, answers, self.label_widths[-1])
+        rows = self.base(answers)["input_ids"]
         for query, row in zip(group, rows, strict=True):
             if query and len(row) > self.label_widths[-1]:
                 raise DataError(

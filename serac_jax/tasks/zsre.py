@@ -21,6 +21,7 @@ from serac_jax.batch import EditBatch
 from serac_jax.metrics import Score, answer_kept, apart, mean_kl, whole_answer_right
 from serac_jax.tasks import archive, neighbours, zsre_data
 from serac_jax.tasks.files import Rows, prepare
+from serac_jax.tasks.sampling import choose
 from serac_jax.tasks.text import DataError, Encoder, Query, TextBatch
 from serac_jax.types import Config
 
@@ -173,10 +174,6 @@ def draw_fact(row: Row, rng: np.random.Generator, options: Options) -> Query | N
     if kind == "yes_no":
         return Query(prompted(row.yes_no, rng), "True", False, row.source) if row.yes_no else None
     return Query(row.question if kind == "question" else choose(row.rephrasings, rng), row.answer, False, row.source)
-
-
-def choose(options: Sequence[Any], rng: np.random.Generator) -> Any:
-    return options[int(rng.integers(len(options)))]
 
 
 def mentions(text: str, answer: str) -> bool:
