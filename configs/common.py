@@ -18,6 +18,9 @@ def get_config() -> Config:
     config.base.checkpoint = ""  # a file of weights to read instead of those of base.name, such as the original's FC_model.ckpt
     config.base.dtype = "float32"  # of the computation; "bfloat16" halves activation memory on accelerators
 
+    # Which kernels of the base model are changed by editors that change weights: patterns of whole paths.
+    config.inner = (r"encoder/block_2[23]/mlp/(wi|wo)/kernel", r"decoder/block_2[23]/mlp/(wi|wo)/kernel")
+
     config.serac = ConfigDict()
     config.serac.counterfactual = "t5-small"  # the model that reads an edit and a query; its vocabulary is the base model's
     config.serac.freeze_counterfactual = False  # retrieve and prompt: the base model reads the edit, only the scope classifier is trained
@@ -33,6 +36,13 @@ def get_config() -> Config:
     config.serac.all_negatives = False  # scope loss: every edit × every out-of-scope query, not only the pairs drawn together
     config.serac.freeze = placeholder(int)  # train only the last so many blocks of the scope classifier, and its head
     config.serac.remat = False  # recompute the scope classifier's activations in the backward pass (gradient checkpointing)
+
+    config.enn = ConfigDict()
+    config.enn.steps = 1  # of gradient descent, an edit
+    config.enn.rate = 1e-2  # of every inner kernel's descent, before training; learned with `train.lr_lr`
+    config.enn.first_order = False  # take the gradient of an edit as a constant in training
+    config.enn.train_base = True  # train a copy of the base model too, not only the rates of edits
+    config.enn.cbase = 1.0  # weight of what training changes in the copy's own answers out of scope
 
     config.data = ConfigDict()
     config.data.dir = ""  # a folder with zsre/ (and nq/); "mini": the shipped data; empty: the original's archive, downloaded once

@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from serac_jax import models, sharding, tasks
 from serac_jax.editors import Editor
+from serac_jax.editors import enn
 from serac_jax.editors import scope as scopes
 from serac_jax.editors.serac import Options, serac
 from serac_jax.errors import UserError
@@ -86,6 +87,22 @@ def build_serac(config: Config, base: Model, mesh: Mesh) -> Built:
     return editor, parts, classifier.tokenizer
 
 
+def build_enn(config: Config, base: Model, mesh: Mesh) -> Built:
+    options, train = config.enn, config.train
+    choices = enn.Options(
+        config.inner,
+        options.steps,
+        options.rate,
+        options.first_order,
+        options.train_base,
+        train.cedit,
+        train.cloc,
+        options.cbase,
+        train.unlikelihood,
+    )
+    return enn.enn(base.with_dropout(train.dropout), choices), {"base": base} if options.train_base else {}, None
+
+
 def check_vocabulary(base: Model, counterfactual: Model) -> None:
     """Raises UserError unless the two models read and write the same tokens: their answers are compared and mixed."""
     if base.tokenizer.get_vocab() != counterfactual.tokenizer.get_vocab():
@@ -97,4 +114,4 @@ def check_vocabulary(base: Model, counterfactual: Model) -> None:
         raise UserError(f"{base.name!r} has {sizes[0]} output tokens, {counterfactual.name!r} has {sizes[1]}; choose a counterfactual model with as many")
 
 
-EDITORS = {"serac": build_serac}
+EDITORS = {"serac": build_serac, "enn": build_enn}

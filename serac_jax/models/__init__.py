@@ -10,7 +10,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +94,10 @@ class Model:
     def embed(self, params: Params, tokens: Tokens, key: Array | None = None) -> Float[Array, "n d"]:
         """One vector a text, of a network loaded with an embedding as its output."""
         return self.apply(params, tokens, key=key)
+
+    def with_dropout(self, rate: float) -> Model:
+        """The same network with this rate in every dropout layer."""
+        return replace(self, module=self.module.clone(config=replace(self.module.config, dropout=rate)))
 
     def apply(self, params: Params, *args: Any, key: Array | None = None, method: str | None = None) -> Any:
         rngs = {} if key is None else {"dropout": key}

@@ -6,10 +6,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from tests.parity import golden, serac, units
+from tests.parity import enn, golden, serac, units
 from tests.parity.compare import Comparison
 
-EDITORS = {"rep": serac}  # modules, by the original's names of editors
+EDITORS = {"rep": serac, "enn": enn}  # modules, by the original's names of editors
 TASKS = ("qa", "qa11")  # question answering with T5 v1.0 and v1.1
 
 

@@ -18,11 +18,14 @@ class Comparison:
     departures: set[str] = field(default_factory=set)  # what differs on purpose, by name
 
     def tolerance(self, name: str, recorded: np.ndarray) -> float:
-        group = next((found for prefix, found in self.noise.get("groups", {}).items() if name.startswith(f"{prefix}/")), {})
+        group = next((found for prefix, found in self.noise.get("groups", {}).items() if f"{name}/".startswith(f"{prefix}/")), {})
         return max(10 * group.get("max_abs_diff", 0.0), 1e-5 * float(np.abs(recorded).max(initial=0)))
 
-    def check(self, name: str, ours: Any, recorded: Any, where: np.ndarray | None = None) -> None:
-        """Compares arrays; integers and booleans exactly. `where` leaves out padding, which nothing reads."""
+    def check(self, name: str, ours: Any, recorded: Any, where: np.ndarray | None = None, rounding: float = 0.0) -> None:
+        """Compares arrays; integers and booleans exactly.
+
+        where: leaves out padding, which nothing reads. rounding: what float32 loses in a number that NOISE.json does not cover.
+        """
         ours, recorded = np.asarray(ours), np.asarray(recorded)
         if ours.shape != recorded.shape:
             self.ratios[name] = np.inf
@@ -33,7 +36,7 @@ class Comparison:
             self.ratios[name] = 0.0 if np.array_equal(ours, recorded) else np.inf
             return
         difference = np.abs(ours.astype(np.float64) - recorded.astype(np.float64)).max(initial=0)
-        tolerance = self.tolerance(name, recorded)
+        tolerance = max(self.tolerance(name, recorded), rounding)
         self.ratios[name] = float(difference / tolerance) if tolerance else (0.0 if difference == 0 else np.inf)
 
     def depart(self, reason: str) -> None:

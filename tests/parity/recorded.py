@@ -85,6 +85,13 @@ def widen(batches: list[EditBatch]) -> list[EditBatch]:
     return [jax.tree.unflatten(tree, [pad_to(leaf, width) for leaf, width in zip(leaves, widths, strict=True)]) for leaves, tree in trees]
 
 
+def kl_rounding(before: Any, after: Any, weight: Any) -> float:
+    """What float32 loses in a mean KL(before ‖ after): a small difference of large logarithms, each rounded by half a unit in the last place."""
+    logs = [np.asarray(jax.nn.log_softmax(logits), np.float64) for logits in (before, after)]
+    size = (np.exp(logs[0]) * (np.abs(logs[0]) + np.abs(logs[1]))).sum(-1)
+    return float(np.finfo(np.float32).eps / 2 * np.average(size, weights=weight))
+
+
 def cropped(ours: Any, recorded: np.ndarray) -> np.ndarray:
     """Without the columns that were padded on."""
     return np.asarray(ours)[:, : recorded.shape[1]] if recorded.ndim > 1 else np.asarray(ours)

@@ -1,0 +1,18 @@
+"""ENN on zsRE question answering.
+
+python train.py --config=configs/zsre_enn.py            T5-large, as in the paper
+python train.py --config=configs/zsre_enn.py:mini       shipped models and data, no network
+python eval.py                                          scores of the newest run
+"""
+
+from configs import experiments
+
+
+def get_config(size: str = "full"):
+    config = experiments.zsre(size)
+    config.editor = "enn"
+    config.train.lr_lr = 1e-3
+    if size == "mini":
+        config.train.lr = 1e-3
+        config.train.edits = config.eval.edits = 1
+    return config

@@ -1,0 +1,219 @@
+"""ENN cases (`enn`)."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from serac_jax import models
+from serac_jax.batch import EditBatch
+from serac_jax.editors import Editor, inner
+from serac_jax.editors.enn import Options, enn
+from serac_jax.losses import edit_loss, locality_loss
+from serac_jax.metrics import Score, answer_kept, mean, whole_answer_right
+from serac_jax.models import Model, convert
+from tests.parity import golden
+from tests.parity.compare import Comparison
+from tests.parity.recorded import Reader, cropped, kl_rounding, turned, widen
+
+
+class Parts(NamedTuple):
+    """A case's model and options."""
+
+    base: Model
+    base_params: Any
+    kernels: tuple[str, ...]  # paths of the inner kernels, in the order of the original's rates
+    editor: Editor
+    options: Options
+    params: Any
+
+
+def build(case: golden.Case, root: Path) -> Parts:
+    """The editor of a manifest's configuration, in the original's names, with the recorded start values."""
+    config = case.manifest["config"]
+    base, base_params = models.load(str(root / config["model"]["name"]))
+    kernels = tuple(locate(f"model.{name}", base, base_params).removeprefix("base/") for name in config["model"]["inner_params"])
+    options = Options(
+        inner=tuple(map(re.escape, kernels)),
+        steps=config["enn"]["n_edit_steps"],
+        rate=config["edit_lr"],
+        first_order=config["enn"]["first_order"],
+        cedit=config["cedit"],
+        cloc=config["cloc"],
+        cbase=config["cbase"] if config["train_base"] else 0.0,
+        unlikelihood=config["unlikelihood"],
+    )
+    editor = enn(base, options)
+    leaves = convert.flatten(editor.init(jax.random.key(0), base_params))
+    for name in [name for name in case if name.startswith("init/model.")]:
+        path = locate(name.removeprefix("init/"), base, base_params)
+        leaves[path] = jnp.asarray(case[name].T if path.endswith("/kernel") else case[name])
+    return Parts(base, base_params, kernels, editor, options, convert.unflatten(leaves))
+
+
+def locate(name: str, base: Model, base_params: Any) -> str:
+    """The parameter path of one of the original's names: model.…"""
+    return f"base/{convert.path_of(convert.canonical(name.removeprefix('model.')), base.network.rules, convert.flatten(base_params))}"
+
+
+class Passes(NamedTuple):
+    """Compiled functions; every batch of a case is padded to the same widths, so each compiles once."""
+
+    logits: Any
+    edit: Any
+    step: Any  # an edit of a single step: edits compose, so its repetition shows the states within an edit
+    gradient: Any
+
+    @classmethod
+    def of(cls, parts: Parts) -> Passes:
+        single, learner = (enn(parts.base, parts.options._replace(**change)) for change in ({"steps": 1}, {"cbase": min(parts.options.cbase, 1.0)}))
+        gradient = jax.grad(learner.loss, has_aux=True)
+        return cls(*map(jax.jit, (parts.base.logits, parts.editor.edit, single.edit, lambda params, batch: gradient(params, parts.base_params, batch, None)[0])))
+
+
+class Answers(NamedTuple):
+    """Logits of a batch's queries before and after its edits."""
+
+    inside_before: Any
+    inside: Any
+    original: Any  # out of scope, the base model before training
+    before: Any
+    after: Any
+
+
+def answers(parts: Parts, passes: Passes, params: Any, edited: Any, batch: EditBatch) -> Answers:
+    weights = params["base"]
+    sides = ((weights, batch.inside), (edited, batch.inside), (parts.base_params, batch.outside), (weights, batch.outside), (edited, batch.outside))
+    return Answers(*(passes.logits(*side) for side in sides))
+
+
+def divergences(found: Answers) -> dict[str, tuple[Any, Any]]:
+    """Logits before and after whose KL the original logs."""
+    edit = found.before, found.after
+    return {"loss/loc": edit, "kl/edit": edit, "loss/base": (found.original, found.before), "kl/orig_post": (found.original, found.after)}
+
+
+def scalars(options: Options, found: Answers, batch: EditBatch) -> dict[str, float]:
+    """The original's logged numbers."""
+    inside, outside = batch.inside, batch.outside
+
+    def kept(before: Any, after: Any) -> Any:
+        return mean(Score(answer_kept(before, after, outside.weight), outside.rows))
+
+    wanted = edit_loss(found.inside, inside, batch.wanted, unlikelihood=False)
+    edit = edit_loss(found.inside, inside, batch.wanted, options.unlikelihood)
+    kl = {name: locality_loss(*pair, outside) for name, pair in divergences(found).items()}
+    total_edit = options.cedit * edit + options.cloc * kl["loss/loc"]
+    values = kl | {
+        "loss/edit": edit,
+        "loss/total_edit": total_edit,
+        "loss/total": total_edit + options.cbase * kl["loss/base"],
+        "edit/acc": mean(Score(whole_answer_right(found.inside, inside.labels, inside.weight), inside.rows)),
+        "edit/log_prob": -wanted,
+        "edit/prob": jnp.exp(-wanted),
+        "retain/edit": kept(found.before, found.after),
+        "retain/orig_pre": kept(found.original, found.before),
+        "retain/orig_post": kept(found.original, found.after),
+    }
+    return {name: float(value) for name, value in values.items()}
+
+
+def run(comparison: Comparison, case: golden.Case, cases: Path, root: Path) -> None:
+    """A whole case: the evaluation batch, then every training step: scalars, the first gradient, parameters after steps."""
+    manifest = case.manifest
+    config, values = manifest["config"], manifest["values"]
+    parts = build(case, root)
+    if not config["train_base"]:
+        comparison.depart("without train_base the original trains the base model all the same, only without its loss: here cbase=0")
+    if config["cbase"] != 1:
+        comparison.depart("cbase scales only the logged total in the original: the gradient is compared at cbase=1")
+    passes, reader = Passes.of(parts), Reader(parts.base.tokenizer)
+    recorded = [golden.batch(cases, name) for name in (*manifest["train_batches"], manifest["eval_batch"])]
+    *batches, evaluation = widen([reader.batch(batch, config["data"]["n_outer_max"]) for batch in recorded])
+    compare_batch(comparison, case, "eval", parts, passes, parts.params, evaluation)
+
+    rates = {"weights": optax.adam(config["lr"]), "rates": optax.adam(config["lr_lr"])}
+    optimizer = optax.chain(optax.clip_by_global_norm(config["grad_clip"]), optax.partition(rates, parts.editor.groups))
+    params, state = parts.params, optimizer.init(parts.params)
+    noise = {entry[0] for entry in comparison.noise.get("zero_or_noise_gradients(name, f32 max, f64 max)", [])}
+    for number, batch in enumerate(batches):
+        compare_batch(comparison, case, f"train{number}", parts, passes, params, batch)
+        gradient = passes.gradient(params, batch)
+        if f"train{number}/grad_norm" in values:
+            comparison.check(f"train{number}/grad_norm", optax.tree.norm(gradient), np.float32(values[f"train{number}/grad_norm"]))
+        if number == 0:
+            compare_leaves(comparison, case, "grad0", gradient, parts, set())
+        with jax.numpy_dtype_promotion("standard"):  # optax raises floats to integer powers
+            updates, state = optimizer.update(gradient, state)
+        params = optax.apply_updates(params, updates)
+        compare_leaves(comparison, case, f"step{number + 1}", params, parts, noise)
+
+
+def compare_batch(comparison: Comparison, case: golden.Case, prefix: str, parts: Parts, passes: Passes, params: Any, batch: EditBatch) -> None:
+    """The edit of a batch, step by step, the queries' logits before and after, and the scalars that follow from them."""
+
+    def check(name: str, ours: Any, weight: Any) -> None:
+        recorded = case.get(f"{prefix}/{name}")
+        if recorded is not None:
+            comparison.check(f"{prefix}/{name}", cropped(ours, recorded), recorded, cropped(weight, recorded) > 0)
+
+    state = params["base"]
+    for number in range(parts.options.steps):
+        check(f"inner0_loss{number}/pred", passes.logits(state, batch.edits), batch.edits.weight)
+        state = passes.step(params, state, batch.edits)
+    edited = passes.edit(params, params["base"], batch.edits)
+    for name, tree in (("edit0/before", {"base": params["base"]}), ("edit0/after", {"base": edited}), ("edit0", params)):
+        compare_leaves(comparison, case, f"{prefix}/{name}", tree, parts, set())
+
+    found = answers(parts, passes, params, edited, batch)
+    check("loss0/pred", found.inside, batch.inside.weight)
+    check("base_logits_outer", found.inside_before, batch.inside.weight)
+    pairs = {"kl0/pre": found.before, "kl0/post": found.after, "kl1/pre": found.original, "kl1/post": found.before}
+    pairs |= {"kl2/pre": found.original, "kl2/post": found.after, "base_logits_loc": found.before}
+    for name, logits in pairs.items():
+        check(name, logits, batch.outside.weight)
+    info = case.manifest["values"].get(f"{prefix}/info", {})
+    rounding = {name: kl_rounding(*pair, batch.outside.weight) for name, pair in divergences(found).items()}
+    for name, value in scalars(parts.options, found, batch).items():
+        if name in info:
+            comparison.check(f"{prefix}/info/{name}", np.float32(value), np.float32(info[name]), rounding=rounding.get(name, 0.0))
+
+
+def compare_leaves(comparison: Comparison, case: golden.Case, prefix: str, tree: Any, parts: Parts, skipped: Any) -> None:
+    """Recorded weights, rates or gradients; those whose gradient is rounding noise take Adam's first steps in a random direction."""
+    leaves = convert.flatten(tree)
+    for name in [name for name in case if name.startswith(f"{prefix}/")]:
+        original = name.removeprefix(f"{prefix}/")
+        if original in skipped:
+            comparison.depart("parameters whose gradient is rounding noise are not compared after Adam steps")
+        elif original == "edit_lrs":
+            comparison.check(name, np.stack([leaves[f"rates/{path}"] for path in parts.kernels]), case[name])
+        elif "/" not in original:
+            path = locate(original, parts.base, parts.base_params)
+            comparison.check(name, turned(path, leaves[path]), case[name])
+
+
+def run_sequence(comparison: Comparison, case: golden.Case, cases: Path, root: Path) -> None:
+    """Edits one after the other; after each, the edited kernels and queries in and out of scope."""
+    manifest = case.manifest
+    parts = build(case, root)
+    if any(name.startswith("edit") for name in manifest["errors"]):
+        comparison.depart("the original cannot edit an edited model unless it detaches the first edit")
+    passes, reader = Passes.of(parts), Reader(parts.base.tokenizer)
+    recorded = [golden.batch(cases, name) for name in (*manifest["edits"], manifest["eval_batch"])]
+    *batches, queries = widen([reader.batch(batch, None) for batch in recorded])
+    edited = parts.editor.start(parts.params, parts.base_params, batches[0].edits)
+    for number, batch in enumerate(batches):
+        edited = passes.edit(parts.params, edited, batch.edits)
+        compare_leaves(comparison, case, f"after{number}", {"base": edited}, parts, set())
+        for name, side in (("edit_outer", queries.inside), ("loc", queries.outside)):
+            recorded_logits = case.get(f"after{number}/{name}/logits")
+            if recorded_logits is not None:
+                where = cropped(side.weight, recorded_logits) > 0
+                comparison.check(f"after{number}/{name}/logits", cropped(passes.logits(edited, side), recorded_logits), recorded_logits, where)
