@@ -39,7 +39,7 @@ def get_config() -> Config:
 
     config.enn = ConfigDict()
     config.enn.steps = 1  # of gradient descent, an edit
-    config.enn.rate = 1e-2  # of every inner kernel's descent, before training; learned with `train.lr_lr`
+    config.enn.edit_lr = 1e-2  # the learned rate of every kernel's descent, at the start; learned by train.lr_lr
     config.enn.first_order = False  # take the gradient of an edit as a constant in training
     config.enn.train_base = True  # train a copy of the base model too, not only the rates of edits
     config.enn.cbase = 1.0  # weight of what training changes in the copy's own answers out of scope

@@ -13,6 +13,7 @@ def get_config(size: str = "full"):
     config.editor = "enn"
     config.train.lr_lr = 1e-3
     if size == "mini":
-        config.train.lr = 1e-3
+        config.enn.edit_lr = 0.1
+        config.train.lr = 1e-4
         config.train.edits = config.eval.edits = 1
     return config

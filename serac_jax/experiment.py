@@ -14,8 +14,7 @@ from jaxtyping import Array
 from transformers import PreTrainedTokenizerBase
 
 from serac_jax import models, sharding, tasks
-from serac_jax.editors import Editor
-from serac_jax.editors import enn
+from serac_jax.editors import Editor, enn
 from serac_jax.editors import scope as scopes
 from serac_jax.editors.serac import Options, serac
 from serac_jax.errors import UserError
@@ -88,19 +87,9 @@ def build_serac(config: Config, base: Model, mesh: Mesh) -> Built:
 
 
 def build_enn(config: Config, base: Model, mesh: Mesh) -> Built:
-    options, train = config.enn, config.train
-    choices = enn.Options(
-        config.inner,
-        options.steps,
-        options.rate,
-        options.first_order,
-        options.train_base,
-        train.cedit,
-        train.cloc,
-        options.cbase,
-        train.unlikelihood,
-    )
-    return enn.enn(base.with_dropout(train.dropout), choices), {"base": base} if options.train_base else {}, None
+    train = config.train
+    options = enn.Options(**config.enn, cedit=train.cedit, cloc=train.cloc, unlikelihood=train.unlikelihood)
+    return enn.enn(base.with_dropout(train.dropout), tuple(config.inner), options), {"base": base} if options.train_base else {}, None
 
 
 def check_vocabulary(base: Model, counterfactual: Model) -> None:

@@ -23,23 +23,25 @@ from serac_jax.types import Params
 
 
 class Options(NamedTuple):
-    inner: tuple[str, ...]  # patterns of the kernels that edits change
     steps: int = 1  # of gradient descent, an edit
-    rate: float = 1e-2  # of every kernel, before training
+    edit_lr: float = 1e-2  # the rate of every kernel, before training
     first_order: bool = False  # take an edit's gradient as a constant in training
     train_base: bool = True  # train the model's weights too, not only the rates of edits
+    cbase: float = 1.0
     cedit: float = 0.1
     cloc: float = 1.0
-    cbase: float = 1.0
     unlikelihood: bool = True  # also make unwanted answers less likely
 
 
-def enn(base: Model, options: Options) -> Editor:
-    """The editor. What it learns: {"base": a copy of the base model's weights, "rates": a number a kernel, by the kernel's path}."""
+def enn(base: Model, patterns: tuple[str, ...], options: Options) -> Editor:
+    """The editor. patterns: of the paths of the kernels that edits change.
+
+    It learns {"base": a copy of the base model's weights, "rates": a number a kernel, by the kernel's path}.
+    """
 
     def init(key: Array, base_params: Any) -> Params:
-        kernels = inner.select(base_params, options.inner)
-        rates = {"rates": unflatten({path: jnp.float32(options.rate) for path in kernels})}
+        kernels = inner.select(base_params, patterns)
+        rates = {"rates": unflatten({path: jnp.float32(options.edit_lr) for path in kernels})}
         # A copy: the training step gives its arrays away, and the base model's must stay.
         return rates | ({"base": jax.tree.map(jnp.copy, base_params)} if options.train_base else {})
 
@@ -62,7 +64,7 @@ def enn(base: Model, options: Options) -> Editor:
         return {path: kernel - rates[path] * gradient[path] for path, kernel in kernels.items()}
 
     def edit(params: Params, edited: Params, edits: Examples) -> Params:
-        kernels, rates = inner.select(edited, options.inner), flatten(params["rates"])
+        kernels, rates = inner.select(edited, patterns), flatten(params["rates"])
         for _ in range(options.steps):
             kernels = step(kernels, rates, edited, edits)
         return inner.replace(edited, kernels)

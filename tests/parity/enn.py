@@ -13,7 +13,7 @@ import optax
 
 from serac_jax import models
 from serac_jax.batch import EditBatch
-from serac_jax.editors import Editor, inner
+from serac_jax.editors import Editor
 from serac_jax.editors.enn import Options, enn
 from serac_jax.losses import edit_loss, locality_loss
 from serac_jax.metrics import Score, answer_kept, mean, whole_answer_right
@@ -30,6 +30,8 @@ class Parts(NamedTuple):
     base_params: Any
     kernels: tuple[str, ...]  # paths of the inner kernels, in the order of the original's rates
     editor: Editor
+    single: Editor  # an edit is one step: edits compose, so its repetition shows the states within an edit
+    learner: Editor  # its loss is the one that the original descends
     options: Options
     params: Any
 
@@ -40,21 +42,21 @@ def build(case: golden.Case, root: Path) -> Parts:
     base, base_params = models.load(str(root / config["model"]["name"]))
     kernels = tuple(locate(f"model.{name}", base, base_params).removeprefix("base/") for name in config["model"]["inner_params"])
     options = Options(
-        inner=tuple(map(re.escape, kernels)),
         steps=config["enn"]["n_edit_steps"],
-        rate=config["edit_lr"],
+        edit_lr=config["edit_lr"],
         first_order=config["enn"]["first_order"],
         cedit=config["cedit"],
         cloc=config["cloc"],
         cbase=config["cbase"] if config["train_base"] else 0.0,
         unlikelihood=config["unlikelihood"],
     )
-    editor = enn(base, options)
+    changes = {}, {"steps": 1}, {"cbase": float(config["train_base"])}
+    editor, single, learner = (enn(base, tuple(map(re.escape, kernels)), options._replace(**change)) for change in changes)
     leaves = convert.flatten(editor.init(jax.random.key(0), base_params))
     for name in [name for name in case if name.startswith("init/model.")]:
         path = locate(name.removeprefix("init/"), base, base_params)
         leaves[path] = jnp.asarray(case[name].T if path.endswith("/kernel") else case[name])
-    return Parts(base, base_params, kernels, editor, options, convert.unflatten(leaves))
+    return Parts(base, base_params, kernels, editor, single, learner, options, convert.unflatten(leaves))
 
 
 def locate(name: str, base: Model, base_params: Any) -> str:
@@ -67,14 +69,18 @@ class Passes(NamedTuple):
 
     logits: Any
     edit: Any
-    step: Any  # an edit of a single step: edits compose, so its repetition shows the states within an edit
+    step: Any
     gradient: Any
 
     @classmethod
     def of(cls, parts: Parts) -> Passes:
-        single, learner = (enn(parts.base, parts.options._replace(**change)) for change in ({"steps": 1}, {"cbase": min(parts.options.cbase, 1.0)}))
-        gradient = jax.grad(learner.loss, has_aux=True)
-        return cls(*map(jax.jit, (parts.base.logits, parts.editor.edit, single.edit, lambda params, batch: gradient(params, parts.base_params, batch, None)[0])))
+        gradient = jax.jit(jax.grad(parts.learner.loss, has_aux=True))
+        return cls(
+            jax.jit(parts.base.logits),
+            jax.jit(parts.editor.edit),
+            jax.jit(parts.single.edit),
+            lambda params, batch: gradient(params, parts.base_params, batch, None)[0],
+        )
 
 
 class Answers(NamedTuple):
