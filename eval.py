@@ -41,7 +41,7 @@ def main() -> None:
         placed = training.put(batch, run.mesh)
         teacher_forced, answers = jax.device_get((eval_step(params, run.base_params, placed), answer_step(params, run.base_params, placed)))
         scores.append(teacher_forced | run.task.score_answers(answers, batch))
-        texts += report.examples(batch, answers, run.base.tokenizer, config.eval.examples - len(texts))
+        texts += report.examples(batch, answers, run.base.tokenizer, run.task.words, config.eval.examples - len(texts))
         clock.tick(batch)
 
     results = report.results(scores, clock, config, step, texts)

@@ -62,3 +62,20 @@ def sent(size: str) -> Config:
     config.train.edits = 5
     config.eval.edits = 5
     return config
+
+
+def fnli(size: str) -> Config:
+    """Fact checking."""
+    config = sized(size)
+    config.task = "fnli"
+    config.base.name = "bert-base-uncased"
+    config.base.checkpoint = "data/fever/FC_model.ckpt"  # of the original's archive: BERT trained on FEVER, with its head
+    config.serac.counterfactual = "bert-base-uncased"
+    config.data.text_widths = (64, 96, 120)
+    if size == "mini":
+        config.base.name = "mini/fnli_base"
+        config.base.checkpoint = ""
+        config.serac.counterfactual = "mini/fnli_counterfactual"
+        config.serac.scope = "mini/scope"
+        config.serac.pool = "mean"
+    return config

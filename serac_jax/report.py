@@ -14,6 +14,7 @@ The schema of results.json:
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,7 +29,7 @@ MEANING = {
     "edit_success": "in scope: answered as the edit asks (teacher forcing); in sentiment editing sentiment × topic",
     "edit_success_generated": "in scope: free (greedy) generation gives exactly the new answer",
     "edit_success_easy": "… of the question itself and its rephrasings",
-    "edit_success_hard": "… of implications and yes/no questions",
+    "edit_success_hard": "… of implications, yes/no questions and claims that evidence decides",
     "sentiment": "… wanted opinions are likelier than the others",
     "topic": "… likelihood that is left of the wanted opinions",
     "drawdown": "out of scope: the answer changed (teacher forcing; in sentiment editing KL(before ‖ after) a token); lower is better",
@@ -38,7 +39,7 @@ MEANING = {
     "base_accuracy": "out of scope: true answers of the unedited model",
     "base_accuracy_generated": "… in free generation",
     "scope_inside_easy": "in scope, routed to an edit",
-    "scope_inside_hard": "… implications and yes/no questions",
+    "scope_inside_hard": "… implications, yes/no questions and claims that evidence decides",
     "scope_outside_easy": "out of scope, left to the base model",
     "scope_outside_hard": "… hard negatives",
     "retrieval": "in scope: the nearest stored edit is the right one",
@@ -127,10 +128,13 @@ def table(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def examples(batch: EditBatch, generated: dict[str, np.ndarray], tokenizer: Any, count: int) -> list[dict[str, str]]:
-    """Queries in words, in and out of scope by turns, with the edit they belong to and the answers before and after."""
+def examples(batch: EditBatch, generated: dict[str, np.ndarray], tokenizer: Any, words: Callable[[Any], str], count: int) -> list[dict[str, str]]:
+    """Queries in words, in and out of scope by turns, with the edit they belong to and the answers before and after.
 
-    def words(ids: Any) -> str:
+    tokenizer: of questions. words: an answer's ids as text.
+    """
+
+    def text(ids: Any) -> str:
         return tokenizer.decode(ids, skip_special_tokens=True)
 
     found = []
@@ -143,9 +147,9 @@ def examples(batch: EditBatch, generated: dict[str, np.ndarray], tokenizer: Any,
         edit = int(of[row])
         found.append(
             {
-                "edit": f"{words(batch.edits.inputs.ids[edit])} → {words(batch.edits.labels[edit])}",
+                "edit": f"{text(batch.edits.inputs.ids[edit])} → {words(batch.edits.labels[edit])}",
                 "kind": "in scope" if side == "inside" else "hard negative" if batch.hard_outside[row] else "out of scope",
-                "query": words(queries.inputs.ids[row]),
+                "query": text(queries.inputs.ids[row]),
                 "before": words(generated[f"{side}_before"][row]),
                 "after": words(generated[f"{side}_after"][row]),
             }

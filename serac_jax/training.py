@@ -152,15 +152,21 @@ def make_eval_step(editor: Editor, base_model: Model, score: Callable[..., dict[
 
 
 def make_answer_step(editor: Editor, base_model: Model) -> Callable[..., dict[str, Array]]:
-    """(params, base, batch) -> greedy answers, token ids, of in-scope and out-of-scope queries before and after the batch's edits."""
+    """(params, base, batch) -> answers of in-scope and out-of-scope queries before and after the batch's edits.
+
+    Token ids, by greedy decoding; of a classifier, which generates nothing, the likeliest class.
+    """
 
     def answer_step(params: Any, base: Any, batch: EditBatch) -> dict[str, Array]:
         edited = editor.edit(params, editor.start(params, base, batch.edits), batch.edits)
         answers = {}
         for side, queries in (("inside", batch.inside), ("outside", batch.outside)):
             steps = queries.labels.shape[1]
-            answers[f"{side}_before"] = generate(base_model, base, queries.inputs, steps=steps)
-            answers[f"{side}_after"] = editor.generate(params, edited, queries, steps)
+            if base_model.decodes:
+                before, after = generate(base_model, base, queries.inputs, steps=steps), editor.generate(params, edited, queries, steps)
+            else:
+                before, after = base_model.logits(base, queries).argmax(-1), editor.apply(params, edited, queries).argmax(-1)
+            answers |= {f"{side}_before": before, f"{side}_after": after}
         return answers
 
     return jax.jit(answer_step)

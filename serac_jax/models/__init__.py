@@ -87,6 +87,11 @@ class Model:
     output: str
     labels: int
 
+    @property
+    def decodes(self) -> bool:
+        """Whether it answers in words, which are generated, and not with a class."""
+        return self.output == ""
+
     def logits(self, params: Params, examples: Examples, key: Array | None = None) -> Float[Array, "n t v"]:
         """Logits of every label given the input and the labels before it; dropout only where a key is given."""
         return self.apply(params, examples.inputs, examples.labels, key=key)

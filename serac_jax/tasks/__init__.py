@@ -11,8 +11,9 @@ from transformers import PreTrainedTokenizerBase
 
 from serac_jax.batch import EditBatch
 from serac_jax.metrics import Score
-from serac_jax.tasks import archive, sent, zsre
+from serac_jax.tasks import archive, fnli, sent, zsre
 from serac_jax.tasks.sampling import batches
+from serac_jax.tasks.scores import right_or_wrong
 from serac_jax.tasks.text import Encoder
 from serac_jax.types import Config
 
@@ -23,11 +24,13 @@ class Task(NamedTuple):
     batches: (split, size, train) -> batches of `size` edits, endless in training, else every row once.
     score: ((inside, outside) logits before, the same after, batch) -> scores, a row each.
     score_answers: (answers of free generation, by "inside_before" etc., batch) -> scores, a row each.
+    words: an answer's ids as text.
     """
 
     batches: Callable[..., grain.IterDataset]
     score: Callable[[Any, Any, EditBatch], dict[str, Score]]
     score_answers: Callable[[dict[str, Any], EditBatch], dict[str, Score]]
+    words: Callable[[Any], str]
 
 
 def build(config: Config, base: PreTrainedTokenizerBase, scope: PreTrainedTokenizerBase | None, cache: Path) -> Task:
@@ -47,7 +50,20 @@ def build_zsre(config: Config, base: PreTrainedTokenizerBase, scope: PreTrainedT
         draw = zsre.Draw(rows, pool, near, options, encode, train)
         return batches(len(rows), draw, size=size, seed=config.seed, split=split, train=train, workers=data.workers if train else 0)
 
-    return Task(make, zsre.score, zsre.score_answers)
+    return Task(make, zsre.score, zsre.score_answers, encode.words)
+
+
+def build_fnli(config: Config, base: PreTrainedTokenizerBase, scope: PreTrainedTokenizerBase | None, cache: Path) -> Task:
+    data = config.data
+    folder = archive.locate(data.dir, cache)
+    encode = Encoder(base, scope, tuple(data.text_widths), (1,), classes=fnli.CLASSES)
+
+    def make(split: str, size: int, train: bool) -> grain.IterDataset:
+        rows = fnli.open_rows(folder, cache, split)
+        order, workers = fnli.order(rows, split, size, train), data.workers if train else 0
+        return batches(len(rows), fnli.Draw(rows, encode), size=size, seed=config.seed, split=split, train=train, workers=workers, order=order)
+
+    return Task(make, right_or_wrong, lambda answers, batch: {}, encode.words)  # a class is not generated, so there is nothing more to score
 
 
 def build_sent(config: Config, base: PreTrainedTokenizerBase, scope: PreTrainedTokenizerBase | None, cache: Path) -> Task:
@@ -62,7 +78,7 @@ def build_sent(config: Config, base: PreTrainedTokenizerBase, scope: PreTrainedT
         draw = sent.Draw(rows, near, options, encode, train)
         return batches(len(rows), draw, size=size, seed=config.seed, split=split, train=train, workers=data.workers if train else 0)
 
-    return Task(make, sent.score, sent.score_answers)
+    return Task(make, sent.score, sent.score_answers, encode.words)
 
 
 class Kind(NamedTuple):
@@ -72,4 +88,4 @@ class Kind(NamedTuple):
     build: Callable[[Config, PreTrainedTokenizerBase, PreTrainedTokenizerBase | None, Path], Task]
 
 
-TASKS = {"zsre": Kind("", build_zsre), "sent": Kind("", build_sent)}
+TASKS = {"zsre": Kind("", build_zsre), "fnli": Kind("head", build_fnli), "sent": Kind("", build_sent)}

@@ -52,6 +52,11 @@ def tail(tokenizer: PreTrainedTokenizerBase) -> int:
     return len(ids) - len(bare) - next(start for start in range(len(ids)) if ids[start : start + len(bare)] == bare)
 
 
+def folds_case(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a vocabulary knows only lower case."""
+    return tokenizer("A")["input_ids"] == tokenizer("a")["input_ids"]
+
+
 def cut(tokenizer: PreTrainedTokenizerBase, texts: list[str], width: int) -> list[list[int]]:
     """Ids of each text, its closing special tokens kept; done here because a tokenizer's own truncation is not safe in threads."""
     close = tail(tokenizer)
@@ -79,6 +84,8 @@ class Encoder:
 
     text_widths, label_widths: increasing; a batch takes the smallest that fit. Questions longer than the last text width
     are cut, as in the original; a longer label is an error, since a cut answer would be another answer, unless `cut_labels`.
+    classes: where given, an answer is one of them, its label is their number, and nothing that reads an edit is told the answer.
+    The scope classifier reads lower case where the base vocabulary knows no other, as in the original.
     """
 
     base: PreTrainedTokenizerBase
@@ -86,6 +93,7 @@ class Encoder:
     text_widths: tuple[int, ...]
     label_widths: tuple[int, ...]
     cut_labels: bool = False  # for answers of which a part tests as well as the whole
+    classes: tuple[str, ...] = ()
 
     def __call__(self, batch: TextBatch) -> EditBatch:
         groups = (batch.edits, batch.inside, batch.outside)
@@ -93,7 +101,8 @@ class Encoder:
         labels = [self.labels(group) for group in groups]
         scopes = [self.scope_texts(group, number == 0) for number, group in enumerate(groups)]
         close, open_ = tail(self.base), lead(self.base)
-        prefixes = [question[: len(question) - close] + label[open_ : len(label) - close] for question, label in zip(questions[0], labels[0], strict=True)]
+        stated = [[] for _ in labels[0]] if self.classes else labels[0]
+        prefixes = [question[: len(question) - close] + label[open_ : len(label) - close] for question, label in zip(questions[0], stated, strict=True)]
 
         label_width = smallest(self.label_widths, max(len(row) for group in labels for row in group))
         edit_width = smallest(self.label_widths, max(len(row) for row in labels[0]))
@@ -125,6 +134,9 @@ class Encoder:
         )
 
     def labels(self, group: Sequence[Query | None]) -> list[list[int]]:
+        """Ids of the answers, or the numbers of their classes; a query without an answer has a label that nobody reads."""
+        if self.classes:
+            return [[self.classes.index(query.answer) if query and query.answer else 0] for query in group]
         answers = [query.answer if query else "" for query in group]
         if self.cut_labels:
             return cut(self.base, answers, self.label_widths[-1])
@@ -141,10 +153,20 @@ class Encoder:
         """What the scope classifier reads of queries, and of edits: "question [SEP] answer [SEP]"."""
         if self.scope is None:
             return [[] for _ in group]
+        texts = [(query.question, "" if self.classes else query.answer) if query else ("", "") for query in group]
+        if folds_case(self.base):
+            texts = [(question.lower(), answer.lower()) for question, answer in texts]
+        questions = cut(self.scope, [question for question, _ in texts], self.text_widths[-1])
         if not edits:
-            return cut(self.scope, [query.question if query else "" for query in group], self.text_widths[-1])
-        separator = self.scope.sep_token
-        return self.scope([f"{edit.question}{separator}{edit.answer}{separator}" if edit else "" for edit in group])["input_ids"]
+            return questions
+        open_, close, separator = lead(self.scope), tail(self.scope), self.scope.sep_token
+        answers = self.scope([f"{separator}{answer}{separator}" for _, answer in texts])["input_ids"]
+        room = self.text_widths[-1] + self.label_widths[-1] + open_
+        return [question[: min(len(question) - close, room - len(answer))] + answer[open_:] for question, answer in zip(questions, answers, strict=True)]
+
+    def words(self, answer: Any) -> str:
+        """An answer's ids as text, or its class."""
+        return self.classes[int(answer[0])] if self.classes else str(self.base.decode(answer, skip_special_tokens=True))
 
 
 def smallest(widths: tuple[int, ...], length: int) -> int:

@@ -18,10 +18,11 @@ import numpy as np
 from tqdm import tqdm
 
 from serac_jax.batch import EditBatch
-from serac_jax.metrics import Score, answer_kept, apart, mean_kl, whole_answer_right
+from serac_jax.metrics import Score, apart, whole_answer_right
 from serac_jax.tasks import archive, neighbours, zsre_data
 from serac_jax.tasks.files import Rows, prepare
 from serac_jax.tasks.sampling import choose
+from serac_jax.tasks.scores import right_or_wrong
 from serac_jax.tasks.text import DataError, Encoder, Query, TextBatch
 from serac_jax.types import Config
 
@@ -192,25 +193,10 @@ def prompted(statement: str, rng: np.random.Generator) -> str:
 
 
 def score(before: tuple[Any, Any], after: tuple[Any, Any], batch: EditBatch) -> dict[str, Score]:
-    """Scores of a batch, a row each, from logits (inside, outside) before and after the edits.
-
-    edit_success: the whole new answer is the most likely one, in-scope queries. drawdown: 1 where an answer out of scope
-    changed. base_accuracy: true answers of the unedited model. "_hard" marks implications, yes/no forms and hard negatives.
-    """
-    inside, outside = batch.inside, batch.outside
-    easy_in, hard_in = apart(inside.rows, batch.hard_inside)
-    easy_out, hard_out = apart(outside.rows, batch.hard_outside)
-    success = whole_answer_right(after[0], inside.labels, inside.weight)
-    moved = 1 - answer_kept(before[1], after[1], outside.weight)
-    return {
-        "edit_success": Score(success, inside.rows),
-        "edit_success_easy": Score(success, easy_in),
-        "edit_success_hard": Score(success, hard_in),
-        "drawdown": Score(moved, easy_out),
-        "drawdown_hard": Score(moved, hard_out),
-        "kl": Score(mean_kl(before[1], after[1], outside.weight), easy_out),
-        "base_accuracy": Score(whole_answer_right(before[1], outside.labels, outside.weight), outside.rows),
-    }
+    """Scores of a batch, a row each; base_accuracy: true answers of the unedited model. "_hard" marks implications, yes/no forms and hard negatives."""
+    outside = batch.outside
+    accuracy = Score(whole_answer_right(before[1], outside.labels, outside.weight), outside.rows)
+    return right_or_wrong(before, after, batch) | {"base_accuracy": accuracy}
 
 
 def score_answers(answers: dict[str, Any], batch: EditBatch) -> dict[str, Score]:
