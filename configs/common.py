@@ -44,6 +44,21 @@ def get_config() -> Config:
     config.enn.train_base = True  # train a copy of the base model too, not only the rates of edits
     config.enn.cbase = 1.0  # weight of what training changes in the copy's own answers out of scope
 
+    config.mend = ConfigDict()  # networks that turn inputs x and output gradients δ of the changed kernels into an update
+    config.mend.combine = True  # one network reads x and δ together; else one each
+    config.mend.one_sided = False  # without combine: a network for the narrower of x and δ only
+    config.mend.x_only = False  # without combine: a network for x only
+    config.mend.delta_only = False  # without combine: a network for δ only
+    config.mend.shared = True  # kernels of one shape share networks, each with its own scales and shifts
+    config.mend.norm = True  # normalise x and δ by their running moments
+    config.mend.init = "id"  # layers start as the identity; "xavier": at random
+    config.mend.n_hidden = 1  # hidden layers
+    config.mend.rank = 1920  # of every layer's matrix
+    config.mend.act = "relu"  # activation; there is no other
+    config.mend.mlp_class = "IDMLP"  # kind of network; the original's others cannot be built
+    config.mend.descent = True  # the update is subtracted; False: added, and the networks have to learn the sign
+    config.mend.edit_lr = 1e-4  # the learned rate of every kernel's update, at the start; learned by train.lr_lr
+
     config.data = ConfigDict()
     config.data.dir = ""  # a folder with zsre/ (and nq/); "mini": the shipped data; empty: the original's archive, downloaded once
     config.data.cache = ""  # where downloads and prepared data go; empty: $XDG_CACHE_HOME/serac_jax or ~/.cache/serac_jax

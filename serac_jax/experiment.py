@@ -14,7 +14,7 @@ from jaxtyping import Array
 from transformers import PreTrainedTokenizerBase
 
 from serac_jax import models, sharding, tasks
-from serac_jax.editors import Editor, enn
+from serac_jax.editors import Editor, enn, mend
 from serac_jax.editors import scope as scopes
 from serac_jax.editors.serac import Options, serac
 from serac_jax.errors import UserError
@@ -103,4 +103,10 @@ def check_vocabulary(base: Model, counterfactual: Model) -> None:
         raise UserError(f"{base.name!r} has {sizes[0]} output tokens, {counterfactual.name!r} has {sizes[1]}; choose a counterfactual model with as many")
 
 
-EDITORS = {"serac": build_serac, "enn": build_enn}
+def build_mend(config: Config, base: Model, mesh: Mesh) -> Built:
+    train = config.train
+    options = mend.Options(**config.mend, cedit=train.cedit, cloc=train.cloc, unlikelihood=train.unlikelihood)
+    return mend.mend(base, tuple(config.inner), options), {}, None
+
+
+EDITORS = {"serac": build_serac, "mend": build_mend, "enn": build_enn}

@@ -29,6 +29,10 @@ RULES = (
     (r"(pooler|pre_head)/bias$", P("model")),
     (r"(o|wo|head)/bias$", P()),
     (r"[a-z_]*norm/(scale|bias)$", P()),
+    (r"layer_\d+/down$", P(None, "model")),  # MEND's networks, its rates and moments
+    (r"layer_\d+/up$", P("model", None)),
+    (r"layer_\d+/(bias|scale|shift)$", P()),
+    (r"moments/[^/]+/(mean|square)$|rates$", P()),
     (r"memory/(keys|live|count|edits/.*)$", P()),
 )
 

@@ -16,6 +16,7 @@ EDITORS = {
     "serac": {},
     "serac cross-attention": {"serac.cross_attention": True},
     "serac unsupervised": {"serac.supervised": False, "serac.bounded": True, "serac.cosine": True},
+    "mend": {"editor": "mend", "mend.rank": 8, "mend.edit_lr": 1e-2},
     "retrieve and prompt": {"serac.freeze_counterfactual": True, "serac.heads": 2, "serac.square": False, "serac.freeze": 1, "serac.all_negatives": True},
     "enn": {"editor": "enn"},
     "enn, rates only": {"editor": "enn", "enn.train_base": False, "enn.steps": 2, "enn.first_order": True},
@@ -167,7 +168,7 @@ def test_the_content_of_padding_rows_does_not_matter(case):
     assert all(np.abs(a - b).max() <= 1e-5 * max(np.abs(b).max(), 1e-3) for a, b in zip(jax.tree.leaves(same), jax.tree.leaves(gradient), strict=True))
 
 
-@pytest.mark.parametrize(("name", "mesh"), [("serac", (4, 2)), ("retrieve and prompt", (2, 4)), ("enn", (4, 2))])
+@pytest.mark.parametrize(("name", "mesh"), [("serac", (4, 2)), ("retrieve and prompt", (2, 4)), ("mend", (4, 2)), ("enn", (4, 2))])
 def test_8_devices_equal_1(cache, name, mesh):
     """Loss and gradient of a batch that is split over rows, by a model that is split over its width."""
     results = []

@@ -13,6 +13,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from serac_jax import experiment, models, training
+from serac_jax.checkpoints import Checkpoints
 from tests.conftest import MODELS, ROOT
 from tests.tiny import config_of, tiny
 
@@ -121,6 +122,42 @@ def test_sigterm_saves_and_ends_cleanly(finished, cache, tmp_path):
         assert 22 <= manager.latest_step() < STEPS
     finish(start("train.py", *arguments(cache, workdir)))
     same(finished, workdir)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_running_moments_survive_a_restart(cache, tmp_path):
+    """MEND's moments are no part of the gradient, but of the checkpoint; and a batch that is dropped leaves no trace in them."""
+    config = config_of(**tiny() | {"editor": "mend", "mend.rank": 8, "train.lr": 1e-3, "train.lr_lr": 1e-3, "train.accumulate": 2})
+    run = experiment.build(config, cache)
+    optimizer = training.make_optimizer(config.train, run.editor)
+
+    def begin():
+        return training.init_state(run.editor, optimizer, run.base_params, 0, run.mesh), iter(run.task.batches("train", 2, True))
+
+    state, data = begin()
+    step, update = training.make_train_step(run.editor, state, 2, 0), training.make_update_step(optimizer, state)
+
+    def go_on(state, data, count):
+        for _ in range(count):
+            state, _ = step(state, run.base_params, training.put(next(data), run.mesh))
+            state = update(state) if state.step % 2 == 0 else state
+        return state
+
+    whole = go_on(*begin(), 5)
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(go_on(state, data, 3), data, {}, None)
+    checkpoints.close()
+    state, data = begin()
+    state, _ = Checkpoints(tmp_path).restore_or_start(state, data, "")
+    assert int(state.step) == 3
+    assert all(moments["count"] > 10 for moments in state.params["moments"].values())
+    again = go_on(state, data, 2)
+    assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), whole, again))
+
+    moments = jax.device_get(again.params["moments"])
+    broken = jax.tree.map(lambda leaf: leaf * np.float32(np.nan), run.base_params)
+    after, _ = step(again, broken, training.put(next(data), run.mesh))
+    assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), moments, after.params["moments"]))
 
 
 def test_8_devices_end_where_1_does(cache, tmp_path):

@@ -1,14 +1,18 @@
-"""Inner parameters: the kernels of the base model that an editor changes, by their paths."""
+"""Inner parameters: the kernels of the base model that an editor changes, by their paths, and what their gradients are made of."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
 
-from jaxtyping import Array
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Scalar
 
+from serac_jax.batch import Examples
 from serac_jax.errors import UserError
+from serac_jax.models import Model
 from serac_jax.models.convert import flatten, unflatten
 from serac_jax.types import Params
 
@@ -37,3 +41,35 @@ def in_order(path: str) -> list[Any]:
 def replace(params: Params, leaves: Mapping[str, Array]) -> Params:
     """The parameters with some leaves, by path, in place of the old ones."""
     return unflatten(flatten(params) | dict(leaves))
+
+
+class Factor(NamedTuple):
+    """What a kernel's gradient is made of, a row a token: Σ input ⊗ delta."""
+
+    input: Float[Array, "n d"]
+    delta: Float[Array, "n e"]  # gradient of the layer's output
+
+
+def factors(model: Model, params: Params, paths: Iterable[str], examples: Examples, loss: Callable[[Float[Array, "n t v"]], Scalar]) -> dict[str, Factor]:
+    """Inputs and output gradients of the layers of some kernels, by the kernels' paths, of `loss` of the logits of `examples`.
+
+    One forward and one backward pass; no gradient flows through the factors.
+    """
+    layers = {path: path.removesuffix("/kernel") for path in paths}
+    params = jax.lax.stop_gradient(params)
+
+    def forward(taps: Mapping[str, Array]) -> tuple[Scalar, dict[str, Array]]:
+        variables = {"params": params, "taps": unflatten({f"{layer}/y": tap for layer, tap in taps.items()})}
+        logits, state = model.module.apply(variables, examples.inputs, examples.labels, mutable=["inputs"])
+        captured = flatten(state["inputs"])
+        return loss(logits), {path: captured[f"{layer}/x"][0] for path, layer in layers.items()}
+
+    kernels = flatten(params)
+    shapes = jax.eval_shape(forward, {})[1]
+    taps = {layer: jnp.zeros((*shapes[path].shape[:-1], kernels[path].shape[1]), shapes[path].dtype) for path, layer in layers.items()}
+    delta, inputs = jax.grad(forward, has_aux=True)(taps)
+
+    def rows(leaf: Array) -> Float[Array, "n d"]:
+        return leaf.reshape(-1, leaf.shape[-1]).astype(jnp.float32)
+
+    return {path: Factor(rows(inputs[path]), rows(delta[layer])) for path, layer in layers.items()}

@@ -19,7 +19,8 @@ class Comparison:
 
     def tolerance(self, name: str, recorded: np.ndarray) -> float:
         group = next((found for prefix, found in self.noise.get("groups", {}).items() if f"{name}/".startswith(f"{prefix}/")), {})
-        return max(10 * group.get("max_abs_diff", 0.0), 1e-5 * float(np.abs(recorded).max(initial=0)))
+        single, double = self.noise.get("info_differs", {}).get(name.replace("/info/", "/info:"), (0.0, 0.0))
+        return max(10 * group.get("max_abs_diff", 0.0), 10 * abs(single - double), 1e-5 * float(np.abs(recorded).max(initial=0)))
 
     def check(self, name: str, ours: Any, recorded: Any, where: np.ndarray | None = None, rounding: float = 0.0) -> None:
         """Compares arrays; integers and booleans exactly.

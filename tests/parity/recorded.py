@@ -8,9 +8,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 from transformers import PreTrainedTokenizerBase
 
 from serac_jax.batch import EditBatch, Examples, Tokens, take
+from serac_jax.losses import edit_loss, locality_loss, nll
+from serac_jax.metrics import Score, answer_kept, mean, whole_answer_right
 from serac_jax.tasks.text import lead, pad, tail
 
 
@@ -95,3 +98,18 @@ def kl_rounding(before: Any, after: Any, weight: Any) -> float:
 def cropped(ours: Any, recorded: np.ndarray) -> np.ndarray:
     """Without the columns that were padded on."""
     return np.asarray(ours)[:, : recorded.shape[1]] if recorded.ndim > 1 else np.asarray(ours)
+
+
+def scalars(batch: EditBatch, inside: Array, before: Array, outside: Array) -> dict[str, Array]:
+    """The original's scalars of a batch of edits, from logits in scope after them, and out of scope before and after."""
+    answer, kl = edit_loss(inside, batch.inside, batch.wanted), locality_loss(before, outside, batch.outside)
+    log_prob = -nll(inside, batch.inside.labels, batch.inside.weight)
+    return {
+        "edit/acc": mean(Score(whole_answer_right(inside, batch.inside.labels, batch.inside.weight), batch.inside.rows)),
+        "edit/log_prob": log_prob,
+        "edit/prob": jnp.exp(log_prob),
+        "loss/edit": answer,
+        "loss/loc": kl,
+        "kl/edit": kl,
+        "retain/edit": mean(Score(answer_kept(before, outside, batch.outside.weight), batch.outside.rows)),
+    }

@@ -16,14 +16,13 @@ from serac_jax.batch import EditBatch, Examples, splice, take
 from serac_jax.editors import Editor
 from serac_jax.editors import scope as scopes
 from serac_jax.editors.serac import Options, serac
-from serac_jax.losses import nll, token_kl, weighted_mean
 from serac_jax.memory import nearest
-from serac_jax.metrics import Score, answer_kept, mean, whole_answer_right
+from serac_jax.metrics import mean
 from serac_jax.models import Model, convert
 from serac_jax.tasks.text import lead
 from tests.parity import golden
 from tests.parity.compare import Comparison
-from tests.parity.recorded import Reader, cropped, turned, widen
+from tests.parity.recorded import Reader, cropped, scalars, turned, widen
 
 
 class Parts(NamedTuple):
@@ -147,18 +146,7 @@ def forward(
 def metrics(passes: Passes, params: Any, parts: Parts, batch: EditBatch, mixed: list[Any], base: Any) -> dict[str, float]:
     """The original's scalars, computed from ours; `base`: logits of the unedited model out of scope."""
     (loss, aux), _ = passes.loss(params, parts.base_params, batch, None)
-    inside, outside = batch.inside, batch.outside
-    answer = nll(mixed[0], inside.labels, inside.weight)
-    kl = weighted_mean(token_kl(base, mixed[1]), outside.weight)
-    found = {
-        "edit/acc": mean(Score(whole_answer_right(mixed[0], inside.labels, inside.weight), inside.rows)),
-        "edit/log_prob": -answer,
-        "edit/prob": jnp.exp(-answer),
-        "loss/edit": answer,
-        "loss/loc": kl,
-        "kl/edit": kl,
-        "retain/edit": mean(Score(answer_kept(base, mixed[1], outside.weight), outside.rows)),
-    }
+    found = scalars(batch, mixed[0], base, mixed[1])
     if parts.options.supervised:
         pairs = {
             "loss/cls": "loss_scope",
