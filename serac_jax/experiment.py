@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +24,8 @@ from serac_jax.tasks import Task
 from serac_jax.tasks.text import lead
 from serac_jax.types import Config, Params
 
+Load = Callable[..., tuple[Model, Params]]  # a function like `models.load`
+
 
 class Experiment(NamedTuple):
     mesh: Mesh
@@ -33,37 +36,41 @@ class Experiment(NamedTuple):
     parts: dict[str, Model]  # the networks that training changes, by their part of the parameters
 
 
-def build(config: Config, cache: Path) -> Experiment:
-    """Loads what the config names. Raises UserError, with what to do, where something is missing or does not fit."""
+def build(config: Config, cache: Path, load: Load | None = None) -> Experiment:
+    """Loads what the config names. Raises UserError, with what to do, where something is missing or does not fit.
+
+    load: how models are loaded; by default, each leaf goes where the sharding table says as soon as it is read.
+    """
     mesh = sharding.make_mesh(config.mesh.data, config.mesh.model)
+    load = load or partial(models.load, place=placer(mesh))
     dtype = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}.get(config.base.dtype)
     if dtype is None:
         raise UserError(f"base.dtype={config.base.dtype!r} is not known; use float32 or bfloat16")
     if config.task not in tasks.TASKS:
         raise UserError(f"task={config.task!r} is not known; there are {', '.join(sorted(tasks.TASKS))}")
     output = tasks.TASKS[config.task].output
-    base, base_params = models.load(config.base.name, output=output, checkpoint=config.base.checkpoint, dtype=dtype, place=placer(mesh))
+    base, base_params = load(config.base.name, output=output, checkpoint=config.base.checkpoint, dtype=dtype)
     if config.editor not in EDITORS:
         raise UserError(f"editor={config.editor!r} is not known; there are {', '.join(sorted(EDITORS))}")
-    editor, parts, scope_tokenizer = EDITORS[config.editor](config, base, mesh)
+    editor, parts, scope_tokenizer = EDITORS[config.editor](config, base, load)
     task = tasks.build(config, base.tokenizer, scope_tokenizer, cache)
     return Experiment(mesh, base, base_params, editor, task, parts)
 
 
 def placer(mesh: Mesh) -> Callable[[str, np.ndarray], Array]:
-    """Puts a leaf, as soon as it is read, where the sharding table says."""
+    """Puts a leaf where the sharding table says."""
     return lambda path, array: jax.device_put(array, NamedSharding(mesh, sharding.checked_spec(path, array.shape, mesh)))
 
 
 Built = tuple[Editor, dict[str, Model], PreTrainedTokenizerBase | None]  # an editor, the networks that it trains, the scope classifier's tokenizer
 
 
-def build_serac(config: Config, base: Model, mesh: Mesh) -> Built:
+def build_serac(config: Config, base: Model, load: Load) -> Built:
     options, train = config.serac, config.train
-    loading: dict[str, Any] = {"dropout": train.dropout, "dtype": base.module.config.dtype, "place": placer(mesh), "seed": config.seed}
+    loading: dict[str, Any] = {"dropout": train.dropout, "dtype": base.module.config.dtype, "seed": config.seed}
     output = "head" if options.cross_attention else options.pool
     fresh = ("head", "pre_head", "pooler") if options.cross_attention else ()
-    classifier, classifier_params = models.load(options.scope, output=output, remat=options.remat, fresh=fresh, **loading)
+    classifier, classifier_params = load(options.scope, output=output, remat=options.remat, fresh=fresh, **loading)
     if options.cross_attention:
         scope = scopes.cross_attention(classifier, lead(classifier.tokenizer))
     else:
@@ -71,7 +78,7 @@ def build_serac(config: Config, base: Model, mesh: Mesh) -> Built:
     counterfactual = counterfactual_params = None
     if not options.freeze_counterfactual:
         answers: dict[str, Any] = {"output": base.output, "labels": base.labels, "fresh": ("head",)}  # as the base model's
-        counterfactual, counterfactual_params = models.load(options.counterfactual, **answers, **loading)
+        counterfactual, counterfactual_params = load(options.counterfactual, **answers, **loading)
         check_vocabulary(base, counterfactual)
     editor = serac(
         base,

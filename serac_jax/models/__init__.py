@@ -30,7 +30,7 @@ from serac_jax.models.hub import ModelNotFound as ModelNotFound
 from serac_jax.sharding import path_name
 from serac_jax.types import Params
 
-Place = Callable[[str, np.ndarray], Array]  # puts a leaf, given its path, on its devices
+Place = Callable[[str, np.ndarray], Any]  # puts a leaf, given its path, on its devices
 
 NETWORKS: dict[str, Network] = {
     "t5": t5.NETWORK,

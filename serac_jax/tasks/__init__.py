@@ -18,15 +18,29 @@ from serac_jax.tasks.text import Encoder
 from serac_jax.types import Config
 
 
+class Needs(NamedTuple):
+    """What batches of a split are made of.
+
+    folder, rows: where its files are, and how many rows of them are used.
+    embedder: the model by which hard negatives will be found; empty where there is none.
+    """
+
+    folder: Path
+    rows: int
+    embedder: str = ""
+
+
 class Task(NamedTuple):
     """An experiment's data and scores.
 
+    needs: (split) -> Needs; prepares the split's files, and raises DataError where one is missing or malformed.
     batches: (split, size, train) -> batches of `size` edits, endless in training, else every row once.
     score: ((inside, outside) logits before, the same after, batch) -> scores, a row each.
     score_answers: (answers of free generation, by "inside_before" etc., batch) -> scores, a row each.
     words: an answer's ids as text.
     """
 
+    needs: Callable[[str], Needs]
     batches: Callable[..., grain.IterDataset]
     score: Callable[[Any, Any, EditBatch], dict[str, Score]]
     score_answers: Callable[[dict[str, Any], EditBatch], dict[str, Score]]
@@ -44,13 +58,16 @@ def build_zsre(config: Config, base: PreTrainedTokenizerBase, scope: PreTrainedT
     options = zsre.Options(data.implications, data.yes_no, data.natural_questions, data.hard_negative_rate)
     encode = Encoder(base, scope, tuple(data.text_widths), tuple(data.label_widths))
 
+    def needs(split: str) -> Needs:
+        return Needs(folder, len(zsre.open_rows(folder, cache, split, options)[0]), data.hard_negatives)
+
     def make(split: str, size: int, train: bool) -> grain.IterDataset:
         rows, pool = zsre.open_rows(folder, cache, split, options)
         near = zsre.hard_negatives(rows, pool, data, cache) if data.hard_negatives else None
         draw = zsre.Draw(rows, pool, near, options, encode, train)
         return batches(len(rows), draw, size=size, seed=config.seed, split=split, train=train, workers=data.workers if train else 0)
 
-    return Task(make, zsre.score, zsre.score_answers, encode.words)
+    return Task(needs, make, zsre.score, zsre.score_answers, encode.words)
 
 
 def build_fnli(config: Config, base: PreTrainedTokenizerBase, scope: PreTrainedTokenizerBase | None, cache: Path) -> Task:
@@ -58,12 +75,15 @@ def build_fnli(config: Config, base: PreTrainedTokenizerBase, scope: PreTrainedT
     folder = archive.locate(data.dir, cache)
     encode = Encoder(base, scope, tuple(data.text_widths), (1,), classes=fnli.CLASSES)
 
+    def needs(split: str) -> Needs:
+        return Needs(folder, len(fnli.open_rows(folder, cache, split)))
+
     def make(split: str, size: int, train: bool) -> grain.IterDataset:
         rows = fnli.open_rows(folder, cache, split)
         order, workers = fnli.order(rows, split, size, train), data.workers if train else 0
         return batches(len(rows), fnli.Draw(rows, encode), size=size, seed=config.seed, split=split, train=train, workers=workers, order=order)
 
-    return Task(make, right_or_wrong, lambda answers, batch: {}, encode.words)  # a class is not generated, so there is nothing more to score
+    return Task(needs, make, right_or_wrong, lambda answers, batch: {}, encode.words)  # a class is not generated, so there is nothing more to score
 
 
 def build_sent(config: Config, base: PreTrainedTokenizerBase, scope: PreTrainedTokenizerBase | None, cache: Path) -> Task:
