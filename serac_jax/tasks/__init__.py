@@ -92,13 +92,16 @@ def build_sent(config: Config, base: PreTrainedTokenizerBase, scope: PreTrainedT
     options = sent.Options(data.opinions, data.hard_negative_rate)
     encode = Encoder(base, scope, tuple(data.text_widths), tuple(data.label_widths), cut_labels=True)
 
+    def needs(split: str) -> Needs:
+        return Needs(folder, len(sent.open_rows(folder, cache, split)), data.hard_negatives)
+
     def make(split: str, size: int, train: bool) -> grain.IterDataset:
         rows = sent.open_rows(folder, cache, split)
         near = sent.hard_negatives(rows, data, cache) if data.hard_negatives else None
         draw = sent.Draw(rows, near, options, encode, train)
         return batches(len(rows), draw, size=size, seed=config.seed, split=split, train=train, workers=data.workers if train else 0)
 
-    return Task(make, sent.score, sent.score_answers, encode.words)
+    return Task(needs, make, sent.score, sent.score_answers, encode.words)
 
 
 class Kind(NamedTuple):
