@@ -93,7 +93,7 @@ def build_serac(config: Config, base: Model, load: Load) -> Built:
     return editor, parts, classifier.tokenizer
 
 
-def build_enn(config: Config, base: Model, mesh: Mesh) -> Built:
+def build_enn(config: Config, base: Model, load: Load) -> Built:
     train = config.train
     options = enn.Options(**config.enn, cedit=train.cedit, cloc=train.cloc, unlikelihood=train.unlikelihood)
     return enn.enn(base.with_dropout(train.dropout), tuple(config.inner), options), {"base": base} if options.train_base else {}, None
@@ -110,7 +110,7 @@ def check_vocabulary(base: Model, counterfactual: Model) -> None:
         raise UserError(f"{base.name!r} has {sizes[0]} output tokens, {counterfactual.name!r} has {sizes[1]}; choose a counterfactual model with as many")
 
 
-def build_mend(config: Config, base: Model, mesh: Mesh) -> Built:
+def build_mend(config: Config, base: Model, load: Load) -> Built:
     train = config.train
     options = mend.Options(**config.mend, cedit=train.cedit, cloc=train.cloc, unlikelihood=train.unlikelihood)
     return mend.mend(base, tuple(config.inner), options), {}, None
