@@ -59,6 +59,21 @@ def get_config() -> Config:
     config.mend.descent = True  # the update is subtracted; False: added, and the networks have to learn the sign
     config.mend.edit_lr = 1e-4  # the learned rate of every kernel's update, at the start; learned by train.lr_lr
 
+    config.lookup = ConfigDict()
+    config.lookup.threshold = 1.0  # Euclidean distance of mean encoder states within which a query gets the stored answer
+    config.lookup.onehot_logit = 1.0  # the logit of a stored answer's tokens, all others being 0
+    config.lookup.mask_keys = True  # average real tokens only; the original averages padding too
+
+    config.finetune = ConfigDict()  # clipped at train.clip
+    config.finetune.optimizer = "rmsprop"  # or "adam", "sgd"
+    config.finetune.lr = 5e-6  # of the optimizer
+    config.finetune.steps = 100  # evaluations of the loss at most, an edit; fewer where every edit of the batch is right sooner
+    config.finetune.rank = placeholder(int)  # of the change of each kernel; by default full
+    config.finetune.init_std = 0.01  # of the factor of a change of low rank that does not start at 0
+    config.finetune.locality_batches = 0  # batches of out-of-scope training queries whose KL is added, one a step in turn; 0: none; 1: always the same
+    config.finetune.locality_rows = 1  # queries in each
+    config.finetune.cedit = 1e-2  # weight of the edit loss beside that KL
+
     config.data = ConfigDict()
     config.data.dir = ""  # a folder with zsre/ (and nq/); "mini": the shipped data; empty: the original's archive, downloaded once
     config.data.cache = ""  # where downloads and prepared data go; empty: $XDG_CACHE_HOME/serac_jax or ~/.cache/serac_jax

@@ -9,10 +9,12 @@ loss or score.
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeVar
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 Rows = TypeVar("Rows")
@@ -87,3 +89,13 @@ def splice(prefix: Tokens, tokens: Tokens, lead: int) -> Tokens:
 def take(rows: Rows, index: Int[Array, " m"]) -> Rows:
     """The given rows of every array in a tree whose leaves share their first axis."""
     return jax.tree.map(lambda leaf: leaf[index], rows)
+
+
+def stack(batches: Sequence[Rows]) -> Rows:
+    """Batches of as many rows, with a new first axis, each array padded to the widest of its kind."""
+
+    def join(*leaves: Any) -> Any:
+        width = max(leaf.shape[-1] for leaf in leaves)
+        return np.stack([np.pad(leaf, [(0, 0)] * (leaf.ndim - 1) + [(0, width - leaf.shape[-1])]) for leaf in leaves])
+
+    return jax.tree.map(join, *batches)

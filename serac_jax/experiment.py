@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,8 @@ from jaxtyping import Array
 from transformers import PreTrainedTokenizerBase
 
 from serac_jax import models, sharding, tasks
-from serac_jax.editors import Editor, enn, mend
+from serac_jax.batch import Examples, stack
+from serac_jax.editors import Editor, enn, finetune, lookup, mend
 from serac_jax.editors import scope as scopes
 from serac_jax.editors.serac import Options, serac
 from serac_jax.errors import UserError
@@ -52,7 +54,7 @@ def build(config: Config, cache: Path, load: Load | None = None) -> Experiment:
     base, base_params = load(config.base.name, output=output, checkpoint=config.base.checkpoint, dtype=dtype)
     if config.editor not in EDITORS:
         raise UserError(f"editor={config.editor!r} is not known; there are {', '.join(sorted(EDITORS))}")
-    editor, parts, scope_tokenizer = EDITORS[config.editor](config, base, load)
+    editor, parts, scope_tokenizer = EDITORS[config.editor](config, base, load, cache)
     task = tasks.build(config, base.tokenizer, scope_tokenizer, cache)
     return Experiment(mesh, base, base_params, editor, task, parts)
 
@@ -65,7 +67,7 @@ def placer(mesh: Mesh) -> Callable[[str, np.ndarray], Array]:
 Built = tuple[Editor, dict[str, Model], PreTrainedTokenizerBase | None]  # an editor, the networks that it trains, the scope classifier's tokenizer
 
 
-def build_serac(config: Config, base: Model, load: Load) -> Built:
+def build_serac(config: Config, base: Model, load: Load, cache: Path) -> Built:
     options, train = config.serac, config.train
     loading: dict[str, Any] = {"dropout": train.dropout, "dtype": base.module.config.dtype, "seed": config.seed}
     output = "head" if options.cross_attention else options.pool
@@ -93,7 +95,7 @@ def build_serac(config: Config, base: Model, load: Load) -> Built:
     return editor, parts, classifier.tokenizer
 
 
-def build_enn(config: Config, base: Model, load: Load) -> Built:
+def build_enn(config: Config, base: Model, load: Load, cache: Path) -> Built:
     train = config.train
     options = enn.Options(**config.enn, cedit=train.cedit, cloc=train.cloc, unlikelihood=train.unlikelihood)
     return enn.enn(base.with_dropout(train.dropout), tuple(config.inner), options), {"base": base} if options.train_base else {}, None
@@ -110,10 +112,29 @@ def check_vocabulary(base: Model, counterfactual: Model) -> None:
         raise UserError(f"{base.name!r} has {sizes[0]} output tokens, {counterfactual.name!r} has {sizes[1]}; choose a counterfactual model with as many")
 
 
-def build_mend(config: Config, base: Model, load: Load) -> Built:
+def build_mend(config: Config, base: Model, load: Load, cache: Path) -> Built:
     train = config.train
     options = mend.Options(**config.mend, cedit=train.cedit, cloc=train.cloc, unlikelihood=train.unlikelihood)
     return mend.mend(base, tuple(config.inner), options), {}, None
 
 
-EDITORS = {"serac": build_serac, "mend": build_mend, "enn": build_enn}
+def build_lookup(config: Config, base: Model, load: Load, cache: Path) -> Built:
+    return lookup.lookup(base, lookup.Options(**config.lookup)), {}, None
+
+
+def build_finetune(config: Config, base: Model, load: Load, cache: Path) -> Built:
+    chosen = config.finetune
+    if chosen.optimizer not in finetune.OPTIMIZERS:
+        raise UserError(f"finetune.optimizer={chosen.optimizer!r} is not known; there are {', '.join(finetune.OPTIMIZERS)}")
+    options = finetune.Options(chosen.optimizer, chosen.lr, chosen.steps, config.train.clip, chosen.rank, chosen.init_std, config.seed, chosen.cedit)
+    nearby = outside(config, base, cache, chosen.locality_batches, chosen.locality_rows) if chosen.locality_batches else None
+    return finetune.finetune(base, tuple(config.inner), options, nearby), {}, None
+
+
+def outside(config: Config, base: Model, cache: Path, batches: int, rows: int) -> Examples:
+    """So many batches of out-of-scope queries of the training split, leaves "m o …"."""
+    data = tasks.build(config, base.tokenizer, None, cache).batches(config.data.train_split, rows, True)
+    return jax.tree.map(jnp.asarray, stack([batch.outside for batch in itertools.islice(data, batches)]))
+
+
+EDITORS = {"serac": build_serac, "mend": build_mend, "enn": build_enn, "lookup": build_lookup, "finetune": build_finetune}

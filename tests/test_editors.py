@@ -20,7 +20,11 @@ EDITORS = {
     "retrieve and prompt": {"serac.freeze_counterfactual": True, "serac.heads": 2, "serac.square": False, "serac.freeze": 1, "serac.all_negatives": True},
     "enn": {"editor": "enn"},
     "enn, rates only": {"editor": "enn", "enn.train_base": False, "enn.steps": 2, "enn.first_order": True},
+    "lookup": {"editor": "lookup", "lookup.threshold": 1e6},
+    "fine-tuning": {"editor": "finetune", "finetune.optimizer": "sgd", "finetune.lr": 0.1, "finetune.steps": 4},
+    "fine-tuning of low rank": {"editor": "finetune", "finetune.lr": 1e-3, "finetune.steps": 4, "finetune.rank": 2, "finetune.locality_batches": 2},
 }
+LEARNERS = [name for name in EDITORS if name != "lookup" and not name.startswith("fine-tuning")]
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +43,7 @@ class Case:
         self.batch: EditBatch = next(iter(self.run.task.batches("train", 4, True)))
         self.apply = jax.jit(self.editor.apply)
         self.edit = jax.jit(self.editor.edit)
-        self.loss = jax.jit(jax.value_and_grad(self.editor.loss, has_aux=True))
+        self.loss = jax.jit(jax.value_and_grad(self.editor.loss, has_aux=True)) if self.editor.loss else None
 
     def start(self, capacity=6):
         room = jax.tree.map(lambda leaf: np.zeros((capacity, *leaf.shape[1:]), leaf.dtype), self.batch.edits)
@@ -136,6 +140,7 @@ def test_editing_traces_once(case):
     assert len(traced) == 1
 
 
+@pytest.mark.parametrize("case", LEARNERS, indirect=True)
 def test_training_lowers_the_loss(case):
     """Gradient descent on one batch, in short steps."""
     params, losses = case.params, []
@@ -147,6 +152,7 @@ def test_training_lowers_the_loss(case):
     assert losses[-1] < losses[0]
 
 
+@pytest.mark.parametrize("case", LEARNERS, indirect=True)
 def test_the_content_of_padding_rows_does_not_matter(case):
     """Rows of weight 0 in edits and queries may hold anything: loss and gradient are the same."""
     rng = np.random.default_rng(0)
@@ -182,3 +188,13 @@ def test_8_devices_equal_1(cache, name, mesh):
     one, eight = (jax.tree.leaves(jax.device_get(gradient)) for _, gradient in results)
     largest = max(np.abs(leaf).max() for leaf in one)  # some leaves, such as biases of keys, have no gradient but rounding
     assert all(np.abs(a - b).max() <= 1e-5 * largest for a, b in zip(eight, one, strict=True))
+
+
+@pytest.mark.parametrize("name", ["lookup", "fine-tuning"])
+def test_edits_on_8_devices_equal_1(cache, name):
+    answers = []
+    for shape in ((1, 1), (4, 2)):
+        case = Case(EDITORS[name], cache, shape)
+        placed = training.put(case.batch, case.run.mesh)
+        answers.append(case.apply(case.params, case.edit(case.params, case.start(), placed.edits), placed.inside))
+    assert close(*answers)

@@ -104,6 +104,10 @@ class Model:
         """The same network with this rate in every dropout layer."""
         return replace(self, module=self.module.clone(config=replace(self.module.config, dropout=rate)))
 
+    def encode(self, params: Params, tokens: Tokens) -> Float[Array, "n l e"]:
+        """The last hidden states of what reads the input: an encoder's, or a classifier's body's."""
+        return self.apply(params, tokens, method="encode")
+
     def apply(self, params: Params, *args: Any, key: Array | None = None, method: str | None = None) -> Any:
         rngs = {} if key is None else {"dropout": key}
         return self.module.apply({"params": params}, *args, rngs=rngs, method=method)

@@ -6,10 +6,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from tests.parity import enn, golden, serac, units
+from tests.parity import enn, finetune, golden, lookup, serac, units
 from tests.parity.compare import Comparison
 
-EDITORS = {"rep": serac, "enn": enn}  # modules, by the original's names of editors
+EDITORS = {"rep": serac, "enn": enn, "lu": lookup, "ft": finetune}  # modules, by the original's names of editors
+KINDS = {"case": "run", "sequential": "run_sequence", "extra": "run_extra"}  # kinds of cases, and the function of an editor's module that compares them
 TASKS = ("qa", "qa11")  # question answering with T5 v1.0 and v1.1
 
 
@@ -22,9 +23,8 @@ def compare(name: str, cases: Path, models: Path, noise: dict) -> Comparison | N
         units.run_models(comparison, case, models)
     elif name == "unit_parts":
         units.run_parts(comparison, case, models)
-    elif manifest.get("alg") in EDITORS and manifest.get("task") in TASKS and kind in ("case", "sequential"):
-        editor = EDITORS[manifest["alg"]]
-        (editor.run if kind == "case" else editor.run_sequence)(comparison, case, cases, models)
+    elif manifest.get("alg") in EDITORS and manifest.get("task") in TASKS and kind in KINDS:
+        getattr(EDITORS[manifest["alg"]], KINDS[kind])(comparison, case, cases, models)
     else:
         return None
     return comparison

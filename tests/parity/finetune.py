@@ -1,0 +1,128 @@
+"""Fine-tuning cases (`ft`)."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from serac_jax import models
+from serac_jax.batch import EditBatch, Examples, stack
+from serac_jax.editors import inner
+from serac_jax.editors.finetune import Options, Residual, added, draw, fit
+from serac_jax.models import Model, convert
+from tests.parity import golden
+from tests.parity.compare import Comparison
+from tests.parity.outcome import Outcome, compare_outcome
+from tests.parity.recorded import Reader, cropped, turned
+
+
+class Parts(NamedTuple):
+    """A case's model and its editor's parts; the number of steps is an argument, so that states within an edit cost no further compilation."""
+
+    base: Model
+    base_params: Any
+    paths: dict[str, str]  # of the inner kernels, by the original's names
+    options: Options
+    steps: int
+    fit: Any  # (weights, residual, edits, steps) -> weights
+    logits: Any
+    reader: Reader
+
+
+def build(manifest: dict[str, Any], root: Path, nearby: Examples | None, comparison: Comparison) -> Parts:
+    """The editor of a manifest's configuration, in the original's names."""
+    config, ft = manifest["config"], manifest["config"]["ft"]
+    base, base_params = models.load(str(root / config["model"]["name"]))
+    leaves = convert.flatten(base_params)
+    paths = {name: convert.path_of(convert.canonical(name), base.network.rules, leaves) for name in config["model"]["inner_params"]}
+    options = Options(
+        optimizer=ft["opt"].lower(),
+        lr=config["edit_lr"],
+        steps=ft["max_edit_steps"],
+        clip=config["grad_clip"],
+        rank=ft["rank"],
+        init_std=ft["init_std"],
+        cedit=ft["locality"]["cedit"],
+    )
+    steps = options.steps
+    if ft["time_limit"] is not None:
+        comparison.depart("a time limit is a limit of steps; one that has passed already is 0 steps")
+        steps = 0 if ft["time_limit"] < 0 else steps
+
+    def edited(weights: Any, residual: Residual, edits: Examples, steps: Any) -> Any:
+        return added(weights, fit(base, weights, residual, edits, options, steps, nearby))
+
+    return Parts(base, base_params, paths, options, steps, jax.jit(edited), jax.jit(base.logits), Reader(base.tokenizer))
+
+
+def untouched(parts: Parts, weights: Any) -> Residual:
+    return draw(inner.select(weights, tuple(map(re.escape, parts.paths.values()))), parts.options)
+
+
+def compare_batch(comparison: Comparison, case: golden.Case, prefix: str, parts: Parts, batch: EditBatch) -> None:
+    """Logits at every step of the edit, the edited weights, and what they do to the batch's queries."""
+    weights, residual = parts.base_params, untouched(parts, parts.base_params)
+    for name in [name for name in case if re.fullmatch(rf"{prefix}/inner0_loss\d+/pred", name)]:
+        steps = int(re.findall(r"\d+", name.removeprefix(prefix))[1])
+        logits = parts.logits(parts.fit(weights, residual, batch.edits, steps + 1), batch.edits)
+        comparison.check(name, cropped(logits, case[name]), case[name], cropped(batch.edits.weight, case[name]) > 0)
+    edited = parts.fit(weights, residual, batch.edits, parts.steps)
+    compare_weights(comparison, case, f"{prefix}/edit0/before", parts, weights)
+    compare_weights(comparison, case, f"{prefix}/edit0/after", parts, edited)
+    answers = [parts.logits(chosen, queries) for chosen in (weights, edited) for queries in (batch.inside, batch.outside)]
+    compare_outcome(comparison, case, prefix, Outcome(*answers), batch)
+
+
+def compare_weights(comparison: Comparison, case: golden.Case, prefix: str, parts: Parts, weights: Any) -> None:
+    leaves = convert.flatten(weights)
+    for name, path in parts.paths.items():
+        if f"{prefix}/{name}" in case:
+            comparison.check(f"{prefix}/{name}", turned(path, leaves[path]), case[f"{prefix}/{name}"])
+
+
+def run(comparison: Comparison, case: golden.Case, cases: Path, root: Path) -> None:
+    """The evaluation batch, and the training batch whose edit the original recorded before its training step failed."""
+    manifest = case.manifest
+    parts = build(manifest, root, locality(manifest, cases, root), comparison)
+    limit = manifest["config"]["data"]["n_outer_max"]
+    named = {"eval": manifest["eval_batch"]} | {f"train{number}": name for number, name in enumerate(manifest["train_batches"])}
+    for prefix, name in named.items():
+        if any(key.startswith(f"{prefix}/") for key in case):
+            compare_batch(comparison, case, prefix, parts, parts.reader.batch(golden.batch(cases, name), limit))
+
+
+def locality(manifest: dict[str, Any], cases: Path, root: Path) -> Examples | None:
+    """The out-of-scope queries that the note of a case with a locality loss names; the k-th evaluation of the loss reads the k-th batch, in turn."""
+    names = re.findall(r"batch_\w+", manifest["note"])
+    if not manifest["config"]["ft"]["locality"]["enabled"]:
+        return None
+    reader = Reader(models.load(str(root / manifest["config"]["model"]["name"]))[0].tokenizer)
+    return stack([reader.batch(golden.batch(cases, name), None).outside for name in names])
+
+
+def run_extra(comparison: Comparison, case: golden.Case, cases: Path, root: Path) -> None:
+    """Low rank, from recorded factors."""
+    parts = build(case.manifest, root, None, comparison)
+    edits = parts.reader.batch(golden.batch(cases, case.manifest["batch"]), None).edits
+    residual = untouched(parts, parts.base_params)
+    residual |= {path: (residual[path][0], jnp.asarray(case[f"u_init/{name}"].T)) for name, path in parts.paths.items()}
+    compare_weights(comparison, case, "after", parts, parts.fit(parts.base_params, residual, edits, parts.steps))
+
+
+def run_sequence(comparison: Comparison, case: golden.Case, cases: Path, root: Path) -> None:
+    """Edits one after the other; after each, weights, and queries in and out of scope."""
+    manifest = case.manifest
+    parts = build(manifest, root, None, comparison)
+    queries = parts.reader.batch(golden.batch(cases, manifest["eval_batch"]), None)
+    weights = parts.base_params
+    for number, name in enumerate(manifest["edits"]):
+        edits = parts.reader.batch(golden.batch(cases, name), None).edits
+        weights = parts.fit(weights, untouched(parts, weights), edits, parts.steps)
+        compare_weights(comparison, case, f"after{number}", parts, weights)
+        for side, examples in (("edit_outer", queries.inside), ("loc", queries.outside)):
+            recorded = case[f"after{number}/{side}/logits"]
+            comparison.check(f"after{number}/{side}/logits", parts.logits(weights, examples), recorded, cropped(examples.weight, recorded) > 0)

@@ -1,0 +1,74 @@
+"""The lookup cache: nearness of keys decides; a hit answers with the stored label."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from serac_jax import models
+from serac_jax.batch import Examples, Tokens, take
+from serac_jax.editors.lookup import Options, lookup
+from tests.conftest import MODELS
+
+
+def texts(*rows):
+    width = max(map(len, rows))
+    ids = jnp.array([[*row, *[0] * (width - len(row))] for row in rows])
+    return Tokens(ids, jnp.arange(width)[None] < jnp.array([len(row) for row in rows])[:, None])
+
+
+def examples(questions, answers):
+    nothing = Tokens(jnp.zeros((len(questions), 0), jnp.int32), jnp.zeros((len(questions), 0), bool))
+    labels = texts(*answers)
+    return Examples(texts(*questions), nothing, nothing, labels.ids, labels.mask.astype(jnp.float32))
+
+
+@pytest.fixture(scope="module")
+def base():
+    return models.load(str(MODELS / "t5-tiny"))
+
+
+EDITS = examples([[11, 12, 13, 1], [21, 22, 1]], [[7, 8, 1], [9, 1]])
+
+
+def compiled(editor):
+    return editor._replace(edit=jax.jit(editor.edit), apply=jax.jit(editor.apply), decide=jax.jit(editor.decide))
+
+
+def edited(base, **options):
+    editor = compiled(lookup(base[0], Options(**options)))
+    return editor, editor.edit({}, editor.start({}, base[1], EDITS), EDITS)
+
+
+def test_a_query_near_an_edit_gets_its_answer_and_any_other_the_base_models(base):
+    model, params = base
+    editor, memory = edited(base, threshold=1e-3, onehot_logit=5.0)
+    queries = examples([[21, 22, 1], [31, 32, 33, 1]], [[9, 1], [4, 1]])
+    logits = editor.apply({}, memory, queries)
+    assert np.array_equal(logits[0], 5 * jax.nn.one_hot(jnp.array([9, 1]), logits.shape[-1]))
+    assert np.array_equal(logits[1], jax.jit(model.logits)(params, queries)[1])
+    answers = editor.generate({}, memory, queries, 4)
+    assert answers[0].tolist() == [9, 1, 0, 0]
+    assert editor.decide({}, memory, queries).index[0] == 1
+
+
+def test_similarity_is_one_half_at_the_threshold(base):
+    model, params = base
+    query = take(EDITS, jnp.array([0]))
+    _, memory = edited(base)
+    distance = float(jnp.linalg.norm(memory.memory.keys[0] - memory.memory.keys[1]))
+    only = jax.tree.map(lambda leaf: leaf[1:], EDITS)
+    for threshold, hit in ((distance * 1.001, True), (distance * 0.999, False)):
+        editor = compiled(lookup(model, Options(threshold=threshold)))
+        store = editor.edit({}, editor.start({}, params, only), only)
+        similarity = float(jnp.exp(editor.decide({}, store, query).log_similarity[0]))
+        assert similarity == pytest.approx(0.5, rel=1e-2)
+        assert (similarity > 0.5) is hit
+
+
+@pytest.mark.parametrize(("mask_keys", "same"), [(True, True), (False, False)])
+def test_keys_average_real_tokens_unless_told_otherwise(base, mask_keys, same):
+    editor, memory = edited(base, mask_keys=mask_keys)
+    wide = EDITS._replace(inputs=Tokens(*(jnp.pad(leaf, ((0, 0), (0, 3))) for leaf in EDITS.inputs)))
+    again = editor.edit({}, editor.start({}, base[1], wide), wide)
+    assert bool(jnp.allclose(again.memory.keys, memory.memory.keys, rtol=1e-5, atol=1e-5)) is same
