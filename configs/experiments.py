@@ -36,9 +36,8 @@ def zsre(size: str) -> Config:
     return config
 
 
-def zsre_hard(size: str) -> Config:
-    """Question answering with implied and yes/no questions in scope, and questions near an edit out of scope."""
-    config = zsre(size)
+def zsre_hard(config: Config, size: str) -> Config:
+    """An editor's question answering, with implied and yes/no questions in scope too, and questions near an edit out of scope."""
     config.data.implications = True
     config.data.yes_no = True
     config.data.hard_negatives = "sentence-transformers/all-MiniLM-L6-v2"
