@@ -228,7 +228,7 @@ class Blenderbot(nn.Module):
         return x * jnp.asarray(self.config.width**0.5, x.dtype) if self.config.scaled else x
 
     def output(self, x: Float[Array, "n t e"]) -> Float[Array, "n t v"]:
-        return self.shared.attend(x).astype(jnp.float32) + self.output_bias[None]
+        return self.shared.attend(x).astype(jnp.float32) + jax.lax.stop_gradient(self.output_bias)[None]  # a constant of the checkpoint: never trained
 
     def start(self, tokens: Tokens, steps: int) -> Cache:
         """Reads the input; the cache has room for `steps` output positions."""
