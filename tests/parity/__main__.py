@@ -11,7 +11,8 @@ from tests.parity.compare import Comparison
 
 EDITORS = {"rep": serac, "enn": enn, "lu": lookup, "ft": finetune}  # modules, by the original's names of editors
 KINDS = {"case": "run", "sequential": "run_sequence", "extra": "run_extra"}  # kinds of cases, and the function of an editor's module that compares them
-TASKS = ("qa", "qa11")  # question answering with T5 v1.0 and v1.1
+QUESTION_ANSWERING = ("qa", "qa11")  # with T5 v1.0 and v1.1
+TASKS = dict.fromkeys(EDITORS, QUESTION_ANSWERING) | {"rep": (*QUESTION_ANSWERING, "fnli")}
 
 
 def compare(name: str, cases: Path, models: Path, noise: dict) -> Comparison | None:
@@ -23,7 +24,7 @@ def compare(name: str, cases: Path, models: Path, noise: dict) -> Comparison | N
         units.run_models(comparison, case, models)
     elif name == "unit_parts":
         units.run_parts(comparison, case, models)
-    elif manifest.get("alg") in EDITORS and manifest.get("task") in TASKS and kind in KINDS:
+    elif manifest.get("alg") in EDITORS and manifest.get("task") in TASKS[manifest["alg"]] and kind in KINDS:
         getattr(EDITORS[manifest["alg"]], KINDS[kind])(comparison, case, cases, models)
     else:
         return None

@@ -20,7 +20,7 @@ from serac_jax.memory import nearest
 from serac_jax.metrics import mean
 from serac_jax.models import Model, convert
 from serac_jax.tasks.text import lead
-from tests.parity import golden
+from tests.parity import classes, golden
 from tests.parity.compare import Comparison
 from tests.parity.recorded import Reader, cropped, scalars, turned, widen
 
@@ -39,17 +39,33 @@ class Parts(NamedTuple):
     lead: int
     cross: bool
 
+    @property
+    def misread(self) -> bool:
+        """Whether the original takes the logarithm of a mixed probability for a logit."""
+        return bool(self.base.labels) and (self.options.soft_weighting or not self.options.supervised)
+
+    def recorded(self, logits: Any) -> Any:
+        """Logits in the form that was recorded."""
+        return classes.logit(logits) if self.base.labels else logits
+
+    @property
+    def reader(self) -> Reader:
+        kind = classes.ClassReader if self.base.labels else Reader
+        return kind(self.base.tokenizer, self.classifier.tokenizer)
+
 
 def build(manifest: dict[str, Any], root: Path) -> Parts:
     """The editor of a manifest's configuration, in the original's names."""
     config, rep = manifest["config"], manifest["config"]["rep"]
-    base, base_params = models.load(str(root / config["model"]["name"]))
+    checker = classes.checks_facts(config)
+    base, base_params = classes.load_checker(config, root) if checker else models.load(str(root / config["model"]["name"]))
     # The original reads the CLS state of a classifier whose name contains "bert", and the pooler's output of any other.
     output = "head" if rep["cross_attend"] else "cls" if "bert" in rep["cls_name"] else "pooler"
     classifier, classifier_params = models.load(str(root / rep["cls_name"]), output=output, remat=rep["checkpoint_grad"])
     counterfactual = counterfactual_params = None
     if not rep["freeze_cntr"]:
-        counterfactual, counterfactual_params = models.load(str(root / config["model"]["small_name"]))
+        small = classes.load_counterfactual(config, root) if checker else models.load(str(root / config["model"]["small_name"]))
+        counterfactual, counterfactual_params = small
     if rep["cross_attend"]:
         scope = scopes.cross_attention(classifier, lead(classifier.tokenizer))
     else:
@@ -91,6 +107,8 @@ class Passes(NamedTuple):
         def edit(params: Any, batch: EditBatch) -> Any:
             return parts.editor.edit(params, parts.editor.start(params, parts.base_params, batch.edits), batch.edits)
 
+        through_mixture = parts.misread and not parts.options.supervised
+        loss = classes.misread_loss(parts.editor, parts.base, parts.options) if through_mixture else parts.editor.loss
         return cls(
             jax.jit(parts.scope.queries),
             jax.jit(parts.scope.table),
@@ -98,7 +116,7 @@ class Passes(NamedTuple):
             jax.jit(reader.logits),
             jax.jit(parts.editor.apply),
             jax.jit(edit),
-            jax.jit(jax.value_and_grad(parts.editor.loss, has_aux=True)),
+            jax.jit(jax.value_and_grad(loss, has_aux=True)),
         )
 
 
@@ -134,19 +152,21 @@ def forward(
         check(f"rep_input{number}/input_ids", spliced.ids)
         check("rep_input/input_ids", spliced.ids)
         logits = passes.reader(weights, queries._replace(inputs=spliced))
-        check(f"rep_logits{number}", logits)
+        check(f"rep_logits{number}", parts.recorded(logits))
         if number or gold is None:
-            check("out/rep_gold_logits", logits)
+            check("out/rep_gold_logits", parts.recorded(logits))
     mixed = passes.apply(params, edited, queries)
-    check("out/mixture_logits", mixed, labelled_only=True)  # behind the labels the original's decoder mask differs from pass to pass
-    check("logits", mixed, labelled_only=True)
-    return mixed
+    check("out/mixture_logits", parts.recorded(mixed), labelled_only=True)  # behind the labels the original's decoder mask differs from pass to pass
+    check("logits", parts.recorded(mixed), labelled_only=True)
+    return classes.misread(mixed) if parts.misread else mixed
 
 
 def metrics(passes: Passes, params: Any, parts: Parts, batch: EditBatch, mixed: list[Any], base: Any) -> dict[str, float]:
     """The original's scalars, computed from ours; `base`: logits of the unedited model out of scope."""
     (loss, aux), _ = passes.loss(params, parts.base_params, batch, None)
     found = scalars(batch, mixed[0], base, mixed[1])
+    if parts.base.labels:
+        found |= {"edit/prob": classes.mean_probability(mixed[0], batch.inside)}
     if parts.options.supervised:
         pairs = {
             "loss/cls": "loss_scope",
@@ -167,9 +187,11 @@ def run(comparison: Comparison, case: golden.Case, cases: Path, root: Path) -> N
     manifest = case.manifest
     config, values = manifest["config"], manifest["values"]
     parts = build(manifest, root)
-    passes, reader = Passes.of(parts), Reader(parts.base.tokenizer, parts.classifier.tokenizer)
+    passes, reader = Passes.of(parts), parts.reader
     if parts.counterfactual is None:
         comparison.depart("the constant NLL of a frozen counterfactual is not part of the loss")
+    if parts.misread:
+        comparison.depart("a soft mixture of two classes is log-odds; compared as the original misreads it")
     recorded = [golden.batch(cases, name) for name in (*manifest["train_batches"], manifest["eval_batch"])]
     *batches, evaluation = widen([reader.batch(batch, config["data"]["n_outer_max"]) for batch in recorded])
     compare_batch(comparison, case, "eval", parts, passes, parts.params, evaluation)
@@ -194,10 +216,11 @@ def compare_batch(comparison: Comparison, case: golden.Case, prefix: str, parts:
     """The forward passes of a batch, in and out of scope, and the scalars that follow from them."""
     edited = passes.edit(params, batch)
     gold = batch.edit_of if parts.options.supervised else None
-    mixed = []
-    for number, queries in enumerate((batch.inside, batch.outside, batch.inside, batch.outside)):
-        if number < 2 or any(name.startswith(f"{prefix}/fwd{number}/") for name in case):
-            mixed.append(forward(comparison, case, f"{prefix}/fwd{number}", parts, passes, params, edited, queries, gold if number == 0 else None))
+    sides = ([(batch.inside, gold)] if len(batch.edit_of) else []) + [(batch.outside, None)]  # a batch may ask nothing in scope
+    mixed = [] if len(batch.edit_of) else [passes.apply(params, edited, batch.inside)]
+    for number, (queries, of) in enumerate([*sides, *((queries, None) for queries, _ in sides)]):
+        if number < len(sides) or any(name.startswith(f"{prefix}/fwd{number}/") for name in case):
+            mixed.append(forward(comparison, case, f"{prefix}/fwd{number}", parts, passes, params, edited, queries, of))
     base = [passes.base(parts.base_params, queries) for queries in (batch.inside, batch.outside)]
     for name, queries, ours in (
         ("kl0/pre", batch.outside, base[1]),
@@ -207,7 +230,7 @@ def compare_batch(comparison: Comparison, case: golden.Case, prefix: str, parts:
     ):
         recorded = case.get(f"{prefix}/{name}")
         if recorded is not None:
-            comparison.check(f"{prefix}/{name}", cropped(ours, recorded), recorded, cropped(queries.weight, recorded) > 0)
+            comparison.check(f"{prefix}/{name}", cropped(parts.recorded(ours), recorded), recorded, cropped(queries.weight, recorded) > 0)
     info = case.manifest["values"].get(f"{prefix}/info", {})
     for name, value in metrics(passes, params, parts, batch, mixed, base[1]).items():
         if name in info:
@@ -230,7 +253,7 @@ def run_sequence(comparison: Comparison, case: golden.Case, cases: Path, root: P
     """Edits one after the other; after each, queries in and out of scope."""
     manifest = case.manifest
     parts = build(manifest, root)
-    passes, reader = Passes.of(parts), Reader(parts.base.tokenizer, parts.classifier.tokenizer)
+    passes, reader = Passes.of(parts), parts.reader
     recorded = [golden.batch(cases, name) for name in (*manifest["edits"], manifest["eval_batch"])]
     *batches, queries = widen([reader.batch(batch, None) for batch in recorded])
     room = jax.tree.map(lambda leaf: jnp.zeros((len(batches), *leaf.shape[1:]), leaf.dtype), batches[0].edits)
