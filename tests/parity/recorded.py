@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,10 +13,16 @@ import numpy as np
 from jaxtyping import Array
 from transformers import PreTrainedTokenizerBase
 
+from serac_jax import models
 from serac_jax.batch import EditBatch, Examples, Tokens, take
-from serac_jax.losses import edit_loss, locality_loss, nll
+from serac_jax.losses import edit_loss, locality_loss
 from serac_jax.metrics import Score, answer_kept, mean, whole_answer_right
+from serac_jax.models import Model
+from serac_jax.models.blenderbot import Blenderbot
+from serac_jax.tasks import sent
 from serac_jax.tasks.text import lead, pad, tail
+from serac_jax.types import Params
+from tests.parity.compare import Comparison
 
 
 def turned(path: str, leaf: Any) -> np.ndarray:
@@ -32,36 +40,68 @@ def ids_of(tokenizer: Any, texts: list[str]) -> Tokens:
     return pad(rows, max(map(len, rows)))
 
 
+class Unshifted(Blenderbot):
+    """Reads every label itself where it should read the one before it, as the original's base model does."""
+
+    def __call__(self, tokens: Tokens, labels: Array, label_mask: Array | None = None) -> Array:
+        return self.decode(labels, jnp.ones(labels.shape, bool), tokens)
+
+
+@dataclass(frozen=True, eq=False)
+class BaseAsRecorded(Model):
+    """Blenderbot with the decoder inputs and the input masks of the original's base model; but what was spliced is read as it should be.
+
+    The masks are the queries' own prefixes (see `Reader`).
+    """
+
+    shifted: Model
+
+    @classmethod
+    def of(cls, model: Model) -> BaseAsRecorded:
+        fields = {field.name: getattr(model, field.name) for field in dataclasses.fields(model)}
+        return cls(**fields | {"module": Unshifted(model.module.config)}, shifted=model)
+
+    def logits(self, params: Params, examples: Examples, key: Array | None = None) -> Array:
+        if examples.prefix.ids.shape != examples.inputs.ids.shape:
+            return self.shifted.logits(params, examples, key)
+        return super().logits(params, examples._replace(inputs=examples.prefix), key)
+
+
+def load_base(manifest: dict[str, Any], root: Path, comparison: Comparison) -> tuple[Model, Params]:
+    """The base model of a case, which reads what the original's read."""
+    model, params = models.load(str(root / manifest["config"]["model"]["name"]))
+    if not isinstance(model.module, Blenderbot):
+        return model, params
+    comparison.depart("the base model is given the original's unshifted decoder inputs, and token ids as masks out of scope")
+    return BaseAsRecorded.of(model), params
+
+
 @dataclass
 class Reader:
-    """Turns recorded batches into ours: token ids as they are, and their texts tokenised for the scope classifier, if there is one."""
+    """Turns recorded batches into ours: token ids as they are, and their texts tokenised for the scope classifier, if there is one.
+
+    The prefix of a query, which no editor reads, holds the input as the original's base model reads it, with a mask of its own.
+    """
 
     base: PreTrainedTokenizerBase
     scope: PreTrainedTokenizerBase | None = None
 
     def examples(self, recorded: dict[str, Any], edit: bool) -> Examples:
-        tokenizer, inputs, labels = self.base, recorded["input_ids"], recorded["labels"]
-        questions = words(tokenizer, inputs)
-        prefix = scope = pad([[] for _ in inputs], 0)
-        if edit:
+        tokenizer, inputs, labels = self.base, recorded["input_ids"].astype(np.int32), recorded["labels"]
+        questions, scope = words(tokenizer, inputs), pad([[] for _ in inputs], 0)
+        prefix = Tokens(inputs, recorded["attention_mask"] == 1)
+        if edit and self.scope:
             answers, open_, close = words(tokenizer, labels), lead(tokenizer), tail(tokenizer)
-            bare = [
-                tokenizer(question)["input_ids"][:-close] + tokenizer(answer)["input_ids"][open_:-close]
-                for question, answer in zip(questions, answers, strict=True)
-            ]
+            asked, told = (tokenizer(texts)["input_ids"] for texts in (questions, answers))
+            bare = [question[: len(question) - close] + answer[open_ : len(answer) - close] for question, answer in zip(asked, told, strict=True)]
             prefix = pad(bare, max(map(len, bare)))
-            if self.scope:
-                separator = self.scope.sep_token
-                questions = [f"{question}{separator}{answer}{separator}" for question, answer in zip(questions, answers, strict=True)]
+            separator = self.scope.sep_token
+            questions = [f"{question}{separator}{answer}{separator}" for question, answer in zip(questions, answers, strict=True)]
         if self.scope:
             scope = ids_of(self.scope, questions)
         real = labels >= 0
         ours = Examples(
-            Tokens(inputs.astype(np.int32), recorded["attention_mask"].astype(bool)),
-            scope,
-            prefix,
-            np.where(real, labels, 0).astype(np.int32),
-            real.astype(np.float32),
+            Tokens(inputs, recorded["attention_mask"].astype(bool)), scope, prefix, np.where(real, labels, 0).astype(np.int32), real.astype(np.float32)
         )
         return jax.tree.map(jnp.asarray, ours)
 
@@ -69,23 +109,43 @@ class Reader:
         """`limit`: read only so many in-scope queries."""
         edits = self.examples(recorded["edit_inner"], True)
         inside, outside = self.examples(recorded["edit_outer"], False), self.examples(recorded["loc"], False)
-        pairs = recorded["pos_pairs"]
-        if limit is not None:
-            inside, pairs = take(inside, jnp.arange(min(limit, len(inside.labels)))), pairs[pairs[:, 0] < limit]
-        rows, away = len(inside.labels), len(outside.labels)
-        no = jnp.zeros(rows, bool)
-        return EditBatch(edits, inside, jnp.asarray(pairs[:, 1]), ~no, no, outside, jnp.arange(away), jnp.zeros(away, bool))
+        rows, away = len(inside.labels[:limit]), len(outside.labels)
+        inside, of = take(inside, jnp.arange(rows)), recorded["pos_pairs"][:, 1][recorded["pos_pairs"][:, 0] < rows]
+        wanted = np.equal(recorded["inner_sent"], recorded["outer_sent"])[:rows] if "inner_sent" in recorded else np.ones(rows, bool)
+        return EditBatch(edits, inside, jnp.asarray(of), jnp.asarray(wanted), jnp.zeros(rows, bool), outside, jnp.arange(away), jnp.zeros(away, bool))
 
 
 def widen(batches: list[EditBatch]) -> list[EditBatch]:
-    """Pads every array of several batches to the widest of its kind."""
-    trees = [jax.tree.flatten(batch) for batch in batches]
-    widths = [max(leaf.shape[1] for leaf in leaves) if leaves[0].ndim == 2 else 0 for leaves in zip(*(leaves for leaves, _ in trees), strict=True)]
+    """Pads every array of several batches to the widest of its kind, so that less is compiled.
+
+    Not so inputs whose mask is empty: they are attended to uniformly, padding included.
+    """
+    masked = any((batch.outside.inputs.mask.any() & ~batch.outside.prefix.mask.any()).item() for batch in batches)
+    padded = [field for field in EditBatch._fields if not (masked and field == "outside")]
+    widened = {field: widest([getattr(batch, field) for batch in batches]) for field in padded}
+    return [batch._replace(**{field: trees[number] for field, trees in widened.items()}) for number, batch in enumerate(batches)]
+
+
+def widest(trees: list[Any]) -> list[Any]:
+    """Pads the second axis of the arrays of several trees to the widest of each place."""
+    flat = [jax.tree.flatten(tree) for tree in trees]
+    widths = [max(leaf.shape[1] for leaf in leaves) if leaves[0].ndim == 2 else 0 for leaves in zip(*(leaves for leaves, _ in flat), strict=True)]
 
     def pad_to(leaf: Any, width: int) -> Any:
         return jnp.pad(leaf, ((0, 0), (0, width - leaf.shape[1]))) if leaf.ndim == 2 else leaf
 
-    return [jax.tree.unflatten(tree, [pad_to(leaf, width) for leaf, width in zip(leaves, widths, strict=True)]) for leaves, tree in trees]
+    return [jax.tree.unflatten(tree, [pad_to(leaf, width) for leaf, width in zip(leaves, widths, strict=True)]) for leaves, tree in flat]
+
+
+def sentiment(batch: EditBatch, before: Array, after: Array) -> dict[str, Array]:
+    """The original's scalars of sentiment editing, which pool all edits of a batch, from logits in scope before and after the edits."""
+    pooled = batch._replace(edits=take(batch.edits, jnp.arange(1)), edit_of=jnp.zeros_like(batch.edit_of))
+    nowhere = jnp.zeros((*batch.outside.labels.shape, before.shape[-1]))
+    found = sent.score((before, nowhere), (after, nowhere), pooled)
+    return {f"{place}acc_sent": found["edit_success"].value[0] for place in ("edit/", "stat_dump/")} | {
+        "stat_dump/z_sent": found["sentiment"].value[0],
+        "stat_dump/z_topic": found["topic"].value[0],
+    }
 
 
 def kl_rounding(before: Any, after: Any, weight: Any) -> float:
@@ -100,10 +160,10 @@ def cropped(ours: Any, recorded: np.ndarray) -> np.ndarray:
     return np.asarray(ours)[:, : recorded.shape[1]] if recorded.ndim > 1 else np.asarray(ours)
 
 
-def scalars(batch: EditBatch, inside: Array, before: Array, outside: Array) -> dict[str, Array]:
+def scalars(batch: EditBatch, inside: Array, before: Array, outside: Array, unlikelihood: bool = True) -> dict[str, Array]:
     """The original's scalars of a batch of edits, from logits in scope after them, and out of scope before and after."""
-    answer, kl = edit_loss(inside, batch.inside, batch.wanted), locality_loss(before, outside, batch.outside)
-    log_prob = -nll(inside, batch.inside.labels, batch.inside.weight)
+    answer, kl = edit_loss(inside, batch.inside, batch.wanted, unlikelihood), locality_loss(before, outside, batch.outside)
+    log_prob = -edit_loss(inside, batch.inside, batch.wanted, unlikelihood=False)
     return {
         "edit/acc": mean(Score(whole_answer_right(inside, batch.inside.labels, batch.inside.weight), batch.inside.rows)),
         "edit/log_prob": log_prob,

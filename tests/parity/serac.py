@@ -22,7 +22,7 @@ from serac_jax.models import Model, convert
 from serac_jax.tasks.text import lead
 from tests.parity import classes, golden
 from tests.parity.compare import Comparison
-from tests.parity.recorded import Reader, cropped, scalars, turned, widen
+from tests.parity.recorded import Reader, cropped, load_base, scalars, sentiment, turned, widen
 
 
 class Parts(NamedTuple):
@@ -54,11 +54,11 @@ class Parts(NamedTuple):
         return kind(self.base.tokenizer, self.classifier.tokenizer)
 
 
-def build(manifest: dict[str, Any], root: Path) -> Parts:
+def build(manifest: dict[str, Any], root: Path, comparison: Comparison) -> Parts:
     """The editor of a manifest's configuration, in the original's names."""
     config, rep = manifest["config"], manifest["config"]["rep"]
     checker = classes.checks_facts(config)
-    base, base_params = classes.load_checker(config, root) if checker else models.load(str(root / config["model"]["name"]))
+    base, base_params = classes.load_checker(config, root) if checker else load_base(manifest, root, comparison)
     # The original reads the CLS state of a classifier whose name contains "bert", and the pooler's output of any other.
     output = "head" if rep["cross_attend"] else "cls" if "bert" in rep["cls_name"] else "pooler"
     classifier, classifier_params = models.load(str(root / rep["cls_name"]), output=output, remat=rep["checkpoint_grad"])
@@ -70,7 +70,9 @@ def build(manifest: dict[str, Any], root: Path) -> Parts:
         scope = scopes.cross_attention(classifier, lead(classifier.tokenizer))
     else:
         scope = scopes.embedding(classifier, cosine=rep["cos"], square=rep["square"], bounded=rep["bound_embeds"], heads=rep["dist_heads"])
-    options = Options(rep["supervised"], rep["soft_weighting"], rep["use_all_negatives"], rep["freeze"], config["cedit"], config["cloc"])
+    options = Options(
+        rep["supervised"], rep["soft_weighting"], rep["use_all_negatives"], rep["freeze"], config["cedit"], config["cloc"], config["unlikelihood"]
+    )
     opening = lead(base.tokenizer)
     editor = serac(base, scope, classifier_params, counterfactual, counterfactual_params, opening, options)
     params = editor.init(jax.random.key(0), base_params)
@@ -161,10 +163,12 @@ def forward(
     return classes.misread(mixed) if parts.misread else mixed
 
 
-def metrics(passes: Passes, params: Any, parts: Parts, batch: EditBatch, mixed: list[Any], base: Any) -> dict[str, float]:
-    """The original's scalars, computed from ours; `base`: logits of the unedited model out of scope."""
+def metrics(passes: Passes, params: Any, parts: Parts, batch: EditBatch, mixed: list[Any], base: list[Any]) -> dict[str, float]:
+    """The original's scalars, computed from logits in and out of scope: `mixed` after the edits, `base` of the unedited model."""
     (loss, aux), _ = passes.loss(params, parts.base_params, batch, None)
-    found = scalars(batch, mixed[0], base, mixed[1])
+    found = scalars(batch, mixed[0], base[1], mixed[1], parts.options.unlikelihood)
+    if not bool(batch.wanted.all()):
+        found |= sentiment(batch, base[0], mixed[0])
     if parts.base.labels:
         found |= {"edit/prob": classes.mean_probability(mixed[0], batch.inside)}
     if parts.options.supervised:
@@ -186,7 +190,7 @@ def run(comparison: Comparison, case: golden.Case, cases: Path, root: Path) -> N
     """A whole case: the evaluation batch, then every training step: scalars, the first gradient, parameters after steps."""
     manifest = case.manifest
     config, values = manifest["config"], manifest["values"]
-    parts = build(manifest, root)
+    parts = build(manifest, root, comparison)
     passes, reader = Passes.of(parts), parts.reader
     if parts.counterfactual is None:
         comparison.depart("the constant NLL of a frozen counterfactual is not part of the loss")
@@ -225,6 +229,7 @@ def compare_batch(comparison: Comparison, case: golden.Case, prefix: str, parts:
     for name, queries, ours in (
         ("kl0/pre", batch.outside, base[1]),
         ("kl0/post", batch.outside, mixed[1]),
+        ("loss0/pre_edit_logits", batch.inside, base[0]),
         ("base_logits_loc", batch.outside, base[1]),
         ("base_logits_outer", batch.inside, base[0]),
     ):
@@ -232,7 +237,7 @@ def compare_batch(comparison: Comparison, case: golden.Case, prefix: str, parts:
         if recorded is not None:
             comparison.check(f"{prefix}/{name}", cropped(parts.recorded(ours), recorded), recorded, cropped(queries.weight, recorded) > 0)
     info = case.manifest["values"].get(f"{prefix}/info", {})
-    for name, value in metrics(passes, params, parts, batch, mixed, base[1]).items():
+    for name, value in metrics(passes, params, parts, batch, mixed, base).items():
         if name in info:
             comparison.check(f"{prefix}/info/{name}", np.float32(value), np.float32(info[name]))
 
@@ -252,7 +257,7 @@ def compare_leaves(comparison: Comparison, case: golden.Case, prefix: str, tree:
 def run_sequence(comparison: Comparison, case: golden.Case, cases: Path, root: Path) -> None:
     """Edits one after the other; after each, queries in and out of scope."""
     manifest = case.manifest
-    parts = build(manifest, root)
+    parts = build(manifest, root, comparison)
     passes, reader = Passes.of(parts), parts.reader
     recorded = [golden.batch(cases, name) for name in (*manifest["edits"], manifest["eval_batch"])]
     *batches, queries = widen([reader.batch(batch, None) for batch in recorded])
