@@ -120,7 +120,8 @@ def widen(batches: list[EditBatch]) -> list[EditBatch]:
 
     Not so inputs whose mask is empty: they are attended to uniformly, padding included.
     """
-    masked = any((batch.outside.inputs.mask.any() & ~batch.outside.prefix.mask.any()).item() for batch in batches)
+    read = [batch.outside.prefix.mask for batch in batches]
+    masked = any(mask.size > 0 and not bool(mask.any()) for mask in read)
     padded = [field for field in EditBatch._fields if not (masked and field == "outside")]
     widened = {field: widest([getattr(batch, field) for batch in batches]) for field in padded}
     return [batch._replace(**{field: trees[number] for field, trees in widened.items()}) for number, batch in enumerate(batches)]
