@@ -261,11 +261,12 @@ def run_sequence(comparison: Comparison, case: golden.Case, cases: Path, root: P
     passes, reader = Passes.of(parts), parts.reader
     recorded = [golden.batch(cases, name) for name in (*manifest["edits"], manifest["eval_batch"])]
     *batches, queries = widen([reader.batch(batch, None) for batch in recorded])
-    room = jax.tree.map(lambda leaf: jnp.zeros((len(batches), *leaf.shape[1:]), leaf.dtype), batches[0].edits)
+    stored = np.cumsum([len(batch.edits.labels) for batch in batches])
+    room = jax.tree.map(lambda leaf: jnp.zeros((stored[-1], *leaf.shape[1:]), leaf.dtype), batches[0].edits)
     edited = parts.editor.start(parts.params, parts.base_params, room)
     for number, batch in enumerate(batches):
         edited = parts.editor.edit(parts.params, edited, batch.edits)
-        written = take(edited.memory._replace(count=jnp.zeros(len(batches))), jnp.arange(number + 1))  # without empty slots, as the original
+        written = take(edited.memory._replace(count=jnp.zeros(stored[-1])), jnp.arange(stored[number]))  # without empty slots, as the original
         view = edited._replace(memory=written._replace(count=edited.memory.count))
         for name, side in (("edit_outer", queries.inside), ("loc", queries.outside)):
             forward(comparison, case, f"after{number}/{name}", parts, passes, parts.params, view, side, None)
