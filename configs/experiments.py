@@ -29,7 +29,6 @@ def zsre(size: str) -> Config:
         config.serac.counterfactual = "mini/counterfactual"
         config.serac.scope = "mini/scope"
         config.serac.pool = "mean"
-        config.inner = (r"(encoder|decoder)/block_\d/mlp/(wi(_[01])?|wo)/kernel",)
         config.data.text_widths = (40,)
         config.data.label_widths = (16,)
         config.train.steps = 300  # the shipped models have learned most of it from other questions

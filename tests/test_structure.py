@@ -27,7 +27,7 @@ LEVELS = (
     ("cli", "checkpoints"),
     ("workdir",),
     ("progress", "report"),
-    ("export", "import_archive", "download", "mini"),
+    ("export", "import_archive", "download", "table", "mini"),
 )
 LEVEL = {name: number for number, names in enumerate(LEVELS) for name in names}
 SOURCES = sorted((ROOT / "serac_jax").rglob("*.py"))
