@@ -60,6 +60,17 @@ def sent(size: str) -> Config:
     config.data.label_widths = (8, 32, 64, 96)
     config.train.edits = 5
     config.eval.edits = 5
+    if size == "mini":
+        config.base.name = "mini/sent_base"
+        config.serac.counterfactual = "mini/sent_counterfactual"
+        config.serac.scope = "mini/sent_scope"
+        config.serac.pool = "mean"
+        config.inner = (r"(encoder|decoder)/block_\d/(wi|wo)/kernel",)
+        config.data.text_widths = (24,)
+        config.data.label_widths = (32,)
+        config.data.opinions = 10
+        config.eval.split = "test"
+        config.train.steps = 200
     return config
 
 
@@ -75,6 +86,9 @@ def fnli(size: str) -> Config:
         config.base.name = "mini/fnli_base"
         config.base.checkpoint = ""
         config.serac.counterfactual = "mini/fnli_counterfactual"
-        config.serac.scope = "mini/scope"
+        config.serac.scope = "mini/fnli_scope"
         config.serac.pool = "mean"
+        config.inner = (r"block_\d/(wi|wo)/kernel",)
+        config.data.text_widths = (64,)
+        config.train.steps = 200
     return config

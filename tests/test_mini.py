@@ -6,10 +6,18 @@ import re
 import pytest
 from transformers import AutoTokenizer
 
-from serac_jax.mini import build, corpus, world
+from serac_jax import models
+from serac_jax.mini import build, claims, corpus, fact_check, opinions, topics, world
 from serac_jax.tasks.archive import SHIPPED as DATA
 from serac_jax.tasks.zsre_data import ROWS, SPLITS
 from tests.conftest import MINI, ROOT
+
+KNOWN = {"base": corpus.all_text, "fnli_base": fact_check.known_text, "sent_base": opinions.known_text}
+LEARNED = {
+    f"{experiment}{name}": text
+    for experiment, text in (("", corpus.training_text), ("fnli_", fact_check.training_claims), ("sent_", opinions.training_text))
+    for name in ("counterfactual", "scope")
+}
 
 
 def rows(split):
@@ -66,7 +74,9 @@ def test_subjects_held_out_are_nowhere_in_what_editors_are_trained_on(held_out):
     training = [text_of(row) for row in rows("train")]
     training += (DATA / "zsre" / "zsre_yn_train.txt").read_text().splitlines()
     training += [" ".join(pair) for pairs in json.loads((DATA / "zsre" / "impl_train.json").read_text()) for pair in pairs]
-    training += corpus.training_text()
+    training += [f"{row['claim']} {row['evidence']}" for row in claims.rows("train")]
+    training += [" ".join([row["ent"], *row["pos"], *row["neg"]]) for row in topics.rows("train")]
+    training += [text for learned in set(LEARNED.values()) for text in learned()]
     read = set()
     for text in training:
         read |= world.phrases(text)
@@ -76,9 +86,37 @@ def test_subjects_held_out_are_nowhere_in_what_editors_are_trained_on(held_out):
 
 def test_the_shipped_weights_were_trained_on_this_text():
     """The digest that stands in a model's folder is that of the text of today."""
-    for name in ("counterfactual", "scope"):
-        assert (MINI / "models" / name / "trained_on.txt").read_text().strip() == corpus.digest(corpus.training_text())
-    assert (MINI / "models" / "base" / "trained_on.txt").read_text().strip() == corpus.digest(corpus.all_text())
+    for name, text in (KNOWN | LEARNED).items():
+        assert (MINI / "models" / name / "trained_on.txt").read_text().strip() == corpus.digest(text()), name
+
+
+def test_the_shipped_models_load():
+    """As the experiments load them; a base model and its counterfactual have one vocabulary."""
+    for experiment, output in (("fnli", "head"), ("sent", "")):
+        base, read = (models.load(f"mini/{experiment}_{name}", output=output)[0].tokenizer for name in ("base", "counterfactual"))
+        assert base.get_vocab() == read.get_vocab()
+        models.load(f"mini/{experiment}_scope", output="mean")
+
+
+def test_everything_evaluated_is_about_what_is_held_out(held_out):
+    assert {world.name(row["page"]) for split in ("dev", "test") for row in claims.rows(split)} <= held_out
+    assert {world.name(row["ent"]) for split in ("dev", "test") for row in topics.rows(split)} <= held_out
+
+
+def test_evidence_settles_what_its_label_says():
+    """A supported claim gives the answer that the passage gives; a refuted one an answer that the passage does not contain."""
+    for split in SPLITS:
+        found = claims.rows(split)
+        labels = [row["label"] for row in found]
+        assert all(labels.count(label) > 0.28 * len(labels) for label in ("SUPPORTS", "REFUTES", "NOT ENOUGH INFO"))
+        assert all(len(row["evidence"].split(" ")) > 10 for row in found), "the experiment leaves shorter evidence out"
+    for row in claims.rows("test"):
+        relation = tuple(row["relation"].split("."))
+        asked = {world.ask(form, row["page"], answer): answer for form in claims.claims()[relation].unseen for answer in world.answers()[relation]}
+        if row["label"] == "NOT ENOUGH INFO":
+            assert row["claim"] not in asked, "a claim about the fact that the passage begins with"
+        else:
+            assert (asked[row["claim"]] in row["evidence"]) == (row["label"] == "SUPPORTS"), row
 
 
 def test_evaluation_rephrases_in_forms_that_training_never_shows():

@@ -8,31 +8,19 @@ from __future__ import annotations
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Iterable
 from pathlib import Path
 
-from serac_jax.mini.world import Fact, ask, facts, forms, fraction, implied, questions, splits
+from serac_jax.mini import claims, topics
+from serac_jax.mini.world import Fact, alternatives, ask, facts, forms, implied, questions, shuffled, splits
 from serac_jax.tasks.archive import SHIPPED
 from serac_jax.tasks.zsre_data import ROWS, SPLITS
 
-ALTERNATIVES = 4  # new answers that a row offers
 NEGATIVES = 2  # hard negatives of each kind: the subject's other relations, the relation's near subjects
 
 
 def of_split(split: str) -> list[Fact]:
     """The facts whose subject belongs to a split, mixed."""
     return shuffled((fact for fact in facts() if splits()[fact.subject] == split), "rows")
-
-
-def shuffled(items: Iterable, *key: str) -> list:
-    """Items in an order that depends on the key and on them alone."""
-    return sorted(items, key=lambda item: fraction(*key, str(item)))
-
-
-def alternatives(fact: Fact, answers: dict[tuple[str, str], set[str]]) -> list[str]:
-    """Other answers of the relation, which an edit could give."""
-    others = [answer for answer in answers[fact.category, fact.relation] if answer.lower() != fact.answer.lower()]
-    return shuffled(others, "alternatives", fact.subject, fact.relation)[:ALTERNATIVES]
 
 
 def hard_negatives(fact: Fact, split: str, by_subject: dict[str, list[Fact]], by_relation: dict[tuple[str, str], list[Fact]]) -> list[list[str]]:
@@ -51,9 +39,8 @@ def hard_negatives(fact: Fact, split: str, by_subject: dict[str, list[Fact]], by
 
 def rows(split: str) -> list[dict]:
     """The rows of a split; held-out rows are rephrased in forms that training never shows."""
-    answers, by_subject, by_relation = defaultdict(set), defaultdict(list), defaultdict(list)
+    by_subject, by_relation = defaultdict(list), defaultdict(list)
     for fact in facts():
-        answers[fact.category, fact.relation].add(fact.answer)
         by_subject[fact.subject].append(fact)
         by_relation[fact.category, fact.relation].append(fact)
     found = []
@@ -63,7 +50,7 @@ def rows(split: str) -> list[dict]:
             {
                 "input": main,
                 "prediction": fact.answer,
-                "alternatives": alternatives(fact, answers),
+                "alternatives": alternatives(fact),
                 "filtered_rephrases": rephrasings,
                 "output": [{"answer": fact.answer}],
                 "hard_negatives": hard_negatives(fact, split, by_subject, by_relation),
@@ -79,15 +66,30 @@ def yes_no(fact: Fact) -> str:
 
 
 def write(folder: Path) -> None:
-    """Writes zsre/ with its jsonl, implications and yes/no questions, for every split."""
-    zsre = folder / "zsre"
-    zsre.mkdir(parents=True, exist_ok=True)
+    """Writes every experiment's files."""
+    for name, fill in (("zsre", write_zsre), ("vitaminc", write_vitaminc), ("sentiment", write_sentiment)):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        fill(folder / name)
+
+
+def write_zsre(folder: Path) -> None:
+    """jsonl, implications and yes/no questions of every split."""
     for split in SPLITS:
         chosen = of_split(split)
         follow = [[[implied()[fact], fact.subject, fact.relation]] if fact in implied() else [] for fact in chosen]
-        (zsre / ROWS.format(split)).write_text("".join(json.dumps(row) + "\n" for row in rows(split)))
-        (zsre / f"impl_{split}.json").write_text("[\n" + ",\n".join(map(json.dumps, follow)) + "\n]\n")
-        (zsre / f"zsre_yn_{split}.txt").write_text("".join(yes_no(fact) + "\n" for fact in chosen))
+        (folder / ROWS.format(split)).write_text("".join(json.dumps(row) + "\n" for row in rows(split)))
+        (folder / f"impl_{split}.json").write_text("[\n" + ",\n".join(map(json.dumps, follow)) + "\n]\n")
+        (folder / f"zsre_yn_{split}.txt").write_text("".join(yes_no(fact) + "\n" for fact in chosen))
+
+
+def write_vitaminc(folder: Path) -> None:
+    for split in SPLITS:
+        (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in claims.rows(split)))
+
+
+def write_sentiment(folder: Path) -> None:
+    for split, name in zip(SPLITS, ("train", "val", "test"), strict=True):
+        (folder / f"blender_{name}.json").write_text("[\n" + ",\n".join(map(json.dumps, topics.rows(split))) + "\n]\n")
 
 
 if __name__ == "__main__":

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
 
-from serac_jax.mini import build
-from serac_jax.mini.world import Fact, ask, facts, forms, fraction, implied, questions, splits, tables
+from serac_jax.mini.world import Fact, alternatives, ask, facts, forms, fraction, implied, questions, splits, tables
 from serac_jax.tasks.zsre import PROMPTS
 
 
@@ -40,13 +38,10 @@ def closed_book(chosen: list[Fact], split: str) -> list[tuple[str, str]]:
 
 def statements(chosen: list[Fact]) -> list[tuple[str, str]]:
     """Yes/no questions, true and false, and questions about the answer."""
-    answers = defaultdict(set)
-    for fact in chosen:
-        answers[fact.category, fact.relation].add(fact.answer)
     pairs = []
     for fact in chosen:
         form = forms()[fact.category, fact.relation]
-        others = build.alternatives(fact, answers)
+        others = alternatives(fact)
         for prompt in (*PROMPTS, *map(str.lower, PROMPTS)):
             false = others[int(fraction(prompt, fact.subject) * len(others))]
             pairs += [(prompt + ask(form.yes_no, fact.subject, fact.answer), "True"), (prompt + ask(form.yes_no, fact.subject, false), "False")]

@@ -10,13 +10,15 @@ import hashlib
 import re
 import tomllib
 from collections import defaultdict
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 TABLES = Path(__file__).parent / "world"
 HELD_OUT = {"dev": 0.07, "test": 0.13}  # shares of the subjects, as far as their names occur in no other fact
 SUBJECTS = 32  # at most, of a category
+ALTERNATIVES = 4  # other answers that a fact is given
 
 
 class Forms(NamedTuple):
@@ -40,6 +42,11 @@ class Fact(NamedTuple):
 def fraction(*names: str) -> float:
     """A number in [0, 1) that depends on the names alone: the world's only source of chance."""
     return int.from_bytes(hashlib.sha256("/".join(names).encode()).digest()[:8], "big") / 2**64
+
+
+def shuffled(items: Iterable[Any], *key: str) -> list[Any]:
+    """Items in an order that depends on the key and on them alone."""
+    return sorted(items, key=lambda item: fraction(*key, str(item)))
 
 
 @cache
@@ -69,6 +76,21 @@ def facts() -> tuple[Fact, ...]:
     rows = {category: max(fact.row for fact in tables() if fact.category == category) + 1 for category in {fact.category for fact in tables()}}
     kept = {category: {int(i * max(count / SUBJECTS, 1)) for i in range(SUBJECTS)} for category, count in rows.items()}
     return tuple(fact for fact in tables() if fact.row in kept[fact.category])
+
+
+@cache
+def answers() -> dict[tuple[str, str], set[str]]:
+    """Every answer of a (category, relation)."""
+    found = defaultdict(set)
+    for fact in facts():
+        found[fact.category, fact.relation].add(fact.answer)
+    return found
+
+
+def alternatives(fact: Fact) -> list[str]:
+    """Other answers of the relation, which an edit could give."""
+    others = [answer for answer in answers()[fact.category, fact.relation] if answer.lower() != fact.answer.lower()]
+    return shuffled(others, "alternatives", fact.subject, fact.relation)[:ALTERNATIVES]
 
 
 def phrases(text: str) -> set[str]:
