@@ -19,7 +19,7 @@ NOISE = golden.noise(CASES)
 def test_a_recorded_case_is_reproduced(name):
     comparison = compare(name, CASES, MODELS, NOISE)
     assert comparison is not None
-    assert len(comparison.ratios) >= 30
+    assert len(comparison.ratios) >= (10 if name.startswith("batch_") else 30)
     over = {key: ratio for key, ratio in comparison.ratios.items() if not ratio <= 1}
     assert not over
 

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from tests.parity import enn, finetune, generation, golden, lookup, serac, units
+from tests.parity import batches, enn, finetune, generation, golden, lookup, serac, units
 from tests.parity.compare import Comparison
 
 EDITORS = {"rep": serac, "enn": enn, "lu": lookup, "ft": finetune}  # modules, by the original's names of editors
@@ -24,6 +24,8 @@ def compare(name: str, cases: Path, models: Path, noise: dict) -> Comparison | N
         units.run_models(comparison, case, models)
     elif name == "unit_parts":
         units.run_parts(comparison, case, models)
+    elif kind == "batch":
+        batches.run(comparison, case, cases, models)
     elif name == "unit_generate":
         generation.run(comparison, case, models)
     elif manifest.get("alg") in EDITORS and manifest.get("task") in TASKS[manifest["alg"]] and kind in KINDS:

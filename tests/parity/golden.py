@@ -38,7 +38,7 @@ def batch(root: Path, name: str) -> dict[str, Any]:
 
 
 def names(root: Path) -> list[str]:
-    return sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("batch_"))
+    return sorted(path.name for path in root.iterdir() if path.is_dir())
 
 
 def noise(root: Path) -> dict[str, Any]:

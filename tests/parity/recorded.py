@@ -110,7 +110,8 @@ class Reader:
         edits = self.examples(recorded["edit_inner"], True)
         inside, outside = self.examples(recorded["edit_outer"], False), self.examples(recorded["loc"], False)
         rows, away = len(inside.labels[:limit]), len(outside.labels)
-        inside, of = take(inside, jnp.arange(rows)), recorded["pos_pairs"][:, 1][recorded["pos_pairs"][:, 0] < rows]
+        pairs = recorded["pos_pairs"].reshape(-1, 2)
+        inside, of = take(inside, jnp.arange(rows)), pairs[:, 1][pairs[:, 0] < rows]
         wanted = np.equal(recorded["inner_sent"], recorded["outer_sent"])[:rows] if "inner_sent" in recorded else np.ones(rows, bool)
         return EditBatch(edits, inside, jnp.asarray(of), jnp.asarray(wanted), jnp.zeros(rows, bool), outside, jnp.arange(away), jnp.zeros(away, bool))
 
