@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -106,6 +107,17 @@ def test_the_attributes_of_the_published_blenderbot_are_known_and_its_variants_r
         logits(folder)
     (folder / "config.json").write_text(json.dumps(config | {"scale_embedding": True}))
     assert np.abs(logits(folder) - expected).max() > 0.1
+
+
+def test_the_output_bias_of_blenderbot_is_read_and_never_trained(tmp_path):
+    folder = shutil.copytree(MODELS / "blenderbot_small-tiny", tmp_path / "blenderbot")
+    expected = logits(folder)
+    rewrite(folder, lambda tensors: tensors.update({"final_logits_bias": tensors["final_logits_bias"] + 1}))
+    assert np.allclose(logits(folder), expected + 1, atol=1e-4)
+    model, params = models.load(str(folder))
+    gradient = jax.grad(lambda params: jnp.square(model.apply(params, TOKENS, LABELS)).sum())(params)
+    assert not gradient["output_bias"].any()
+    assert gradient["shared"]["embedding"].any()
 
 
 def test_an_extra_weight_is_named(folder):

@@ -13,13 +13,14 @@ from tests.parity.__main__ import compare
 
 CASES = Path(__file__).parent / "data" / "golden" / "cases"
 NOISE = golden.noise(CASES)
+LEAST = {"sent_rep_nouter4": 20, "unit_generate": 8}  # arrays that are compared, where they are few
 
 
 @pytest.mark.parametrize("name", golden.names(CASES))
 def test_a_recorded_case_is_reproduced(name):
     comparison = compare(name, CASES, MODELS, NOISE)
     assert comparison is not None
-    assert len(comparison.ratios) >= (10 if name.startswith("batch_") else 30)
+    assert len(comparison.ratios) >= (10 if name.startswith("batch_") else LEAST.get(name, 30))
     over = {key: ratio for key, ratio in comparison.ratios.items() if not ratio <= 1}
     assert not over
 
