@@ -42,15 +42,22 @@ class ClassReader(Reader):
 
     def examples(self, recorded: dict[str, Any], edit: bool) -> Examples:
         inputs, labels = recorded["input_ids"].astype(np.int32), recorded["labels"].reshape(-1, 1)
-        if not len(inputs):
-            inputs = np.zeros((0, 1), np.int32)
-        texts, scope = words(self.base, inputs) if len(inputs) else [], pad([[] for _ in inputs], 1)
+        texts, scope = words(self.base, inputs), pad([[] for _ in inputs], 0)
         prefix = pad([self.base(text)["input_ids"][: -tail(self.base)] if edit else [] for text in texts], inputs.shape[1] if edit else 0)
-        if self.scope and texts:
+        if self.scope:
             scope = ids_of(self.scope, [f"{text}{self.scope.sep_token * 2}" for text in texts] if edit else texts)
-        mask = recorded["attention_mask"].astype(bool).reshape(inputs.shape)
-        ours = Examples(Tokens(inputs, mask), scope, prefix, np.maximum(labels, 0).astype(np.int32), np.ones(labels.shape, np.float32))
+        ours = Examples(
+            Tokens(inputs, recorded["attention_mask"].astype(bool)), scope, prefix, np.maximum(labels, 0).astype(np.int32), np.ones(labels.shape, np.float32)
+        )
         return jax.tree.map(jnp.asarray, ours)
+
+    def batch(self, recorded: dict[str, Any], limit: int | None) -> EditBatch:
+        """A batch that asks nothing in scope has a padding row there."""
+        if len(recorded["pos_pairs"]):
+            return super().batch(recorded, limit)
+        filler = {name: array[:1] for name, array in recorded["loc"].items()}
+        batch = super().batch(recorded | {"edit_outer": filler, "pos_pairs": np.zeros((1, 2), int)}, limit)
+        return batch._replace(inside=batch.inside._replace(weight=jnp.zeros_like(batch.inside.weight)))
 
 
 def logit(logits: Array) -> Array:

@@ -223,8 +223,9 @@ def compare_batch(comparison: Comparison, case: golden.Case, prefix: str, parts:
     """The forward passes of a batch, in and out of scope, and the scalars that follow from them."""
     edited = passes.edit(params, batch)
     gold = batch.edit_of if parts.options.supervised else None
-    sides = ([(batch.inside, gold)] if len(batch.edit_of) else []) + [(batch.outside, None)]  # a batch may ask nothing in scope
-    mixed = [] if len(batch.edit_of) else [passes.apply(params, edited, batch.inside)]
+    asked = bool(batch.inside.rows.any())  # a batch may ask nothing in scope
+    sides = ([(batch.inside, gold)] if asked else []) + [(batch.outside, None)]
+    mixed = [] if asked else [passes.apply(params, edited, batch.inside)]
     for number, (queries, of) in enumerate([*sides, *((queries, None) for queries, _ in sides)]):
         if number < len(sides) or any(name.startswith(f"{prefix}/fwd{number}/") for name in case):
             mixed.append(forward(comparison, case, f"{prefix}/fwd{number}", parts, passes, params, edited, queries, of))
