@@ -22,7 +22,7 @@ from serac_jax.models import Model, convert
 from serac_jax.tasks.text import lead
 from tests.parity import classes, golden
 from tests.parity.compare import Comparison
-from tests.parity.recorded import Reader, cropped, load_base, scalars, sentiment, turned, widen
+from tests.parity.recorded import Reader, cropped, exact_corrections, load_base, scalars, sentiment, turned, widen
 
 
 class Parts(NamedTuple):
@@ -213,7 +213,7 @@ def run(comparison: Comparison, case: golden.Case, cases: Path, root: Path) -> N
             comparison.check(f"train{number}/grad_norm", optax.tree.norm(gradient), np.float32(values[f"train{number}/grad_norm"]))
         if number == 0:
             compare_leaves(comparison, case, "grad0", gradient, parts, set())
-        with jax.numpy_dtype_promotion("standard"):  # optax raises floats to integer powers
+        with exact_corrections():
             updates, state = optimizer.update(gradient, state)
         params = optax.apply_updates(params, updates)
         compare_leaves(comparison, case, f"step{number + 1}", params, parts, noise)
@@ -274,3 +274,24 @@ def run_sequence(comparison: Comparison, case: golden.Case, cases: Path, root: P
         view = edited._replace(memory=written._replace(count=edited.memory.count))
         for name, side in (("edit_outer", queries.inside), ("loc", queries.outside)):
             forward(comparison, case, f"after{number}/{name}", parts, passes, parts.params, view, side, None)
+
+
+def run_steps(comparison: Comparison, case: golden.Case, cases: Path, root: Path) -> None:
+    """Training steps with accumulated gradients, the optimizer stepping where the original's did."""
+    manifest, values = case.manifest, case.manifest["values"]
+    config, parts = manifest["config"], build(manifest, root, comparison)
+    passes, reader = Passes.of(parts), parts.reader
+    comparison.depart("the original's first optimizer step comes a batch late; compared on its schedule")
+    optimizer = optax.chain(optax.clip_by_global_norm(config["grad_clip"]), optax.adam(config["lr"]))
+    params, state, total = parts.params, optimizer.init(parts.params), jax.tree.map(jnp.zeros_like, parts.params)
+    noise = {entry[0] for entry in comparison.noise.get("zero_or_noise_gradients(name, f32 max, f64 max)", [])}
+    for number, batch in enumerate(widen([reader.batch(golden.batch(cases, name), config["data"]["n_outer_max"]) for name in manifest["batches"]])):
+        compare_batch(comparison, case, f"iter{number}", parts, passes, params, batch)
+        _, gradient = passes.loss(params, parts.base_params, batch, None)
+        total = jax.tree.map(lambda whole, part: whole + part / config["accumulate_bs"], total, gradient)
+        if values[f"iter{number}/stepped"]:
+            comparison.check(f"iter{number}/info/grad", optax.tree.norm(total), np.float32(values[f"iter{number}/info"]["grad"]))
+            with exact_corrections():
+                updates, state = optimizer.update(total, state)
+            params, total = optax.apply_updates(params, updates), jax.tree.map(jnp.zeros_like, total)
+        compare_leaves(comparison, case, f"iter{number}", params, parts, noise)
