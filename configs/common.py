@@ -43,6 +43,7 @@ def get_config() -> Config:
     config.enn.first_order = False  # take the gradient of an edit as a constant in training
     config.enn.train_base = True  # train a copy of the base model too, not only the rates of edits
     config.enn.cbase = 1.0  # weight of what training changes in the copy's own answers out of scope
+    config.enn.remat = True  # recompute an edit's steps in the backward pass instead of storing their activations
 
     config.mend = ConfigDict()  # networks that turn inputs x and output gradients δ of the changed kernels into an update
     config.mend.combine = True  # one network reads x and δ together; else one each

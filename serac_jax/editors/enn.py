@@ -28,6 +28,7 @@ class Options(NamedTuple):
     first_order: bool = False  # take an edit's gradient as a constant in training
     train_base: bool = True  # train the model's weights too, not only the rates of edits
     cbase: float = 1.0
+    remat: bool = True  # recompute an edit's steps in the backward pass, instead of holding their activations beside those of the queries
     cedit: float = 0.1
     cloc: float = 1.0
     unlikelihood: bool = True  # also make unwanted answers less likely
@@ -51,7 +52,6 @@ def enn(base: Model, patterns: tuple[str, ...], options: Options) -> Editor:
     def start(params: Params, base_params: Any, room: Examples) -> Params:
         return learned(params, base_params)
 
-    @jax.checkpoint  # training keeps nothing of a step but its input: second order would else hold its activations beside those of the queries
     def step(kernels: dict[str, Array], rates: dict[str, Array], weights: Params, edits: Examples) -> dict[str, Array]:
         """One step of gradient descent on the edits' NLL, without dropout."""
 
@@ -65,8 +65,9 @@ def enn(base: Model, patterns: tuple[str, ...], options: Options) -> Editor:
 
     def edit(params: Params, edited: Params, edits: Examples) -> Params:
         kernels, rates = inner.select(edited, patterns), flatten(params["rates"])
+        move = jax.checkpoint(step) if options.remat else step
         for _ in range(options.steps):
-            kernels = step(kernels, rates, edited, edits)
+            kernels = move(kernels, rates, edited, edits)
         return inner.replace(edited, kernels)
 
     def apply(params: Params, edited: Params, queries: Examples) -> Float[Array, "n t v"]:
