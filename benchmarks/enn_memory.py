@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import time
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -21,12 +20,12 @@ from jax.experimental import topologies
 from jax.sharding import AxisType, Mesh
 from transformers import T5Config
 
-from benchmarks.real_size import EDITS
+from benchmarks.real_size import EDITS, network
 from configs import common
 from serac_jax import sharding, training
 from serac_jax.batch import EditBatch, Examples, Tokens
 from serac_jax.editors.enn import Options, enn
-from serac_jax.models import NETWORKS, Model, abstract, convert
+from serac_jax.models import abstract, convert
 
 LARGE_T5: Any = T5Config.from_dict(
     {"vocab_size": 32128, "d_model": 1024, "d_kv": 64, "d_ff": 4096, "num_heads": 16, "num_layers": 24, "num_decoder_layers": 24, "decoder_start_token_id": 0}
@@ -56,12 +55,10 @@ def batch(mesh: Mesh) -> EditBatch:
 def programs(mesh: Mesh, remat: bool) -> list[Any]:
     """The training step and the optimizer's step, compiled."""
     config = common.get_config()
-    network = NETWORKS["t5"]
-    module = network.module(network.config(LARGE_T5.to_dict(), "", 0.0, jnp.float32, False))
-    base = Model("t5-large", Path(), module, network, None)  # type: ignore[arg-type]: nothing here is in words
+    base = network(LARGE_T5)
     editor = enn(base, tuple(config.inner), Options(remat=remat))
     optimizer = training.make_optimizer(config.train, editor)
-    base_params = placed(convert.unflatten(abstract(module)), mesh)
+    base_params = placed(convert.unflatten(abstract(base.module)), mesh)
     state = placed(jax.eval_shape(lambda base: training.init_state(editor, optimizer, base, 0, mesh), base_params), mesh)
     train_step, update_step = training.make_train_step(editor, state, config.train.accumulate, 0), training.make_update_step(optimizer, state)
     return [train_step.lower(state, base_params, batch(mesh)).compile(), update_step.lower(state).compile()]  # type: ignore[attr-defined]

@@ -14,6 +14,7 @@ from serac_jax.editors import Editor
 from serac_jax.editors import scope as scopes
 from serac_jax.editors.serac import Options, serac
 from serac_jax.models import NETWORKS, Model, abstract, convert
+from serac_jax.models.decoding import Decoding
 
 # Widths of the original's question answering batch, 10 edits (special tokens included).
 EDITS, QUESTION, QUERY, LABEL, PREFIX, CONTEXT = 10, 12, 13, 4, 14, 18
@@ -22,12 +23,18 @@ SMALL_T5: Any = T5Config.from_dict({"vocab_size": 32128, "num_decoder_layers": 6
 DISTILBERT = DistilBertConfig(vocab_size=28996)  # distilbert-base-cased
 
 
+def network(hf: PretrainedConfig, output: str = "") -> Model:
+    """A network without weights, and without a tokenizer: nothing here is in words."""
+    found = NETWORKS[hf.model_type]
+    module = found.module(found.config(hf.to_dict(), output, 0.0, jnp.float32, False))
+    return Model(hf.model_type, Path(), module, found, None, Decoding(), output, 0)  # type: ignore[arg-type]: no tokenizer
+
+
 def random_model(hf: PretrainedConfig, output: str = "", seed: int = 0) -> tuple[Model, Any]:
-    network = NETWORKS[hf.model_type]
-    module = network.module(network.config(hf.to_dict(), output, 0.0, jnp.float32, False))
+    model = network(hf, output)
     rng = np.random.default_rng(seed)
-    leaves = {path: jnp.asarray(rng.normal(0, 0.02, leaf.shape) + path.endswith("scale"), jnp.float32) for path, leaf in abstract(module).items()}
-    return Model(hf.model_type, Path(), module, network, None), convert.unflatten(leaves)  # type: ignore[arg-type]: nothing here is in words
+    leaves = {path: jnp.asarray(rng.normal(0, 0.02, leaf.shape) + path.endswith("scale"), jnp.float32) for path, leaf in abstract(model.module).items()}
+    return model, convert.unflatten(leaves)
 
 
 def tokens(width: int, vocab: int, rng: np.random.Generator) -> Tokens:

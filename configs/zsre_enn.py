@@ -15,5 +15,7 @@ def get_config(size: str = "full"):
     if size == "mini":
         config.enn.edit_lr = 0.1
         config.train.lr = 1e-4
+        config.train.lr_lr = 3e-4
+        config.train.val_batches = 100
         config.train.edits = config.eval.edits = 1
     return config
