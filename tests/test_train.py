@@ -124,10 +124,9 @@ def test_sigterm_saves_and_ends_cleanly(finished, cache, tmp_path):
     same(finished, workdir)
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
-def test_running_moments_survive_a_restart(cache, tmp_path):
-    """MEND's moments are no part of the gradient, but of the checkpoint; and a batch that is dropped leaves no trace in them."""
-    config = config_of(**tiny() | {"editor": "mend", "mend.rank": 8, "train.lr": 1e-3, "train.lr_lr": 1e-3, "train.accumulate": 2})
+def restarted(fields, cache, folder):
+    """Five steps, with a restart after the third that must not make a difference: what ran, its step, the state in the end, and its data."""
+    config = config_of(**tiny() | fields | {"train.lr": 1e-3, "train.lr_lr": 1e-3, "train.accumulate": 2})
     run = experiment.build(config, cache)
     optimizer = training.make_optimizer(config.train, run.editor)
 
@@ -144,20 +143,36 @@ def test_running_moments_survive_a_restart(cache, tmp_path):
         return state
 
     whole = go_on(*begin(), 5)
-    checkpoints = Checkpoints(tmp_path)
+    checkpoints = Checkpoints(folder)
     checkpoints.save(go_on(state, data, 3), data, {}, None)
     checkpoints.close()
     state, data = begin()
-    state, _ = Checkpoints(tmp_path).restore_or_start(state, data, "")
+    state, _ = Checkpoints(folder).restore_or_start(state, data, "")
     assert int(state.step) == 3
-    assert all(moments["count"] > 10 for moments in state.params["moments"].values())
     again = go_on(state, data, 2)
     assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), whole, again))
+    return run, step, again, data
 
-    moments = jax.device_get(again.params["moments"])
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_running_moments_survive_a_restart(cache, tmp_path):
+    """MEND's moments are no part of the gradient, but of the checkpoint; and a batch that is dropped leaves no trace in them."""
+    run, step, state, data = restarted({"editor": "mend", "mend.rank": 8}, cache, tmp_path)
+    moments = jax.device_get(state.params["moments"])
+    assert all(found["count"] > 20 for found in moments.values())
     broken = jax.tree.map(lambda leaf: leaf * np.float32(np.nan), run.base_params)
-    after, _ = step(again, broken, training.put(next(data), run.mesh))
+    after, _ = step(state, broken, training.put(next(data), run.mesh))
     assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), moments, after.params["moments"]))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_a_trained_base_model_survives_a_restart(cache, tmp_path):
+    """ENN trains a copy: the model that is edited stays as it was loaded, though the training step gives its arrays away."""
+    run, _, state, _ = restarted({"editor": "enn"}, cache, tmp_path)
+    loaded, learned = run.base_params["shared"]["embedding"], state.params["base"]["shared"]["embedding"]
+    assert np.array_equal(loaded, experiment.build(config_of(**tiny()), cache).base_params["shared"]["embedding"])
+    assert not np.array_equal(loaded, learned)
+    assert all(rate != np.float32(1e-2) for rate in jax.tree.leaves(state.params["rates"]))
 
 
 def test_8_devices_end_where_1_does(cache, tmp_path):

@@ -15,12 +15,10 @@ from serac_jax import models
 from serac_jax.batch import EditBatch
 from serac_jax.editors import Editor
 from serac_jax.editors.enn import Options, enn
-from serac_jax.losses import edit_loss, locality_loss
-from serac_jax.metrics import Score, answer_kept, mean, whole_answer_right
 from serac_jax.models import Model, convert
-from tests.parity import golden
+from tests.parity import classes, golden
 from tests.parity.compare import Comparison
-from tests.parity.recorded import Reader, cropped, kl_rounding, turned, widen
+from tests.parity.recorded import Reader, cropped, kl_rounding, scalars, turned, widen
 
 
 class Parts(NamedTuple):
@@ -35,11 +33,20 @@ class Parts(NamedTuple):
     options: Options
     params: Any
 
+    @property
+    def reader(self) -> Reader:
+        return (classes.ClassReader if self.base.labels else Reader)(self.base.tokenizer)
+
+    def recorded(self, logits: Any) -> Any:
+        """Logits in the form that was recorded."""
+        return classes.logit(logits) if self.base.labels else logits
+
 
 def build(case: golden.Case, root: Path) -> Parts:
     """The editor of a manifest's configuration, in the original's names, with the recorded start values."""
     config = case.manifest["config"]
-    base, base_params = models.load(str(root / config["model"]["name"]))
+    checker = classes.checks_facts(config)
+    base, base_params = classes.load_checker(config, root) if checker else models.load(str(root / config["model"]["name"]))
     kernels = tuple(locate(f"model.{name}", base, base_params).removeprefix("base/") for name in config["model"]["inner_params"])
     options = Options(
         steps=config["enn"]["n_edit_steps"],
@@ -105,28 +112,16 @@ def divergences(found: Answers) -> dict[str, tuple[Any, Any]]:
     return {"loss/loc": edit, "kl/edit": edit, "loss/base": (found.original, found.before), "kl/orig_post": (found.original, found.after)}
 
 
-def scalars(options: Options, found: Answers, batch: EditBatch) -> dict[str, float]:
+def logged(parts: Parts, found: Answers, batch: EditBatch) -> dict[str, float]:
     """The original's logged numbers."""
-    inside, outside = batch.inside, batch.outside
-
-    def kept(before: Any, after: Any) -> Any:
-        return mean(Score(answer_kept(before, after, outside.weight), outside.rows))
-
-    wanted = edit_loss(found.inside, inside, batch.wanted, unlikelihood=False)
-    edit = edit_loss(found.inside, inside, batch.wanted, options.unlikelihood)
-    kl = {name: locality_loss(*pair, outside) for name, pair in divergences(found).items()}
-    total_edit = options.cedit * edit + options.cloc * kl["loss/loc"]
-    values = kl | {
-        "loss/edit": edit,
-        "loss/total_edit": total_edit,
-        "loss/total": total_edit + options.cbase * kl["loss/base"],
-        "edit/acc": mean(Score(whole_answer_right(found.inside, inside.labels, inside.weight), inside.rows)),
-        "edit/log_prob": -wanted,
-        "edit/prob": jnp.exp(-wanted),
-        "retain/edit": kept(found.before, found.after),
-        "retain/orig_pre": kept(found.original, found.before),
-        "retain/orig_post": kept(found.original, found.after),
-    }
+    options = parts.options
+    values = scalars(batch, found.inside, found.before, found.after)
+    pre, post = (scalars(batch, found.inside, found.original, after) for after in (found.before, found.after))
+    values |= {"loss/base": pre["kl/edit"], "retain/orig_pre": pre["retain/edit"], "retain/orig_post": post["retain/edit"], "kl/orig_post": post["kl/edit"]}
+    values["loss/total_edit"] = options.cedit * values["loss/edit"] + options.cloc * values["loss/loc"]
+    values["loss/total"] = values["loss/total_edit"] + options.cbase * values["loss/base"]
+    if parts.base.labels:
+        values["edit/prob"] = classes.mean_probability(found.inside, batch.inside)
     return {name: float(value) for name, value in values.items()}
 
 
@@ -139,7 +134,7 @@ def run(comparison: Comparison, case: golden.Case, cases: Path, root: Path) -> N
         comparison.depart("without train_base the original trains the base model all the same, only without its loss: here cbase=0")
     if config["cbase"] != 1:
         comparison.depart("cbase scales only the logged total in the original: the gradient is compared at cbase=1")
-    passes, reader = Passes.of(parts), Reader(parts.base.tokenizer)
+    passes, reader = Passes.of(parts), parts.reader
     recorded = [golden.batch(cases, name) for name in (*manifest["train_batches"], manifest["eval_batch"])]
     *batches, evaluation = widen([reader.batch(batch, config["data"]["n_outer_max"]) for batch in recorded])
     compare_batch(comparison, case, "eval", parts, passes, parts.params, evaluation)
@@ -167,7 +162,7 @@ def compare_batch(comparison: Comparison, case: golden.Case, prefix: str, parts:
     def check(name: str, ours: Any, weight: Any) -> None:
         recorded = case.get(f"{prefix}/{name}")
         if recorded is not None:
-            comparison.check(f"{prefix}/{name}", cropped(ours, recorded), recorded, cropped(weight, recorded) > 0)
+            comparison.check(f"{prefix}/{name}", cropped(parts.recorded(ours), recorded), recorded, cropped(weight, recorded) > 0)
 
     state = params["base"]
     for number in range(parts.options.steps):
@@ -186,7 +181,7 @@ def compare_batch(comparison: Comparison, case: golden.Case, prefix: str, parts:
         check(name, logits, batch.outside.weight)
     info = case.manifest["values"].get(f"{prefix}/info", {})
     rounding = {name: kl_rounding(*pair, batch.outside.weight) for name, pair in divergences(found).items()}
-    for name, value in scalars(parts.options, found, batch).items():
+    for name, value in logged(parts, found, batch).items():
         if name in info:
             comparison.check(f"{prefix}/info/{name}", np.float32(value), np.float32(info[name]), rounding=rounding.get(name, 0.0))
 
@@ -211,7 +206,7 @@ def run_sequence(comparison: Comparison, case: golden.Case, cases: Path, root: P
     parts = build(case, root)
     if any(name.startswith("edit") for name in manifest["errors"]):
         comparison.depart("the original cannot edit an edited model unless it detaches the first edit")
-    passes, reader = Passes.of(parts), Reader(parts.base.tokenizer)
+    passes, reader = Passes.of(parts), parts.reader
     recorded = [golden.batch(cases, name) for name in (*manifest["edits"], manifest["eval_batch"])]
     *batches, queries = widen([reader.batch(batch, None) for batch in recorded])
     edited = parts.editor.start(parts.params, parts.base_params, batches[0].edits)
@@ -222,4 +217,4 @@ def run_sequence(comparison: Comparison, case: golden.Case, cases: Path, root: P
             recorded_logits = case.get(f"after{number}/{name}/logits")
             if recorded_logits is not None:
                 where = cropped(side.weight, recorded_logits) > 0
-                comparison.check(f"after{number}/{name}/logits", cropped(passes.logits(edited, side), recorded_logits), recorded_logits, where)
+                comparison.check(f"after{number}/{name}/logits", cropped(parts.recorded(passes.logits(edited, side)), recorded_logits), recorded_logits, where)
