@@ -16,9 +16,10 @@ def weighted_mean(values: Float[Array, "*shape"], weight: Float[Array, "*shape"]
 
 
 def token_log_probs(logits: Float[Array, "n t v"], labels: Int[Array, "n t"]) -> Float[Array, "n t"]:
-    """log p(label) at every position."""
+    """log p(label) at every position; relative to the largest logit, so that a probability near 1 keeps its digits."""
+    logits -= jax.lax.stop_gradient(logits.max(-1, keepdims=True))
     chosen = jnp.take_along_axis(logits, labels[..., None], -1)[..., 0]
-    return chosen - jax.nn.logsumexp(logits, axis=-1)
+    return chosen - jnp.log(jnp.exp(logits).sum(-1))
 
 
 def nll(logits: Float[Array, "n t v"], labels: Int[Array, "n t"], weight: Float[Array, "n t"]) -> Scalar:

@@ -11,14 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from serac_jax import models
 from serac_jax.batch import EditBatch
 from serac_jax.editors import Editor
 from serac_jax.editors.enn import Options, enn
 from serac_jax.models import Model, convert
 from tests.parity import classes, golden
 from tests.parity.compare import Comparison
-from tests.parity.recorded import Reader, cropped, kl_rounding, scalars, turned, widen
+from tests.parity.recorded import Reader, cropped, kl_rounding, load_base, scalars, sentiment, turned, widen
 
 
 class Parts(NamedTuple):
@@ -42,12 +41,12 @@ class Parts(NamedTuple):
         return classes.logit(logits) if self.base.labels else logits
 
 
-def build(case: golden.Case, root: Path) -> Parts:
+def build(comparison: Comparison, case: golden.Case, root: Path) -> Parts:
     """The editor of a manifest's configuration, in the original's names, with the recorded start values."""
     config = case.manifest["config"]
     checker = classes.checks_facts(config)
-    base, base_params = classes.load_checker(config, root) if checker else models.load(str(root / config["model"]["name"]))
-    kernels = tuple(locate(f"model.{name}", base, base_params).removeprefix("base/") for name in config["model"]["inner_params"])
+    base, base_params = classes.load_checker(config, root) if checker else load_base(case.manifest, root, comparison)
+    kernels = tuple(locate(name, base, base_params).removeprefix("base/") for name in config["model"]["inner_params"])
     options = Options(
         steps=config["enn"]["n_edit_steps"],
         edit_lr=config["edit_lr"],
@@ -67,8 +66,10 @@ def build(case: golden.Case, root: Path) -> Parts:
 
 
 def locate(name: str, base: Model, base_params: Any) -> str:
-    """The parameter path of one of the original's names: model.…"""
-    return f"base/{convert.path_of(convert.canonical(name.removeprefix('model.')), base.network.rules, convert.flatten(base_params))}"
+    """The parameter path of one of the original's names, with or without the editor's own "model." before the network's."""
+    leaves = convert.flatten(base_params)
+    found = (convert.path_of(convert.canonical(key), base.network.rules, leaves) for key in (name, name.removeprefix("model.")))
+    return f"base/{next(path for path in found if path in leaves)}"
 
 
 class Passes(NamedTuple):
@@ -115,11 +116,13 @@ def divergences(found: Answers) -> dict[str, tuple[Any, Any]]:
 def logged(parts: Parts, found: Answers, batch: EditBatch) -> dict[str, float]:
     """The original's logged numbers."""
     options = parts.options
-    values = scalars(batch, found.inside, found.before, found.after)
+    values = scalars(batch, found.inside, found.before, found.after, options.unlikelihood)
     pre, post = (scalars(batch, found.inside, found.original, after) for after in (found.before, found.after))
     values |= {"loss/base": pre["kl/edit"], "retain/orig_pre": pre["retain/edit"], "retain/orig_post": post["retain/edit"], "kl/orig_post": post["kl/edit"]}
     values["loss/total_edit"] = options.cedit * values["loss/edit"] + options.cloc * values["loss/loc"]
     values["loss/total"] = values["loss/total_edit"] + options.cbase * values["loss/base"]
+    if not bool(batch.wanted.all()):
+        values |= sentiment(batch, found.inside_before, found.inside)
     if parts.base.labels:
         values["edit/prob"] = classes.mean_probability(found.inside, batch.inside)
     return {name: float(value) for name, value in values.items()}
@@ -129,7 +132,7 @@ def run(comparison: Comparison, case: golden.Case, cases: Path, root: Path) -> N
     """A whole case: the evaluation batch, then every training step: scalars, the first gradient, parameters after steps."""
     manifest = case.manifest
     config, values = manifest["config"], manifest["values"]
-    parts = build(case, root)
+    parts = build(comparison, case, root)
     if not config["train_base"]:
         comparison.depart("without train_base the original trains the base model all the same, only without its loss: here cbase=0")
     if config["cbase"] != 1:
@@ -203,7 +206,7 @@ def compare_leaves(comparison: Comparison, case: golden.Case, prefix: str, tree:
 def run_sequence(comparison: Comparison, case: golden.Case, cases: Path, root: Path) -> None:
     """Edits one after the other; after each, the edited kernels and queries in and out of scope."""
     manifest = case.manifest
-    parts = build(case, root)
+    parts = build(comparison, case, root)
     if any(name.startswith("edit") for name in manifest["errors"]):
         comparison.depart("the original cannot edit an edited model unless it detaches the first edit")
     passes, reader = Passes.of(parts), parts.reader

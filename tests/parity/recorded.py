@@ -153,10 +153,13 @@ def sentiment(batch: EditBatch, before: Array, after: Array) -> dict[str, Array]
 
 
 def kl_rounding(before: Any, after: Any, weight: Any) -> float:
-    """What float32 loses in a mean KL(before ‖ after): a small difference of large logarithms, each rounded by half a unit in the last place."""
+    """How far two programs in float32 may be apart in a mean KL(before ‖ after), a small difference of large numbers.
+
+    Each rounds every logarithm of a probability, and the sum of exponentials in it, by half a unit in the last place.
+    """
     logs = [np.asarray(jax.nn.log_softmax(logits), np.float64) for logits in (before, after)]
-    size = (np.exp(logs[0]) * (np.abs(logs[0]) + np.abs(logs[1]))).sum(-1)
-    return float(np.finfo(np.float32).eps / 2 * np.average(size, weights=weight))
+    size = (np.exp(logs[0]) * (np.abs(logs[0]) + np.abs(logs[1]) + 2)).sum(-1)
+    return float(np.finfo(np.float32).eps * np.average(size, weights=weight))
 
 
 @contextlib.contextmanager
