@@ -12,7 +12,7 @@ from tests.parity.compare import Comparison
 EDITORS = {"rep": serac, "enn": enn, "lu": lookup, "ft": finetune}  # modules, by the original's names of editors
 KINDS = {"case": "run", "sequential": "run_sequence", "extra": "run_extra"}  # kinds of cases, and the function of an editor's module that compares them
 QUESTION_ANSWERING = ("qa", "qa11")  # with T5 v1.0 and v1.1
-TASKS = dict.fromkeys(EDITORS, QUESTION_ANSWERING) | dict.fromkeys(("rep", "enn"), (*QUESTION_ANSWERING, "fnli", "sent"))
+TASKS = dict.fromkeys(EDITORS, QUESTION_ANSWERING) | {"rep": (*QUESTION_ANSWERING, "fnli", "sent"), "enn": (*QUESTION_ANSWERING, "fnli")}
 
 
 def compare(name: str, cases: Path, models: Path, noise: dict) -> Comparison | None:
