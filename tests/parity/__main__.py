@@ -6,11 +6,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from tests.parity import batches, enn, finetune, generation, golden, lookup, serac, units
+from tests.parity import batches, enn, finetune, generation, golden, lookup, mend, mend_parts, serac, units
 from tests.parity.compare import Comparison
 
-EDITORS = {"rep": serac, "enn": enn, "lu": lookup, "ft": finetune}  # modules, by the original's names of editors
-KINDS = {"case": "run", "sequential": "run_sequence", "extra": "run_extra"}  # kinds of cases, and the function of an editor's module that compares them
+EDITORS = {"rep": serac, "gtn": mend, "enn": enn, "lu": lookup, "ft": finetune}  # modules, by the original's names of editors
+# Kinds of cases, and the function of an editor's module that compares them.
+KINDS = {"case": "run", "sequential": "run_sequence", "train_step": "run_steps", "extra": "run_extra"}
 QUESTION_ANSWERING = ("qa", "qa11")  # with T5 v1.0 and v1.1
 TASKS = dict.fromkeys(EDITORS, QUESTION_ANSWERING) | {"rep": (*QUESTION_ANSWERING, "fnli", "sent"), "enn": (*QUESTION_ANSWERING, "fnli")}
 
@@ -24,11 +25,12 @@ def compare(name: str, cases: Path, models: Path, noise: dict) -> Comparison | N
         units.run_models(comparison, case, models)
     elif name == "unit_parts":
         units.run_parts(comparison, case, models)
+        mend_parts.run(comparison, case)
     elif kind == "batch":
         batches.run(comparison, case, cases, models)
     elif name == "unit_generate":
         generation.run(comparison, case, models)
-    elif manifest.get("alg") in EDITORS and manifest.get("task") in TASKS[manifest["alg"]] and kind in KINDS:
+    elif manifest.get("alg") in EDITORS and manifest["task"] in TASKS[manifest["alg"]] and hasattr(EDITORS[manifest["alg"]], KINDS.get(kind, "")):
         getattr(EDITORS[manifest["alg"]], KINDS[kind])(comparison, case, cases, models)
     else:
         return None

@@ -1,0 +1,300 @@
+"""MEND cases (`gtn`)."""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from serac_jax import models, training
+from serac_jax.batch import EditBatch
+from serac_jax.editors import Editor, inner, mend
+from serac_jax.editors.mend_networks import Moments
+from serac_jax.errors import UserError
+from serac_jax.losses import nll
+from serac_jax.models import Model, convert
+from tests.parity import golden
+from tests.parity.compare import Comparison
+from tests.parity.outcome import Outcome, compare_outcome
+from tests.parity.recorded import Reader, cropped, turned, widen
+
+# The original's names of networks and of their leaves; its matrices multiply from the left.
+NETWORKS = {"mlp": "both", "mlp1": "x", "mlp2": "delta"}
+LEAVES = {"u": "up", "v": "down", "bias": "bias", "mode_scale.weight": "scale", "mode_shift.weight": "shift"}
+
+
+class Parts(NamedTuple):
+    """A case's model and options."""
+
+    base: Model
+    base_params: Any
+    kernels: dict[str, str]  # paths of the edited kernels by the original's names, in the order of its rates
+    editor: Editor
+    options: mend.Options
+    params: Any
+
+
+def configured(case: golden.Case, cases: Path) -> dict[str, Any]:
+    """A manifest's configuration; where it holds only what was changed, that of the editor's plain case with these changes."""
+    manifest = case.manifest
+    if "config" in manifest:
+        return manifest["config"]
+    config = golden.load(cases, f"{manifest['task']}_{manifest['alg']}").manifest["config"]
+    for override in manifest["overrides"]:
+        (*path, field), value = override.split("=")[0].split("."), override.split("=")[1]
+        node = config
+        for part in path:
+            node = node[part]
+        node[field] = value if isinstance(node[field], str) else json.loads(value)
+    return config
+
+
+def build(case: golden.Case, cases: Path, root: Path) -> Parts:
+    """The editor of a manifest's configuration, in the original's names, with the recorded start values."""
+    config = configured(case, cases)
+    base, base_params = models.load(str(root / config["model"]["name"]))
+    leaves = convert.flatten(base_params)
+    kernels = {name: str(convert.path_of(convert.canonical(name), base.network.rules, leaves)) for name in config["model"]["inner_params"]}
+    given = {field: value for field, value in config["gtn"].items() if field in mend.Options._fields}
+    options = mend.Options(**given, **{field: config[field] for field in ("edit_lr", "cedit", "cloc", "unlikelihood")})
+    editor = mend.mend(base, tuple(map(re.escape, kernels.values())), options)
+    started = case if "init/edit_lrs" in case else golden.load(cases, f"{case.manifest['task']}_{case.manifest['alg']}")
+    params = convert.flatten(editor.init(jax.random.key(0), base_params))
+    for name in [name for name in started if name.startswith("init/")]:
+        path = locate(name.removeprefix("init/"), kernels)
+        params[path] = jnp.asarray(oriented(path, started[name]))
+    return Parts(base, base_params, kernels, editor, options, convert.unflatten(params))
+
+
+def locate(name: str, kernels: dict[str, str]) -> str:
+    """The parameter path of one of the original's names: edit_lrs or gtn.NETWORKS.MLP.layers.N.LEAF."""
+    if name == "edit_lrs":
+        return "rates"
+    found = re.fullmatch(r"gtn\.(.*)\.(mlp\d?)\.layers\.(\d+)\.(.*)", name)
+    if not found:
+        raise ValueError(f"{name} is none of MEND's parameters")
+    return f"networks/{group(found[1], kernels)}/{NETWORKS[found[2]]}/layer_{found[3]}/{LEAVES[found[4]]}"
+
+
+def group(name: str, kernels: dict[str, str]) -> str:
+    """Our name of networks that the original calls "(32, 64)" or "encoder#block#…#weight"."""
+    if name.startswith("("):
+        return "x".join(re.findall(r"\d+", name))
+    return kernels[name.replace("#", ".")].removesuffix("/kernel").replace("/", ".")
+
+
+def oriented(path: str, leaf: Any) -> np.ndarray:
+    """A leaf of a network in the original's orientation, or back."""
+    return np.asarray(leaf).T if path.endswith(("/up", "/down")) else np.asarray(leaf)
+
+
+class Passes(NamedTuple):
+    """Compiled functions; every batch of a case is padded to the same widths, so each compiles once."""
+
+    logits: Any
+    factors: Any
+    update: Any  # (params, edited, edits, renew) -> edited, moments
+    gradient: Any
+
+    @classmethod
+    def of(cls, parts: Parts) -> Passes:
+        patterns = tuple(map(re.escape, parts.kernels.values()))
+
+        def factors(weights: Any, edits: Any) -> Any:
+            return inner.factors(parts.base, weights, parts.kernels.values(), edits, lambda logits: nll(logits, edits.labels, edits.weight))
+
+        return cls(
+            jax.jit(parts.base.logits),
+            jax.jit(factors),
+            jax.jit(partial(mend.update, parts.base, patterns, parts.options), static_argnums=3),
+            jax.jit(jax.value_and_grad(parts.editor.loss, has_aux=True)),
+        )
+
+
+def run(comparison: Comparison, case: golden.Case, cases: Path, root: Path) -> None:
+    """A whole case: every training step, and the evaluation batch with the moments of one training edit."""
+    if refused(comparison, case, cases, root):
+        return
+    manifest = case.manifest
+    config, values = manifest["config"], manifest["values"]
+    parts = build(case, cases, root)
+    passes, reader = Passes.of(parts), Reader(parts.base.tokenizer)
+    recorded = [golden.batch(cases, name) for name in (*manifest["train_batches"], manifest["eval_batch"])]
+    *batches, evaluation = widen([reader.batch(batch, config["data"]["n_outer_max"]) for batch in recorded])
+    _, seen = passes.update(parts.params, parts.base_params, batches[0].edits, True)
+    compare_moments(comparison, case, "norm_before_eval", seen, parts)
+    compare_batch(comparison, case, "eval", parts, passes, with_moments(parts.params, seen), evaluation, renew=False)
+
+    optimizer = optimizer_of(parts, config)
+    params, state = parts.params, optimizer.init(parts.params)
+    for number, batch in enumerate(batches):
+        if determined(comparison, number):
+            compare_batch(comparison, case, f"train{number}", parts, passes, params, batch, renew=True)
+        (_, aux), gradient = passes.gradient(params, parts.base_params, batch, jax.random.key(0))
+        if f"train{number}/grad_norm" in values and determined(comparison, number):
+            comparison.check(f"train{number}/grad_norm", optax.tree.norm(gradient), np.float32(values[f"train{number}/grad_norm"]))
+        if number == 0:
+            compare_leaves(comparison, case, "grad0", gradient, parts)
+        params, state = stepped(optimizer, params, state, gradient)
+        params = training.overwrite(params, aux.overwrite, jnp.array(True))
+        compare_moments(comparison, case, f"norm_after_train{number}", params.get("moments", {}), parts)
+        compare_leaves(comparison, case, f"step{number + 1}", params, parts)
+
+
+def refused(comparison: Comparison, case: golden.Case, cases: Path, root: Path) -> bool:
+    """Whether the original refuses to build the editor; then so do we."""
+    if "build" not in case.manifest["errors"]:
+        return False
+    try:
+        build(case, cases, root)
+        comparison.check("errors/build", np.array(False), np.array(True))
+    except UserError:
+        comparison.check("errors/build", np.array(True), np.array(True))
+    return True
+
+
+def determined(comparison: Comparison, steps: int) -> bool:
+    """Whether so many steps of the optimizer leave parameters of which float32 and float64 agree, as recorded."""
+    noise = [found["max_rel_to_array_max"] for name, found in comparison.noise.get("groups", {}).items() if re.fullmatch(r"step\d+", name)]
+    if steps == 0 or max(noise, default=0.0) < 1e-2:
+        return True
+    comparison.depart("numbers of parameters that float32 does not determine, after a step from the exact identity, are not compared")
+    return False
+
+
+def optimizer_of(parts: Parts, config: dict[str, Any]) -> optax.GradientTransformation:
+    return training.make_optimizer(SimpleNamespace(lr=config["lr"], lr_lr=config["lr_lr"], clip=config["grad_clip"]), parts.editor)
+
+
+def stepped(optimizer: Any, params: Any, state: Any, gradient: Any) -> tuple[Any, Any]:
+    with jax.numpy_dtype_promotion("standard"):  # optax raises floats to integer powers
+        updates, state = optimizer.update(gradient, state, params)
+    return optax.apply_updates(params, updates), state
+
+
+def with_moments(params: Any, moments: Any) -> Any:
+    return params | ({"moments": moments} if moments else {})
+
+
+def compare_batch(comparison: Comparison, case: golden.Case, prefix: str, parts: Parts, passes: Passes, params: Any, batch: EditBatch, renew: bool) -> None:
+    """The edit of a batch, the queries' logits before and after, and the scalars that follow from them."""
+
+    base = parts.base_params
+    edited, _ = passes.update(params, base, batch.edits, renew)
+    compare_kernels(comparison, case, f"{prefix}/edit0/before", base, parts)
+    compare_kernels(comparison, case, f"{prefix}/edit0/after", edited, parts)
+    recorded = case.get(f"{prefix}/inner0_loss0/pred")
+    if recorded is not None:
+        where = cropped(batch.edits.weight, recorded) > 0
+        comparison.check(f"{prefix}/inner0_loss0/pred", cropped(passes.logits(base, batch.edits), recorded), recorded, where)
+    found = Outcome(*(passes.logits(weights, side) for weights in (base, edited) for side in (batch.inside, batch.outside)))
+    compare_outcome(comparison, case, prefix, found, batch)
+    info = case.manifest["values"].get(f"{prefix}/info", {})
+    noise = comparison.noise.get("groups", {}).get(f"{prefix}/edit0", {}).get("max_rel_to_array_max", 0.0)
+    for number, path in enumerate(parts.kernels.values()):
+        found, lost = gradient_scalars(parts, passes.factors(base, batch.edits)[path], params["rates"][number], base, edited, path)
+        for name in [name for name in found if f"grad/{name}{number}" in info]:
+            key, recorded = f"grad/{name}{number}", info[f"grad/{name}{number}"]
+            size = 1.0 if name == "cos" else abs(recorded)
+            comparison.check(f"{prefix}/info/{key}", np.float32(found[name]), np.float32(recorded), rounding=(10 * noise + lost) * size)
+
+
+def gradient_scalars(parts: Parts, factor: inner.Factor, rate: Any, base: Any, edited: Any, path: str) -> tuple[dict[str, float], float]:
+    """What the original logs of a kernel's gradient and of the update that takes its place, and the relative rounding of the latter.
+
+    The update is read off the edited kernel, which keeps of it what float32 can add to the old one.
+    """
+    before, after = (np.asarray(convert.flatten(weights)[path], np.float64) for weights in (base, edited))
+    true = np.asarray(factor.input, np.float64).T @ np.asarray(factor.delta, np.float64)
+    pseudo = (after - before) / np.float64(rate) * (-1 if parts.options.descent else 1)
+    sizes = np.linalg.norm(true), np.linalg.norm(pseudo)
+    found = {"true_mag": sizes[0], "pseudo_mag": sizes[1], "true_std": true.std(ddof=1), "pseudo_std": pseudo.std(ddof=1)}
+    found |= {"diff": np.linalg.norm(true - pseudo), "cos": (true * pseudo).sum() / (sizes[0] * sizes[1])}
+    return found, float(np.finfo(np.float32).eps / 2 * np.linalg.norm(after) / np.linalg.norm(after - before))
+
+
+def compare_kernels(comparison: Comparison, case: golden.Case, prefix: str, weights: Any, parts: Parts) -> None:
+    leaves = convert.flatten(weights)
+    for name, path in parts.kernels.items():
+        if f"{prefix}/{name}" in case:
+            comparison.check(f"{prefix}/{name}", turned(path, leaves[path]), case[f"{prefix}/{name}"])
+
+
+def compare_moments(comparison: Comparison, case: golden.Case, prefix: str, moments: dict[str, Moments], parts: Parts) -> None:
+    """The running moments of every set of networks: (32, 64).u_mean and so on."""
+    for name in [name for name in case if name.startswith(f"{prefix}/")]:
+        networks, part = name.removeprefix(f"{prefix}/").rsplit(".", 1)
+        if not parts.options.norm:
+            comparison.depart("moments that nothing reads are not kept")
+            continue
+        comparison.check(name, moment(moments[group(networks, parts.kernels)], part, case[f"{prefix}/{networks}.u_mean"].size), case[name])
+
+
+def moment(moments: Moments, part: str, width: int) -> np.ndarray:
+    """One of the original's buffers: k, or mean, s or std of u (the first `width` coordinates) or v."""
+    if part == "k":
+        return np.asarray(moments["count"])[None]
+    side, kind = part.split("_")
+    squares = np.asarray(moments["square"])
+    whole = {"mean": np.asarray(moments["mean"]), "s": squares, "std": np.sqrt(squares / (np.asarray(moments["count"]) - 1))}[kind]
+    return whole[:width] if side == "u" else whole[width:]
+
+
+def compare_leaves(comparison: Comparison, case: golden.Case, prefix: str, tree: Any, parts: Parts) -> None:
+    """Recorded networks and rates, or their gradients."""
+    leaves = convert.flatten(tree)
+    for name in [name for name in case if name.startswith(f"{prefix}/")]:
+        path = locate(name.removeprefix(f"{prefix}/"), parts.kernels)
+        comparison.check(name, oriented(path, leaves[path]), case[name])
+
+
+def run_sequence(comparison: Comparison, case: golden.Case, cases: Path, root: Path) -> None:
+    """Edits one after the other; after each, the edited kernels and queries in and out of scope."""
+    manifest = case.manifest
+    parts = build(case, cases, root)
+    if any(name.startswith("edit") for name in manifest["errors"]):
+        comparison.depart("the original cannot edit an edited model unless it detaches the first edit")
+    passes, reader = Passes.of(parts), Reader(parts.base.tokenizer)
+    names = (*golden.load(cases, f"{manifest['task']}_{manifest['alg']}").manifest["train_batches"][:1], *manifest["edits"], manifest["eval_batch"])
+    first, *batches, queries = widen([reader.batch(golden.batch(cases, name), None) for name in names])
+    _, seen = passes.update(parts.params, parts.base_params, first.edits, True)
+    compare_moments(comparison, case, "norm_before_eval", seen, parts)
+    params = with_moments(parts.params, seen)
+    edited = parts.editor.start(params, parts.base_params, first.edits)
+    for number, batch in enumerate(batches):
+        edited, _ = passes.update(params, edited, batch.edits, False)
+        compare_kernels(comparison, case, f"after{number}", edited, parts)
+        for name, side in (("edit_outer", queries.inside), ("loc", queries.outside)):
+            recorded = case.get(f"after{number}/{name}/logits")
+            if recorded is not None:
+                where = cropped(side.weight, recorded) > 0
+                comparison.check(f"after{number}/{name}/logits", cropped(passes.logits(edited, side), recorded), recorded, where)
+
+
+def run_steps(comparison: Comparison, case: golden.Case, cases: Path, root: Path) -> None:
+    """Training steps with accumulated gradients, the optimizer stepping where the original's did."""
+    manifest = case.manifest
+    config = manifest["config"] = configured(case, cases)
+    parts = build(case, cases, root)
+    comparison.depart("the optimizer steps after `accumulate` batches, not after one more")
+    passes, reader = Passes.of(parts), Reader(parts.base.tokenizer)
+    batches = widen([reader.batch(golden.batch(cases, name), config["data"]["n_outer_max"]) for name in manifest["batches"]])
+    optimizer = optimizer_of(parts, config)
+    params, state, gathered = parts.params, optimizer.init(parts.params), jax.tree.map(jnp.zeros_like, parts.params)
+    for number, batch in enumerate(batches):
+        compare_batch(comparison, case, f"iter{number}", parts, passes, params, batch, renew=True)
+        (_, aux), gradient = passes.gradient(params, parts.base_params, batch, jax.random.key(0))
+        gathered = jax.tree.map(lambda total, new: total + new / float(config["accumulate_bs"]), gathered, gradient)
+        if manifest["values"][f"iter{number}/stepped"]:
+            params, state = stepped(optimizer, params, state, gathered)
+            gathered = jax.tree.map(jnp.zeros_like, gathered)
+        params = training.overwrite(params, aux.overwrite, jnp.array(True))
+        compare_leaves(comparison, case, f"iter{number}", params, parts)
