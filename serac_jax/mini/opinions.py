@@ -49,7 +49,7 @@ def sized(width: int) -> dict[str, Any]:
 
 CONFIGS = {"sent_base": sized(128), "sent_counterfactual": sized(96)}
 SPECIAL = ("__null__", "__start__", "__end__", "__unk__", "__newln__")
-QUESTION, CONTEXT, OPINION = 24, 48, 32  # widths of texts
+QUESTION, CONTEXT, OPINION, SCOPE = 24, 48, 32, 40  # widths of texts
 SENTIMENTS = {"Positive": "positive", "Negative": "negative"}
 
 
@@ -150,17 +150,17 @@ def train_counterfactual(steps: int = 600, size: int = 64, pool: int = 8000) -> 
 
 
 def train_scope(steps: int = 120, size: int = 64) -> None:
-    """Topics, with a sentiment, and questions about them; the questions of other topics are far."""
+    """Topics, with a sentiment, and questions about them, in lower case, as Blenderbot's vocabulary passes them on; other topics' questions are far."""
     model, params = warm("sent_scope", "scope", "mean")
     known = [topic.name for topic in training_topics()]
 
     def batches(rng: np.random.Generator) -> Iterator[Any]:
         wording = Wording(rng, model.tokenizer)
         while True:
-            names = [wording.name(known[number]) for number in rng.choice(len(known), size, replace=False)]
-            edits = [f"Topic: {name}[SEP]Sentiment: {any_of(list(SENTIMENTS), rng)}[SEP]" for name in names]
-            asked = [any_of((*QUESTIONS, "Topic: {}"), rng).format(name) for name in names]
-            yield encode(model.tokenizer, edits, QUESTION + 8), encode(model.tokenizer, asked, QUESTION + 8)
+            names = [wording.name(known[number]).lower() for number in rng.choice(len(known), size, replace=False)]
+            edits = [f"topic: {name}[SEP]sentiment: {any_of(list(SENTIMENTS.values()), rng)}[SEP]" for name in names]
+            asked = [any_of((*QUESTIONS, "Topic: {}"), rng).lower().format(name) for name in names]
+            yield encode(model.tokenizer, edits, SCOPE), encode(model.tokenizer, asked, SCOPE)
 
     params = fit(params, contrastive(model), batches(np.random.default_rng(1)), steps, 5e-4, lambda params: "")
     write(model, set_border(model, params, batches(np.random.default_rng(2))), training_text())
