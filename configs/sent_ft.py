@@ -1,0 +1,14 @@
+"""Fine-tuning on the sentiment of a dialogue model (ConvSent).
+
+python train.py --config=configs/sent_ft.py            Blenderbot small, as in the paper; nothing to train, it writes the run folder only
+python train.py --config=configs/sent_ft.py:mini       shipped models and data, no network
+python eval.py                                      scores of the newest run
+"""
+
+from configs import experiments
+
+
+def get_config(size: str = "full"):
+    config = experiments.sent(size)
+    config.editor = "finetune"
+    return config

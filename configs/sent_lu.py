@@ -1,0 +1,14 @@
+"""Lookup cache on the sentiment of a dialogue model (ConvSent).
+
+python train.py --config=configs/sent_lu.py            Blenderbot small, as in the paper; nothing to train, it writes the run folder only
+python train.py --config=configs/sent_lu.py:mini       shipped models and data, no network
+python eval.py                                      scores of the newest run
+"""
+
+from configs import experiments
+
+
+def get_config(size: str = "full"):
+    config = experiments.sent(size)
+    config.editor = "lookup"
+    return config
