@@ -41,7 +41,7 @@ def placed(tree: Any, mesh: Mesh) -> Any:
 def batch(mesh: Mesh) -> EditBatch:
     """Shapes of a batch, which every device holds whole: 10 rows do not divide by 8."""
 
-    def shape(*sizes: int, dtype: Any = jnp.int32) -> jax.ShapeDtypeStruct:
+    def shape(*sizes: int, dtype: Any = jnp.int32) -> Any:
         return jax.ShapeDtypeStruct(sizes, dtype, sharding=sharding.replicated(mesh))
 
     def tokens(width: int) -> Tokens:

@@ -53,6 +53,7 @@ def sent(size: str) -> Config:
     config.task = "sent"
     config.base.name = "facebook/blenderbot_small-90M"
     config.serac.counterfactual = "facebook/blenderbot_small-90M"
+    config.inner = (r"(encoder|decoder)/block_[67]/(wi|wo)/kernel",)
     config.data.val_split = "val"
     config.eval.split = "val"
     config.data.text_widths = (16, 24, 32, 96)
@@ -80,6 +81,7 @@ def fnli(size: str) -> Config:
     config.base.name = "bert-base-uncased"
     config.base.checkpoint = "data/fever/FC_model.ckpt"  # of the original's archive: BERT trained on FEVER, with its head
     config.serac.counterfactual = "bert-base-uncased"
+    config.inner = (r"block_(9|10|11)/(wi|wo)/kernel",)
     config.data.text_widths = (64, 96, 120)
     if size == "mini":
         config.base.name = "mini/fnli_base"

@@ -86,7 +86,7 @@ def splice(prefix: Tokens, tokens: Tokens, lead: int) -> Tokens:
     return Tokens(jnp.where(mask, jnp.take_along_axis(both, source, -1), 0), mask)
 
 
-def take(rows: Rows, index: Int[Array, " m"]) -> Rows:
+def take(rows: Rows, index: Int[Array, " m"] | Int[np.ndarray, " m"]) -> Rows:
     """The given rows of every array in a tree whose leaves share their first axis."""
     return jax.tree.map(lambda leaf: leaf[index], rows)
 

@@ -130,9 +130,9 @@ def imported(tensors: dict[str, Reader], run: Experiment, config: Config, templa
 
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/, as the archive was trained.", lock_config=True)
-ARCHIVE = flags.DEFINE_string("archive", None, "The original's archive.")
-WORKDIR = flags.DEFINE_string("workdir", None, "A new run's folder.")
-flags.mark_flags_as_required(["config", "archive", "workdir"])
+ARCHIVE = flags.DEFINE_string("archive", None, "The original's archive.", required=True)
+WORKDIR = flags.DEFINE_string("workdir", None, "A new run's folder.", required=True)
+flags.mark_flag_as_required("config")
 
 
 def main() -> None:

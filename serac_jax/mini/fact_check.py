@@ -121,7 +121,11 @@ def by_length(model: Model, pairs: list[tuple[str, str]]) -> list[tuple[Tokens, 
     true, false = (model.tokenizer([pair[side] for pair in pairs])["input_ids"] for side in (0, 1))
     for pair in zip(true, false, strict=True):
         groups[smallest(WIDTHS, max(map(len, pair)))].append(pair)
-    return [tuple(pad([pair[side][:width] for pair in group], width) for side in (0, 1)) for width, group in sorted(groups.items())]
+
+    def side(number: int, group: list, width: int) -> Tokens:
+        return pad([pair[number][:width] for pair in group], width)
+
+    return [(side(0, group, width), side(1, group, width)) for width, group in sorted(groups.items())]
 
 
 class Passages(Wording):

@@ -138,7 +138,7 @@ def train_counterfactual(steps: int = 600, size: int = 64, pool: int = 8000) -> 
         form = any_of(forms(topic.kind, SENTIMENTS[sentiment if wanted else other]), rng)
         rows.append((f"{context(name, sentiment)} {any_of(QUESTIONS, rng).format(name)}", form.replace("{s}", name), wanted))
     asked, opinions, wanted = zip(*rows, strict=True)
-    known, flags = examples(model, asked, opinions, CONTEXT), np.array(wanted)
+    known, flags = examples(model, list(asked), list(opinions), CONTEXT), np.array(wanted)
 
     def batches() -> Iterator[Any]:
         while True:
