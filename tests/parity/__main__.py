@@ -13,7 +13,8 @@ EDITORS = {"rep": serac, "gtn": mend, "enn": enn, "lu": lookup, "ft": finetune} 
 # Kinds of cases, and the function of an editor's module that compares them.
 KINDS = {"case": "run", "sequential": "run_sequence", "train_step": "run_steps", "extra": "run_extra"}
 QUESTION_ANSWERING = ("qa", "qa11")  # with T5 v1.0 and v1.1
-TASKS = dict.fromkeys(EDITORS, QUESTION_ANSWERING) | {"rep": (*QUESTION_ANSWERING, "fnli", "sent"), "enn": (*QUESTION_ANSWERING, "fnli")}
+TASKS = dict.fromkeys(EDITORS, QUESTION_ANSWERING) | dict.fromkeys(("rep", "lu", "ft"), (*QUESTION_ANSWERING, "fnli", "sent"))
+TASKS["enn"] = (*QUESTION_ANSWERING, "fnli")
 
 
 def compare(name: str, cases: Path, models: Path, noise: dict) -> Comparison | None:

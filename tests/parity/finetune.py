@@ -9,15 +9,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from serac_jax import models
 from serac_jax.batch import EditBatch, Examples, stack
 from serac_jax.editors import inner
 from serac_jax.editors.finetune import Options, Residual, added, draw, fit
 from serac_jax.models import Model, convert
 from tests.parity import golden
 from tests.parity.compare import Comparison
-from tests.parity.outcome import Outcome, compare_outcome
-from tests.parity.recorded import Reader, cropped, turned
+from tests.parity.outcome import Outcome, check, compare_outcome, load_base
+from tests.parity.recorded import Reader, turned
 
 
 class Parts(NamedTuple):
@@ -36,7 +35,7 @@ class Parts(NamedTuple):
 def build(manifest: dict[str, Any], root: Path, nearby: Examples | None, comparison: Comparison) -> Parts:
     """The editor of a manifest's configuration, in the original's names."""
     config, ft = manifest["config"], manifest["config"]["ft"]
-    base, base_params = models.load(str(root / config["model"]["name"]))
+    base, base_params, reader = load_base(manifest, root, comparison)
     leaves = convert.flatten(base_params)
     paths = {name: convert.path_of(convert.canonical(name), base.network.rules, leaves) for name in config["model"]["inner_params"]}
     options = Options(
@@ -56,7 +55,7 @@ def build(manifest: dict[str, Any], root: Path, nearby: Examples | None, compari
     def edited(weights: Any, residual: Residual, edits: Examples, steps: Any) -> Any:
         return added(weights, fit(base, weights, residual, edits, options, steps, nearby))
 
-    return Parts(base, base_params, paths, options, steps, jax.jit(edited), jax.jit(base.logits), Reader(base.tokenizer))
+    return Parts(base, base_params, paths, options, steps, jax.jit(edited), jax.jit(base.logits), reader)
 
 
 def untouched(parts: Parts, weights: Any) -> Residual:
@@ -69,12 +68,12 @@ def compare_batch(comparison: Comparison, case: golden.Case, prefix: str, parts:
     for name in [name for name in case if re.fullmatch(rf"{prefix}/inner0_loss\d+/pred", name)]:
         steps = int(re.findall(r"\d+", name.removeprefix(prefix))[1])
         logits = parts.logits(parts.fit(weights, residual, batch.edits, steps + 1), batch.edits)
-        comparison.check(name, cropped(logits, case[name]), case[name], cropped(batch.edits.weight, case[name]) > 0)
+        check(comparison, case, name, logits, batch.edits.weight)
     edited = parts.fit(weights, residual, batch.edits, parts.steps)
     compare_weights(comparison, case, f"{prefix}/edit0/before", parts, weights)
     compare_weights(comparison, case, f"{prefix}/edit0/after", parts, edited)
     answers = [parts.logits(chosen, queries) for chosen in (weights, edited) for queries in (batch.inside, batch.outside)]
-    compare_outcome(comparison, case, prefix, Outcome(*answers), batch)
+    compare_outcome(comparison, case, prefix, Outcome(*answers), batch, bool(parts.base.labels))
 
 
 def compare_weights(comparison: Comparison, case: golden.Case, prefix: str, parts: Parts, weights: Any) -> None:
@@ -87,7 +86,7 @@ def compare_weights(comparison: Comparison, case: golden.Case, prefix: str, part
 def run(comparison: Comparison, case: golden.Case, cases: Path, root: Path) -> None:
     """The evaluation batch, and the training batch whose edit the original recorded before its training step failed."""
     manifest = case.manifest
-    parts = build(manifest, root, locality(manifest, cases, root), comparison)
+    parts = build(manifest, root, locality(manifest, cases, root, comparison), comparison)
     limit = manifest["config"]["data"]["n_outer_max"]
     named = {"eval": manifest["eval_batch"]} | {f"train{number}": name for number, name in enumerate(manifest["train_batches"])}
     for prefix, name in named.items():
@@ -95,13 +94,13 @@ def run(comparison: Comparison, case: golden.Case, cases: Path, root: Path) -> N
             compare_batch(comparison, case, prefix, parts, parts.reader.batch(golden.batch(cases, name), limit))
 
 
-def locality(manifest: dict[str, Any], cases: Path, root: Path) -> Examples | None:
+def locality(manifest: dict[str, Any], cases: Path, root: Path, comparison: Comparison) -> Examples | None:
     """The out-of-scope queries that the note of a case with a locality loss names; the k-th evaluation of the loss reads the k-th batch, in turn."""
     names = re.findall(r"batch_\w+", manifest["note"])
     if not manifest["config"]["ft"]["locality"]["enabled"]:
         return None
-    reader = Reader(models.load(str(root / manifest["config"]["model"]["name"]))[0].tokenizer)
-    return stack([reader.batch(golden.batch(cases, name), None).outside for name in names])
+    reader = load_base(manifest, root, comparison)[2]
+    return jax.tree.map(jnp.asarray, stack([reader.batch(golden.batch(cases, name), None).outside for name in names]))
 
 
 def run_extra(comparison: Comparison, case: golden.Case, cases: Path, root: Path) -> None:
@@ -124,5 +123,4 @@ def run_sequence(comparison: Comparison, case: golden.Case, cases: Path, root: P
         weights = parts.fit(weights, untouched(parts, weights), edits, parts.steps)
         compare_weights(comparison, case, f"after{number}", parts, weights)
         for side, examples in (("edit_outer", queries.inside), ("loc", queries.outside)):
-            recorded = case[f"after{number}/{side}/logits"]
-            comparison.check(f"after{number}/{side}/logits", parts.logits(weights, examples), recorded, cropped(examples.weight, recorded) > 0)
+            check(comparison, case, f"after{number}/{side}/logits", parts.logits(weights, examples), examples.weight)

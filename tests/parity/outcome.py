@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from serac_jax.batch import EditBatch
-from tests.parity import golden, recorded
+from serac_jax.models import Model
+from serac_jax.types import Params
+from tests.parity import classes, golden, recorded
 from tests.parity.compare import Comparison
-from tests.parity.recorded import cropped, kl_rounding
+from tests.parity.recorded import Reader, cropped, kl_rounding
 
 
 class Outcome(NamedTuple):
@@ -21,8 +24,25 @@ class Outcome(NamedTuple):
     outside: Any
 
 
-def compare_outcome(comparison: Comparison, case: golden.Case, prefix: str, found: Outcome, batch: EditBatch) -> None:
-    """The logits on labelled positions, and every scalar that the original logged and that has a counterpart."""
+def load_base(manifest: dict[str, Any], root: Path, comparison: Comparison) -> tuple[Model, Params, Reader]:
+    """The model that a case edits, and what reads its batches."""
+    if classes.checks_facts(manifest["config"]):
+        base, params = classes.load_checker(manifest["config"], root)
+        return base, params, classes.ClassReader(base.tokenizer)
+    base, params = recorded.load_base(manifest, root, comparison)
+    return base, params, Reader(base.tokenizer)
+
+
+def check(comparison: Comparison, case: golden.Case, name: str, ours: Any, weight: Any) -> None:
+    """Logits on labelled positions, if they were recorded; of two classes, the one logit that says the same."""
+    if name in case:
+        ours = ours[..., 1] - ours[..., 0] if case[name].ndim == 2 else ours
+        theirs = case[name][: len(ours)]  # which may be of queries that a limit leaves out
+        comparison.check(name, cropped(ours, theirs), theirs, cropped(weight, theirs) > 0)
+
+
+def compare_outcome(comparison: Comparison, case: golden.Case, prefix: str, found: Outcome, batch: EditBatch, two_classes: bool = False) -> None:
+    """The logits, and every scalar that the original logged and that has a counterpart."""
     for name, ours, queries in (
         ("base_logits_outer", found.inside_before, batch.inside),
         ("base_logits_loc", found.outside_before, batch.outside),
@@ -30,13 +50,15 @@ def compare_outcome(comparison: Comparison, case: golden.Case, prefix: str, foun
         ("kl0/pre", found.outside_before, batch.outside),
         ("kl0/post", found.outside, batch.outside),
     ):
-        theirs = case.get(f"{prefix}/{name}")
-        if theirs is not None:
-            theirs = theirs[: len(ours)]  # which may be of queries that a limit leaves out
-            comparison.check(f"{prefix}/{name}", cropped(ours, theirs), theirs, cropped(queries.weight, theirs) > 0)
+        check(comparison, case, f"{prefix}/{name}", ours, queries.weight)
     info = case.manifest["values"].get(f"{prefix}/info", {})
     lost = kl_rounding(found.outside_before, found.outside, batch.outside.weight)
-    for name, value in scalars(case.manifest["config"], found, batch).items():
+    values = scalars(case.manifest["config"], found, batch)
+    if two_classes:
+        values["edit/prob"] = float(classes.mean_probability(found.inside, batch.inside))
+    if "edit/acc_sent" in info:
+        values |= {name: float(value) for name, value in recorded.sentiment(batch, found.inside_before, found.inside).items()}
+    for name, value in values.items():
         if name in info:
             rounding = lost if name in ("loss/loc", "kl/edit") else 0.0
             comparison.check(f"{prefix}/info/{name}", np.float32(value), np.float32(info[name]), rounding=rounding)
