@@ -17,7 +17,7 @@ from serac_jax.editors.enn import Options, enn
 from serac_jax.models import Model, convert
 from tests.parity import classes, golden
 from tests.parity.compare import Comparison
-from tests.parity.recorded import Reader, cropped, kl_rounding, load_base, scalars, sentiment, turned, widen
+from tests.parity.recorded import Reader, cropped, exact_corrections, kl_rounding, load_base, scalars, sentiment, turned, widen
 
 
 class Parts(NamedTuple):
@@ -153,7 +153,7 @@ def run(comparison: Comparison, case: golden.Case, cases: Path, root: Path) -> N
             comparison.check(f"train{number}/grad_norm", optax.tree.norm(gradient), np.float32(values[f"train{number}/grad_norm"]))
         if number == 0:
             compare_leaves(comparison, case, "grad0", gradient, parts, set())
-        with jax.numpy_dtype_promotion("standard"):  # optax raises floats to integer powers
+        with exact_corrections():
             updates, state = optimizer.update(gradient, state)
         params = optax.apply_updates(params, updates)
         compare_leaves(comparison, case, f"step{number + 1}", params, parts, noise)

@@ -32,7 +32,7 @@ class Parts(NamedTuple):
     reader: Reader
 
 
-def build(manifest: dict[str, Any], root: Path, nearby: Examples | None, comparison: Comparison) -> Parts:
+def build(manifest: dict[str, Any], root: Path, outside: Examples | None, comparison: Comparison) -> Parts:
     """The editor of a manifest's configuration, in the original's names."""
     config, ft = manifest["config"], manifest["config"]["ft"]
     base, base_params, reader = load_base(manifest, root, comparison)
@@ -53,7 +53,7 @@ def build(manifest: dict[str, Any], root: Path, nearby: Examples | None, compari
         steps = 0 if ft["time_limit"] < 0 else steps
 
     def edited(weights: Any, residual: Residual, edits: Examples, steps: Any) -> Any:
-        return added(weights, fit(base, weights, residual, edits, options, steps, nearby))
+        return added(weights, fit(base, weights, residual, edits, options, steps, outside))
 
     return Parts(base, base_params, paths, options, steps, jax.jit(edited), jax.jit(base.logits), reader)
 
@@ -86,18 +86,31 @@ def compare_weights(comparison: Comparison, case: golden.Case, prefix: str, part
 def run(comparison: Comparison, case: golden.Case, cases: Path, root: Path) -> None:
     """The evaluation batch, and the training batch whose edit the original recorded before its training step failed."""
     manifest = case.manifest
-    parts = build(manifest, root, locality(manifest, cases, root, comparison), comparison)
+    absent = [name for name in nearby(manifest) if not (cases / name).is_dir()]
+    parts = build(manifest, root, None if absent else locality(manifest, cases, root, comparison), comparison)
     limit = manifest["config"]["data"]["n_outer_max"]
     named = {"eval": manifest["eval_batch"]} | {f"train{number}": name for number, name in enumerate(manifest["train_batches"])}
     for prefix, name in named.items():
-        if any(key.startswith(f"{prefix}/") for key in case):
-            compare_batch(comparison, case, prefix, parts, parts.reader.batch(golden.batch(cases, name), limit))
+        if not any(key.startswith(f"{prefix}/") for key in case):
+            continue
+        batch = parts.reader.batch(golden.batch(cases, name), limit)
+        if absent:
+            comparison.depart(f"{', '.join(absent)}, which the edit reads, are not among the cases: only what precedes its first step is compared")
+            check(comparison, case, f"{prefix}/inner0_loss0/pred", parts.logits(parts.base_params, batch.edits), batch.edits.weight)
+            compare_weights(comparison, case, f"{prefix}/edit0/before", parts, parts.base_params)
+        else:
+            compare_batch(comparison, case, prefix, parts, batch)
+
+
+def nearby(manifest: dict[str, Any]) -> list[str]:
+    """The batches whose out-of-scope queries a case's locality loss reads, as its note names them."""
+    return re.findall(r"batch_\w+", manifest["note"]) if manifest["config"]["ft"]["locality"]["enabled"] else []
 
 
 def locality(manifest: dict[str, Any], cases: Path, root: Path, comparison: Comparison) -> Examples | None:
-    """The out-of-scope queries that the note of a case with a locality loss names; the k-th evaluation of the loss reads the k-th batch, in turn."""
-    names = re.findall(r"batch_\w+", manifest["note"])
-    if not manifest["config"]["ft"]["locality"]["enabled"]:
+    """The out-of-scope queries of a locality loss; the k-th evaluation of the loss reads the k-th batch, in turn."""
+    names = nearby(manifest)
+    if not names:
         return None
     reader = load_base(manifest, root, comparison)[2]
     return jax.tree.map(jnp.asarray, stack([reader.batch(golden.batch(cases, name), None).outside for name in names]))

@@ -24,7 +24,7 @@ from serac_jax.models import Model, convert
 from tests.parity import golden
 from tests.parity.compare import Comparison
 from tests.parity.outcome import Outcome, compare_outcome
-from tests.parity.recorded import Reader, cropped, turned, widen
+from tests.parity.recorded import Reader, cropped, exact_corrections, turned, widen
 
 # The original's names of networks and of their leaves; its matrices multiply from the left.
 NETWORKS = {"mlp": "both", "mlp1": "x", "mlp2": "delta"}
@@ -175,7 +175,7 @@ def optimizer_of(parts: Parts, config: dict[str, Any]) -> optax.GradientTransfor
 
 
 def stepped(optimizer: Any, params: Any, state: Any, gradient: Any) -> tuple[Any, Any]:
-    with jax.numpy_dtype_promotion("standard"):  # optax raises floats to integer powers
+    with exact_corrections():
         updates, state = optimizer.update(gradient, state, params)
     return optax.apply_updates(params, updates), state
 
