@@ -25,6 +25,7 @@ def zsre(size: str) -> Config:
     config = sized(size)
     if size == "mini":
         config.base.name = "mini/base"
+        config.inner = (r"(encoder|decoder)/block_\d/mlp/(wi(_[01])?|wo)/kernel",)
         config.serac.counterfactual = "mini/counterfactual"
         config.serac.scope = "mini/scope"
         config.serac.pool = "mean"
