@@ -193,11 +193,12 @@ def test_classes_are_scored_and_told_in_words(run):
     optimizer = training.make_optimizer(config.train, built.editor)
     state = training.init_state(built.editor, optimizer, built.base_params, 0, built.mesh)
     assert state.params["counterfactual"]["head"]["kernel"].shape == (32, 1)  # drawn at random: a single logit, as the base model's
-    step = training.make_train_step(built.editor, optimizer, state, 0)
+    step, update = training.make_train_step(built.editor, state, 1, 0), training.make_update_step(optimizer, state)
     batch = training.put(next(iter(built.task.batches("train", 4, True))), built.mesh)
     losses = []
     for _ in range(8):
         state, metrics = step(state, built.base_params, batch)
+        state = update(state)
         losses.append(float(metrics["loss"][0]))
     assert losses[-1] < losses[0]
 
