@@ -5,16 +5,8 @@ python train.py --config=configs/sent_enn.py:mini       shipped models and data,
 python eval.py                                      scores of the newest run
 """
 
-from configs import experiments
+from configs import editors, experiments
 
 
 def get_config(size: str = "full"):
-    config = experiments.sent(size)
-    config.editor = "enn"
-    config.train.lr_lr = 1e-3
-    if size == "mini":
-        config.enn.edit_lr = 0.1
-        config.train.lr = 1e-4
-        config.train.lr_lr = 3e-4
-        config.train.edits = config.eval.edits = 1
-    return config
+    return editors.enn(experiments.sent(size), size)
