@@ -17,10 +17,8 @@ def test_an_id_depends_on_prompt_answer_and_tags_only():
 
 def test_a_line_is_read_back_and_leaves_out_what_is_empty():
     assert edits.parse(edits.format(BOOK), "file:2") == BOOK
-    assert (
-        edits.format(BORN)
-        == '{"prompt": "When was Bram Stoker born?", "answer": "1847", "id": "%s", "author": "Ann", "time": "2026-01-01T00:00:00Z"}' % BORN.id
-    )
+    line = f'{{"prompt": "When was Bram Stoker born?", "answer": "1847", "id": "{BORN.id}", "author": "Ann", "time": "2026-01-01T00:00:00Z"}}'
+    assert edits.format(BORN) == line
     assert BOOK.time == "2026-01-02T02:04:05Z"
 
 
