@@ -38,6 +38,7 @@ def main() -> None:
 
     scores, texts, clock = [], [], report.Clock()
     for batch in itertools.islice(run.task.batches(config.eval.split, config.eval.edits, False), config.eval.batches or None):
+        batch = training.even(batch, run.mesh)
         placed = training.put(batch, run.mesh)
         teacher_forced, answers = jax.device_get((eval_step(params, run.base_params, placed), answer_step(params, run.base_params, placed)))
         scores.append(teacher_forced | run.task.score_answers(answers, batch))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,12 +38,13 @@ class Experiment(NamedTuple):
     parts: dict[str, Model]  # the networks that training changes, by their part of the parameters
 
 
-def build(config: Config, cache: Path, load: Load | None = None) -> Experiment:
+def build(config: Config, cache: Path, load: Load | None = None, devices: Sequence[Any] | None = None) -> Experiment:
     """Loads what the config names. Raises UserError, with what to do, where something is missing or does not fit.
 
     load: how models are loaded; by default, each leaf goes where the sharding table says as soon as it is read.
+    devices: of which the mesh is made; by default this machine's.
     """
-    mesh = sharding.make_mesh(config.mesh.data, config.mesh.model)
+    mesh = sharding.make_mesh(config.mesh.data, config.mesh.model, devices)
     load = load or partial(models.load, place=placer(mesh))
     dtype = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}.get(config.base.dtype)
     if dtype is None:

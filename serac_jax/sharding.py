@@ -9,6 +9,7 @@ split over the axis "data".
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -37,14 +38,14 @@ RULES = (
 )
 
 
-def make_mesh(data: int, model: int) -> Mesh:
-    """A mesh of `data` × `model` devices; `data=-1` takes all that are left."""
-    devices = jax.device_count()
+def make_mesh(data: int, model: int, devices: Sequence[Any] | None = None) -> Mesh:
+    """A mesh of `data` × `model` devices, by default of this machine's; `data=-1` takes all that are left."""
+    devices = jax.devices() if devices is None else devices
     if data == -1:
-        data = max(devices // model, 1)
-    if data * model > devices:
-        raise UserError(f"mesh.data={data} × mesh.model={model} needs {data * model} devices, but there are {devices}")
-    return jax.make_mesh((data, model), ("data", "model"), devices=jax.devices()[: data * model], axis_types=(AxisType.Auto,) * 2)
+        data = max(len(devices) // model, 1)
+    if data * model > len(devices):
+        raise UserError(f"mesh.data={data} × mesh.model={model} needs {data * model} devices, but there are {len(devices)}")
+    return jax.make_mesh((data, model), ("data", "model"), devices=devices[: data * model], axis_types=(AxisType.Auto,) * 2)
 
 
 def path_name(path: tuple[Any, ...]) -> str:
@@ -79,7 +80,3 @@ def shardings(tree: Any, mesh: Mesh) -> Any:
 def batch_sharding(mesh: Mesh) -> NamedSharding:
     """Rows over the data axis."""
     return NamedSharding(mesh, P("data"))
-
-
-def replicated(mesh: Mesh) -> NamedSharding:
-    return NamedSharding(mesh, P())

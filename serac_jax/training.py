@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Hashable, Iterable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Scalar
 
-from serac_jax.batch import EditBatch
+from serac_jax.batch import EditBatch, Rows
 from serac_jax.editors import Aux, Decision, Editor
 from serac_jax.metrics import Score, apart
 from serac_jax.models import Model
 from serac_jax.models.generate import generate
-from serac_jax.sharding import batch_sharding, path_name, replicated, shardings
+from serac_jax.sharding import batch_sharding, path_name, shardings
 from serac_jax.types import Config
 
 Sums = dict[str, tuple[Array, Array]]  # Σ w·x and Σ w, by name
@@ -58,13 +60,14 @@ def init_params(editor: Editor, base: Any, seed: int, mesh: Mesh) -> Any:
 
 def init_state(editor: Editor, optimizer: optax.GradientTransformation, base: Any, seed: int, mesh: Mesh) -> TrainState:
     """The state before the first step."""
-    params = init_params(editor, base, seed, mesh)
+    params, start = init_params(editor, base, seed, mesh), partial(start_state, optimizer)
+    return jax.jit(start, out_shardings=shardings(jax.eval_shape(start, params), mesh))(params)
 
-    def build(params: Any) -> TrainState:
-        gradient = jax.tree.map(jnp.zeros_like, params)
-        return TrainState(jnp.int32(0), params, OptState(optimizer.init(params), gradient, jnp.int32(0), jnp.int32(0)))
 
-    return jax.jit(build, out_shardings=shardings(jax.eval_shape(build, params), mesh))(params)
+def start_state(optimizer: optax.GradientTransformation, params: Any) -> TrainState:
+    """The state before the first step, of given parameters."""
+    gradient = jax.tree.map(jnp.zeros_like, params)
+    return TrainState(jnp.int32(0), params, OptState(optimizer.init(params), gradient, jnp.int32(0), jnp.int32(0)))
 
 
 def make_train_step(editor: Editor, state: TrainState, accumulate: int, seed: int) -> Callable[..., tuple[TrainState, Sums]]:
@@ -206,11 +209,16 @@ def averages(sums: list[Sums]) -> dict[str, float]:
     return {name: float(value / weight) for name, (value, weight) in added.items() if weight > 0}
 
 
-def put(batch: EditBatch, mesh: Mesh) -> EditBatch:
-    """A batch on the devices: its rows split over the data axis, or everywhere where they do not divide evenly."""
+def even(batch: Rows, mesh: Mesh) -> Rows:
+    """The batch, or any part of one, with rows of padding, whose weight is 0, up to a multiple of the data axis."""
 
-    def place(leaf: Any) -> Any:
-        even = leaf.shape[0] % mesh.shape["data"] == 0
-        return jax.device_put(leaf, batch_sharding(mesh) if even else replicated(mesh))
+    def fill(leaf: Any) -> Any:
+        missing = -leaf.shape[0] % mesh.shape["data"]
+        return np.pad(leaf, [(0, missing)] + [(0, 0)] * (leaf.ndim - 1)) if missing else leaf
 
-    return jax.tree.map(place, batch)
+    return jax.tree.map(fill, batch)
+
+
+def put(batch: Rows, mesh: Mesh) -> Rows:
+    """A batch on the devices, its rows split over the data axis, which they are filled up to divide evenly."""
+    return jax.device_put(even(batch, mesh), batch_sharding(mesh))

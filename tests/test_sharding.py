@@ -42,8 +42,8 @@ def test_every_leaf_of_a_run_has_a_place(tmp_path, cross):
     assert all(leaf.spec == P() for leaf in jax.tree.leaves(sharding.shardings({"memory": edited.memory}, run.mesh)))
 
 
-def test_rows_are_split_where_they_divide():
+def test_a_batch_is_filled_up_to_the_data_axis():
     mesh = sharding.make_mesh(4, 2)
-    placed = training.put({"even": jnp.zeros((8, 2)), "odd": jnp.zeros((6, 2))}, mesh)
-    assert placed["even"].sharding.spec == P("data")
-    assert placed["odd"].sharding.spec == P()
+    placed = training.put({"even": jnp.ones((8, 2)), "odd": jnp.ones((6, 2))}, mesh)
+    assert all(leaf.shape == (8, 2) and leaf.sharding == sharding.batch_sharding(mesh) for leaf in placed.values())
+    assert placed["odd"].sum(-1).tolist() == [2] * 6 + [0] * 2

@@ -28,7 +28,7 @@ LEVELS = (
     ("cli", "checkpoints"),
     ("workdir",),
     ("progress", "report"),
-    ("export", "import_archive", "download", "table", "mini"),
+    ("export", "import_archive", "download", "aot", "table", "mini"),
 )
 LEVEL = {name: number for number, names in enumerate(LEVELS) for name in names}
 SOURCES = sorted((ROOT / "serac_jax").rglob("*.py"))

@@ -196,10 +196,10 @@ def test_too_few_rows_for_a_batch_is_an_error(task):
 
 def test_a_missing_folder_names_the_archive(task):
     with pytest.raises(DataError, match=r"data.dir='nowhere' is not a folder; .*drive.google.com"):
-        task(**{"data.dir": "nowhere"})
+        task(**{"data.dir": "nowhere"}).batches("train", 4, True)
 
 
 def test_no_network_is_one_clear_error(task, tmp_path, monkeypatch):
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     with pytest.raises(DataError, match=r"could not download the data from https://drive.google.com/.*--config.data.dir=FOLDER"):
-        task(**{"data.dir": ""})
+        task(**{"data.dir": ""}).batches("train", 4, True)

@@ -128,40 +128,23 @@ def load(
 ) -> tuple[Model, Params]:
     """Reads a model, leaf by leaf, from a folder, the shipped models, or the Hugging Face Hub.
 
-    output: what a network is read for: "" (answers in words), "cls", "pooler" or "mean" (embeddings) or "head" (class logits).
-    labels: outputs of the head; 0: as many as the configuration says, or the head in `checkpoint` has.
+    output, labels, dropout, dtype, remat: see `outline`; a head in `checkpoint` says how many outputs it has.
     checkpoint: a file of weights (safetensors, or as torch.save writes them) to read instead of those of `name`.
-    dropout: the rate of every dropout layer, used where `Model.logits` gets a key. dtype: of the computation; parameters are float32.
     fresh: first parts of parameter paths that may be missing, such as "head": they are drawn at random from `seed`.
     Raises ModelNotFound, or WeightError where configuration, weights, tokenizer and network do not fit one another.
     """
     folder = hub.resolve(name)
-    hf = AutoConfig.from_pretrained(folder)
-    network = NETWORKS.get(hf.model_type)
-    if network is None:
-        raise WeightError(f"{name}: model_type {hf.model_type!r} is not supported; supported are {', '.join(sorted(NETWORKS))}")
-    if output not in network.outputs:
-        raise WeightError(f"{name}: {OUTPUTS[output]} is needed here, but a network of model_type {hf.model_type!r} gives {OUTPUTS[network.outputs[0]]}")
     weights = convert.read_files([existing(checkpoint)]) if checkpoint else convert.read_weights(folder)
-    attributes = checked_attributes(name, hf, network)
-    if output == "head":
-        found = weights.get(HEAD) if checkpoint else None  # config.json tells nothing about another file's head
-        labels = labels or len(found() if found else attributes["id2label"])
-        attributes |= classes(labels)
-    config = network.config(attributes, output, dropout, dtype, remat)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    if len(tokenizer) > attributes["vocab_size"]:
-        raise WeightError(
-            f"{name}: the tokenizer has {len(tokenizer)} tokens, the network only {attributes['vocab_size']} embeddings; they are not of one model"
-        )
-    module = network.module(config)
-    leaves = abstract(module)
+    if output == "head" and not labels and checkpoint and HEAD in weights:  # config.json tells nothing about another file's head
+        labels = len(weights[HEAD]())
+    model = outline(name, folder, output=output, labels=labels, dropout=dropout, dtype=dtype, remat=remat)
+    network, leaves = model.network, abstract(model.module)
     params: dict[str, Array] = {}
     tensors = convert.from_hf(
         weights,
         leaves,
         rules=network.rules,
-        copies=network.copies(config),
+        copies=network.copies(model.module.config),
         ignored=network.ignored,
         optional=network.optional,
         source=checkpoint or name,
@@ -174,8 +157,36 @@ def load(
             raise WeightError(f"{checkpoint or name}: the weight {convert.key_of(path, network.rules)!r} is missing; this use needs a checkpoint that has it")
         drawn = rng.normal(0, 0.02, leaves[path].shape) if path.endswith("kernel") else np.zeros(leaves[path].shape)
         params[path] = place(path, drawn.astype(np.float32))
+    return model, convert.unflatten(params)
+
+
+def outline(name: str, folder: Path, *, output: str, labels: int, dropout: float, dtype: Any, remat: bool) -> Model:
+    """A network and its tokenizer, without its weights.
+
+    output: what a network is read for: "" (answers in words), "cls", "pooler" or "mean" (embeddings) or "head" (class logits).
+    labels: outputs of the head; 0: as many as the configuration says.
+    dropout: the rate of every dropout layer, used where `Model.logits` gets a key. dtype: of the computation; parameters are float32.
+    remat: recompute activations in the backward pass.
+    Raises WeightError where configuration, tokenizer and network do not fit one another.
+    """
+    hf = AutoConfig.from_pretrained(folder)
+    network = NETWORKS.get(hf.model_type)
+    if network is None:
+        raise WeightError(f"{name}: model_type {hf.model_type!r} is not supported; supported are {', '.join(sorted(NETWORKS))}")
+    if output not in network.outputs:
+        raise WeightError(f"{name}: {OUTPUTS[output]} is needed here, but a network of model_type {hf.model_type!r} gives {OUTPUTS[network.outputs[0]]}")
+    attributes = checked_attributes(name, hf, network)
+    if output == "head":
+        labels = labels or len(attributes["id2label"])
+        attributes |= classes(labels)
+    config = network.config(attributes, output, dropout, dtype, remat)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    if len(tokenizer) > attributes["vocab_size"]:
+        raise WeightError(
+            f"{name}: the tokenizer has {len(tokenizer)} tokens, the network only {attributes['vocab_size']} embeddings; they are not of one model"
+        )
     answers = decoding.read(folder, config.eos) if hf.is_encoder_decoder else Decoding()
-    return Model(name, folder, module, network, tokenizer, answers, output, labels), convert.unflatten(params)
+    return Model(name, folder, network.module(config), network, tokenizer, answers, output, labels)
 
 
 def classes(count: int) -> dict[str, dict[Any, Any]]:

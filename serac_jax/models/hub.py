@@ -71,6 +71,20 @@ def cached(name: str) -> Path | None:
     return None
 
 
+def described(name: str) -> Path:
+    """A folder with the configuration and the tokenizer of `name`, perhaps without its weights. Of the Hub's files only these are fetched."""
+    if folder := local(name):
+        return folder
+    for offline in (True, False):
+        try:
+            folder = Path(snapshot_download(name, local_files_only=offline, allow_patterns=SMALL_FILES))
+        except Exception:  # the cache's error, then the Hub's own and those of whichever HTTP library it uses
+            continue
+        if (folder / "config.json").exists():
+            return folder
+    raise ModelNotFound(f"{name!r} is not a folder, and neither the Hugging Face cache nor the Hub gives its configuration; give the path of a local copy")
+
+
 def adopt(name: str, mirror: Path) -> None:
     """Copies the folder MIRROR/name into the Hugging Face cache, where `name` is then found. Does nothing where it needs no download."""
     if local(name) or cached(name):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,6 +36,7 @@ class Task(NamedTuple):
 
     needs: (split) -> Needs; prepares the split's files, and raises DataError where one is missing or malformed.
     batches: (split, size, train) -> batches of `size` edits, endless in training, else every row once.
+    widest: (size, train) -> a batch of padding, as large as any of `batches` can be, made without data.
     score: ((inside, outside) logits before, the same after, batch) -> scores, a row each.
     score_answers: (answers of free generation, by "inside_before" etc., batch) -> scores, a row each.
     words: an answer's ids as text.
@@ -42,6 +44,7 @@ class Task(NamedTuple):
 
     needs: Callable[[str], Needs]
     batches: Callable[..., grain.IterDataset]
+    widest: Callable[[int, bool], EditBatch]
     score: Callable[[Any, Any, EditBatch], dict[str, Score]]
     score_answers: Callable[[dict[str, Any], EditBatch], dict[str, Score]]
     words: Callable[[Any], str]
@@ -54,54 +57,62 @@ def build(config: Config, base: PreTrainedTokenizerBase, scope: PreTrainedTokeni
 
 def build_zsre(config: Config, base: PreTrainedTokenizerBase, scope: PreTrainedTokenizerBase | None, cache: Path) -> Task:
     data = config.data
-    folder = archive.locate(data.dir, cache)
+    locate = partial(archive.locate, data.dir, cache)  # may download
     options = zsre.Options(data.implications, data.yes_no, data.natural_questions, data.hard_negative_rate)
     encode = Encoder(base, scope, tuple(data.text_widths), tuple(data.label_widths))
 
     def needs(split: str) -> Needs:
-        return Needs(folder, len(zsre.open_rows(folder, cache, split, options)[0]), data.hard_negatives)
+        return Needs(locate(), len(zsre.open_rows(locate(), cache, split, options)[0]), data.hard_negatives)
 
     def make(split: str, size: int, train: bool) -> grain.IterDataset:
-        rows, pool = zsre.open_rows(folder, cache, split, options)
+        rows, pool = zsre.open_rows(locate(), cache, split, options)
         near = zsre.hard_negatives(rows, pool, data, cache) if data.hard_negatives else None
         draw = zsre.Draw(rows, pool, near, options, encode, train)
         return batches(len(rows), draw, size=size, seed=config.seed, split=split, train=train, workers=data.workers if train else 0)
 
-    return Task(needs, make, zsre.score, zsre.score_answers, encode.words)
+    return Task(needs, make, partial(widest, encode, 1), zsre.score, zsre.score_answers, encode.words)
 
 
 def build_fnli(config: Config, base: PreTrainedTokenizerBase, scope: PreTrainedTokenizerBase | None, cache: Path) -> Task:
     data = config.data
-    folder = archive.locate(data.dir, cache)
+    locate = partial(archive.locate, data.dir, cache)  # may download
     encode = Encoder(base, scope, tuple(data.text_widths), (1,), classes=fnli.CLASSES)
 
     def needs(split: str) -> Needs:
-        return Needs(folder, len(fnli.open_rows(folder, cache, split)))
+        return Needs(locate(), len(fnli.open_rows(locate(), cache, split)))
 
     def make(split: str, size: int, train: bool) -> grain.IterDataset:
-        rows = fnli.open_rows(folder, cache, split)
+        rows = fnli.open_rows(locate(), cache, split)
         order, workers = fnli.order(rows, split, size, train), data.workers if train else 0
         return batches(len(rows), fnli.Draw(rows, encode), size=size, seed=config.seed, split=split, train=train, workers=workers, order=order)
 
-    return Task(needs, make, right_or_wrong, lambda answers, batch: {}, encode.words)  # a class is not generated, so there is nothing more to score
+    def nothing_more(answers: dict[str, Any], batch: EditBatch) -> dict[str, Score]:
+        return {}  # a class is not generated
+
+    return Task(needs, make, partial(widest, encode, 1), right_or_wrong, nothing_more, encode.words)
 
 
 def build_sent(config: Config, base: PreTrainedTokenizerBase, scope: PreTrainedTokenizerBase | None, cache: Path) -> Task:
     data = config.data
-    folder = archive.locate(data.dir, cache)
+    locate = partial(archive.locate, data.dir, cache)  # may download
     options = sent.Options(data.opinions, data.hard_negative_rate)
     encode = Encoder(base, scope, tuple(data.text_widths), tuple(data.label_widths), cut_labels=True)
 
     def needs(split: str) -> Needs:
-        return Needs(folder, len(sent.open_rows(folder, cache, split)), data.hard_negatives)
+        return Needs(locate(), len(sent.open_rows(locate(), cache, split)), data.hard_negatives)
 
     def make(split: str, size: int, train: bool) -> grain.IterDataset:
-        rows = sent.open_rows(folder, cache, split)
+        rows = sent.open_rows(locate(), cache, split)
         near = sent.hard_negatives(rows, data, cache) if data.hard_negatives else None
         draw = sent.Draw(rows, near, options, encode, train)
         return batches(len(rows), draw, size=size, seed=config.seed, split=split, train=train, workers=data.workers if train else 0)
 
-    return Task(needs, make, sent.score, sent.score_answers, encode.words)
+    return Task(needs, make, partial(widest, encode, options.opinions), sent.score, sent.score_answers, encode.words)
+
+
+def widest(encode: Encoder, asked: int, size: int, train: bool) -> EditBatch:
+    """With `asked` in-scope queries an edit; evaluation asks out of scope both far from an edit and near it."""
+    return encode.widest(size, size * asked, size if train else 2 * size)
 
 
 class Kind(NamedTuple):

@@ -7,7 +7,7 @@ len(text) × len(label) programs and then never again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -132,6 +132,11 @@ class Encoder:
             outside_of=host(batch.outside_of, np.int32),
             hard_outside=host([bool(query and query.hard) for query in batch.outside], bool),
         )
+
+    def widest(self, edits: int, inside: int, outside: int) -> EditBatch:
+        """A batch of padding, with so many rows of each kind, as wide as any can be."""
+        only = replace(self, text_widths=self.text_widths[-1:], label_widths=self.label_widths[-1:])
+        return only(TextBatch([None] * edits, [None] * inside, [0] * inside, [None] * outside, [0] * outside))
 
     def labels(self, group: Sequence[Query | None]) -> list[list[int]]:
         """Ids of the answers, or the numbers of their classes; a query without an answer has a label that nobody reads."""
