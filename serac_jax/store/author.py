@@ -9,7 +9,8 @@ import subprocess
 
 def default_author() -> str:
     """$SERAC_AUTHOR, git's user.name or the login name, the first that is there; "" where there is none."""
-    return os.environ.get("SERAC_AUTHOR") or git_name() or login()
+    name = os.environ.get("SERAC_AUTHOR") or git_name() or login()
+    return name.encode(errors="replace").decode()  # a name that is no UTF-8 could not be written
 
 
 def git_name() -> str:

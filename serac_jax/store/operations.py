@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from serac_jax.store.changes import Change
@@ -52,6 +52,15 @@ def to_redo(history: Iterable[Operation]) -> Operation | None:
         else:
             return operation
     return None
+
+
+def after(history: Iterable[Operation], seq: int) -> Iterator[Operation]:
+    """Those of a history, newest first, that came after an operation; nothing older is read."""
+    for operation in history:
+        if operation.seq > seq:
+            yield operation
+        if operation.seq <= seq + 1:
+            return
 
 
 def net(operations: Iterable[Operation]) -> dict[str, Edit | None]:

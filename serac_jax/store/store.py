@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import takewhile
 from pathlib import Path
 
 from serac_jax.errors import UserError
 from serac_jax.store import edits as texts
+from serac_jax.store import files
 from serac_jax.store.author import default_author
 from serac_jax.store.changes import Change, apply, difference, inverse, replace
-from serac_jax.store.conflicts import normal
+from serac_jax.store.disk import Disk
 from serac_jax.store.edits import Edit
-from serac_jax.store.operations import REDO, UNDO, Operation, net, to_redo, to_undo
+from serac_jax.store.operations import REDO, START, UNDO, Operation, after, net, to_redo, to_undo
+from serac_jax.store.view import View
 
 
-class Store:
+class Store(View):
     """Edits by id, in the order of their making. Every change is one operation that can be undone; readers see whole operations."""
 
-    def __init__(self, author: str | None = None):
-        self._author = author
-        self._edits: dict[str, Edit] = {}
+    def __init__(self, disk: Disk | None = None, author: str | None = None):
+        super().__init__()
+        self._disk, self._author = disk, author
+        self._older = 0  # where the journal goes on with what was done before opening
         self._recent: list[Operation] = []  # since opening, oldest first
-        self._prompts: dict[str, dict[str, None]] | None = None  # normal prompt → ids; made when first asked for
-        self._expiring: dict[str, Edit] = {}
         self._turn = threading.RLock()
 
     @classmethod
@@ -35,17 +36,13 @@ class Store:
         `author` signs operations; by default $SERAC_AUTHOR, git's user.name or the login name does.
         Raises UserError with the line where the file is no memory or is damaged.
         """
-        return cls(author)
+        store = cls(Disk(path) if path is not None else None, author)
+        store._load()
+        return store
 
     @property
-    def edits(self) -> Mapping[str, Edit]:
-        """All edits by id, oldest first, expired ones too. Not to be changed but by the methods."""
-        return self._edits
-
-    @property
-    def seq(self) -> int:
-        """The number of the last operation; 0 before the first."""
-        return self._recent[-1].seq if self._recent else 0
+    def path(self) -> Path | None:
+        return self._disk.path if self._disk else None
 
     @property
     def author(self) -> str:
@@ -56,45 +53,16 @@ class Store:
         """An edit of this author, made now, unless the fields say otherwise; it is not in the memory yet. Raises UserError."""
         return texts.make(prompt, answer, **({"author": self.author, "time": texts.now()} | fields))  # type: ignore[arg-type]
 
-    def live(self, time: str | None = None) -> Mapping[str, Edit]:
-        """The edits that have not expired (by now)."""
-        gone = self.expired(time)
-        return {key: edit for key, edit in self._edits.items() if key not in gone} if gone else self._edits
-
-    def expired(self, time: str | None = None) -> set[str]:
-        """Ids of the edits that have expired (by now); its cost does not depend on edits that never do."""
-        time = texts.now() if time is None else time
-        return {key for key, edit in self._expiring.items() if texts.expired(edit, time)}
-
-    def find(self, prefix: str) -> Edit:
-        """The edit whose id begins so. Raises UserError where there is none or more than one."""
-        if prefix in self._edits:
-            return self._edits[prefix]
-        found = [key for key in self._edits if key.startswith(prefix)] if prefix else []
-        if not found:
-            raise UserError(f"no edit of this memory has an id that begins with {prefix!r}; `list` shows all")
-        if len(found) > 1:
-            raise UserError(f"{len(found)} edits have ids that begin with {prefix!r} ({', '.join(found[:5])}{', …' * (len(found) > 5)}); give more digits")
-        return self._edits[found[0]]
-
-    def same_prompt(self, prompt: str) -> list[Edit]:
-        """Edits of the same prompt but for case, blanks and closing punctuation, of all tags."""
-        if self._prompts is None:
-            self._prompts = {}
-            for edit in self._edits.values():
-                self._prompts.setdefault(normal(edit.prompt), {})[edit.id] = None
-        return [self._edits[key] for key in self._prompts.get(normal(prompt), ())]
-
     def add(self, edits: Iterable[Edit], *, replacing: Collection[str] = (), message: str = "", do: str = "add") -> tuple[Edit, ...]:
         """Adds edits and removes those with the ids `replacing`, as one operation; the edits as the memory holds them now.
 
-        An edit that is there already changes nothing, unless its note, source or expiry is another: then the new one takes its place at the end.
+        An edit that is there already stays as it is, unless its note, source or expiry is another: then the new one comes at the end in its stead.
         Raises UserError where an id of `replacing` is unknown.
         """
         with self._writing():
             wanted = {edit.id: edit for edit in edits}
-            new = {key: edit for key, edit in wanted.items() if key in replacing or not same(self._edits.get(key), edit)}
-            self._commit(do, replace(self._edits, self._known(replacing) | (new.keys() & self._edits.keys()), new.values()), message)
+            new = {key: edit for key, edit in wanted.items() if not same(self._edits.get(key), edit)}
+            self._commit(do, replace(self._edits, (self._known(replacing) - wanted.keys()) | (new.keys() & self._edits.keys()), new.values()), message)
             return tuple(self._edits[key] for key in wanted)
 
     def remove(self, ids: Iterable[str], *, message: str = "") -> tuple[Edit, ...]:
@@ -132,6 +100,8 @@ class Store:
     def log(self) -> Iterator[Operation]:
         """All operations, the newest first; older ones are read from the journal as they are asked for."""
         yield from reversed(self._recent)
+        if self._disk:
+            yield from self._disk.history(self._older)
 
     def as_of(self, when: int | str) -> dict[str, Edit]:
         """The edits after the operation of a number, or at a time of ISO 8601. Raises UserError where the number or time is none."""
@@ -139,7 +109,8 @@ class Store:
             raise UserError(f"there is no operation {when}; the last is {self.seq}")
         when = when if isinstance(when, int) else texts.utc(when, "the time")
         edits = dict(self._edits)
-        for operation in takewhile(lambda operation: operation.seq > when if isinstance(when, int) else operation.time > when, self.log()):
+        later = self._after(when) if isinstance(when, int) else takewhile(lambda operation: operation.time > when, self.log())
+        for operation in later:
             edits = apply(edits, inverse(operation.change))
         return edits
 
@@ -148,17 +119,33 @@ class Store:
 
         It costs as much as there were changes.
         """
-        before = net(takewhile(lambda operation: operation.seq > seq, self.log()))
+        before = net(self._after(seq))
         changed = {key: edit for key, edit in reversed(before.items()) if edit != self._edits.get(key)}
         return [self._edits[key] for key in changed if key in self._edits], [key for key, edit in changed.items() if edit]
 
     def refresh(self) -> bool:
-        """Reads what other writers changed since; whether anything was."""
-        return False
+        """Reads what others changed since; whether anything was. Costs as much as there is new. Raises UserError as `open` does."""
+        with self._turn:
+            seq = self._seq
+            if self._disk and not self._disk.unchanged() and not self._follow_others(self._disk):
+                with self._writing():
+                    pass
+            return self._seq > seq
 
     def save(self, path: str | Path) -> None:
         """Writes the memory to a file: a new one with the whole history, or one more operation of the memory that is there."""
-        raise NotImplementedError
+        disk = Disk(path)
+        if self._disk and disk.path == self._disk.path:
+            return
+        if not disk.exists():
+            with disk.locked():
+                if not disk.exists():
+                    disk.create(list(self.log())[::-1], self._edits.values())
+                    return
+        Store.open(path, self._author).replace_all(self._edits.values(), do="save")
+
+    def _after(self, seq: int) -> Iterator[Operation]:
+        return after(self.log(), seq) if seq < self._seq else iter(())
 
     def _known(self, ids: Iterable[str]) -> set[str]:
         ids = set(ids)
@@ -170,28 +157,92 @@ class Store:
     def _writing(self) -> Iterator[None]:
         """One writer at a time, who has seen what all others wrote."""
         with self._turn:
-            yield
+            if self._disk is None:
+                yield
+                return
+            with self._disk.locked():
+                self._catch_up(self._disk)
+                yield
 
-    def _commit(self, do: str, change: Change, message: str, of: int = 0) -> None:
+    def _load(self) -> None:
+        """Reads the file. What a kill has left undone is done, and what people or git changed in the file becomes an operation."""
+        if self._disk is None:
+            return
+        data = self._disk.in_step(self._disk.read_tail())
+        if data is None and not self._disk.writable():
+            self._take(self._disk, files.parse(files.read(self._disk.path), self._disk.path).edits)
+        elif data is None:
+            with self._disk.locked():
+                self._settle(self._disk)
+        else:
+            self._take(self._disk, files.parse_trusted(data))
+
+    def _settle(self, disk: Disk) -> None:
+        tail = disk.read_tail()
+        finished = disk.finish(tail)
+        data = disk.in_step(disk.read_tail() if finished else tail)
+        if data is not None:
+            self._take(disk, files.parse_trusted(data))
+            return
+        disk.tail = tail
+        edits: dict[str, Edit] = {}
+        for operation in disk.newer(tail, 0):
+            edits = apply(edits, operation.change)
+        self._take(disk, edits)
+        self._take_outside(disk)
+
+    def _catch_up(self, disk: Disk) -> None:
+        """Follows what other writers did, finishes what a kill has left, and takes in what was changed by hand or by git."""
+        if disk.unchanged() or self._follow_others(disk):
+            return
+        tail = disk.read_tail()
+        finished = disk.finish(tail)
+        for operation in disk.newer(tail, self._seq):
+            self._follow(operation)
+        if not finished:
+            disk.tail = tail
+            self._take_outside(disk)
+
+    def _follow_others(self, disk: Disk) -> bool:
+        """Follows other writers' operations, if the file is what their last one left. Raises UserError where the journal is another file now."""
+        tail = disk.read_tail()
+        if disk.replaced() or tail.seq < self._seq:
+            raise UserError(f"{disk.journal} was replaced while this memory was open; open the memory again")
+        if not disk.grown(tail) and disk.in_step(tail) is None:
+            return False
+        for operation in disk.newer(tail, self._seq):
+            self._follow(operation)
+        return True
+
+    def _take_outside(self, disk: Disk) -> None:
+        """Makes one operation of what was changed in the file. Raises UserError where that is no memory any more."""
+        data = files.read(disk.path)
+        if self._edits and not data:
+            raise UserError(
+                f"{disk.path}:1: the file is gone or empty, but its journal knows {len(self._edits)} edits: `check --repair` writes them again; "
+                f"to begin a new memory, move {disk.journal.name} away too"
+            )
+        parsed = files.parse(data, disk.path)
+        self._commit("outside" if self._seq else START, difference(self._edits, parsed.edits), "", tidy=parsed.tidy)
+
+    def _commit(self, do: str, change: Change, message: str, of: int = 0, tidy: bytes | None = None) -> None:
         """One operation more, unless it changes nothing."""
         if change == Change():
+            if tidy is not None and self._disk:
+                self._disk.tidy(tidy)
             return
+        author, message = (texts.text(value, f"the {name}") for name, value in (("author", self.author), ("message", message)))
         count = len(self._edits) - len(change.removed) + len(change.added)
-        self._follow(Operation(self.seq + 1, texts.now(), self.author, do, change, count, message, of))
+        operation = Operation(self._seq + 1, texts.now(), author, do, change, count, message, of)
+        self._follow(self._disk.commit(operation, tidy) if self._disk else operation)
+
+    def _take(self, disk: Disk, edits: dict[str, Edit]) -> None:
+        self._begin(edits, disk.tail.seq)
+        self._older = disk.tail.end
 
     def _follow(self, operation: Operation) -> None:
-        """Brings the edits up to an operation that is in the journal."""
-        self._edits = apply(self._edits, operation.change)
+        super()._follow(operation)
         self._recent.append(operation)
-        for _, edit in operation.change.removed:
-            self._expiring.pop(edit.id, None)
-            if self._prompts is not None:
-                self._prompts[normal(edit.prompt)].pop(edit.id)
-        for _, edit in operation.change.added:
-            if edit.expires:
-                self._expiring[edit.id] = edit
-            if self._prompts is not None:
-                self._prompts.setdefault(normal(edit.prompt), {})[edit.id] = None
 
 
 def same(old: Edit | None, new: Edit) -> bool:

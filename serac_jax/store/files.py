@@ -1,0 +1,153 @@
+"""The bytes of a memory file: read, checked line by line, built anew from a change, and written so that a kill leaves the old or the new."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from io import FileIO
+from pathlib import Path
+from typing import NamedTuple
+
+from serac_jax.errors import UserError
+from serac_jax.store import edits as texts
+from serac_jax.store.changes import Change, splice
+from serac_jax.store.edits import Edit
+
+PATIENCE = 30.0  # seconds that a writer waits for another
+FIRST = (texts.HEADER + "\n").encode()
+
+
+class Parsed(NamedTuple):
+    """What people or git left in a memory file."""
+
+    edits: dict[str, Edit]
+    tidy: bytes  # the file with one line an edit, each with its id, and nothing else; lines that are so already as they are
+
+
+def line(edit: Edit) -> bytes:
+    return (texts.format(edit) + "\n").encode()
+
+
+def read(path: Path) -> bytes:
+    """The file's bytes; none where it does not exist."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise UserError(f"cannot read {path} ({error.strerror})") from error
+
+
+def parse(data: bytes, path: Path) -> Parsed:
+    """The edits of a memory file, checked. An edit that is there twice, as after a merge by git, counts where it is first; blank lines do not count.
+
+    Raises UserError with the first line that is not right.
+    """
+    edits: dict[str, Edit] = {}
+    tidy = [FIRST]
+    for number, row in enumerate(data.split(b"\n"), 1):
+        where = f"{path}:{number}"
+        try:
+            text = row.decode()
+        except UnicodeDecodeError as error:
+            raise UserError(f"{where}: not UTF-8 text (byte {error.start + 1} of the line)") from error
+        if number == 1:
+            texts.check_header(text, where)
+        elif text.strip() and text.strip() != texts.HEADER:
+            fields = texts.parse_object(text, where)
+            edit = texts.from_fields(fields, where)
+            if edit.id not in edits:
+                edits[edit.id] = edit
+                tidy.append(row + b"\n" if "id" in fields else line(edit))
+    return Parsed(edits, b"".join(tidy))
+
+
+def parse_trusted(data: bytes) -> dict[str, Edit]:
+    """The edits of a memory file that this program wrote, as its checksum showed."""
+    rows = data.decode().split("\n")[1:-1]
+    return {edit.id: edit for edit in map(texts.trusted, json.loads(f"[{','.join(rows)}]"))}
+
+
+def changed(data: bytes, change: Change) -> bytes:
+    """The bytes of a tidy memory file after a change; lines of edits that stay are not touched."""
+    rows = data.split(b"\n")[1:-1] if data else []
+    rows = splice(rows, [at for at, _ in change.removed], [(at, texts.format(edit).encode()) for at, edit in change.added])
+    return FIRST + b"".join(row + b"\n" for row in rows)
+
+
+def append(path: Path, size: int, data: bytes) -> None:
+    """Writes bytes behind the first `size` ones, durably."""
+    with path.open("r+b", buffering=0) as file:
+        file.seek(size)
+        file.truncate()
+        write_all(file, data)
+        os.fsync(file.fileno())
+
+
+def write(path: Path, data: bytes) -> None:
+    """Puts a file in the place of another, durably; at any time there is the old or the new one."""
+    new = path.with_name(path.name + ".new")
+    with new.open("wb", buffering=0) as file:
+        write_all(file, data)
+        os.fsync(file.fileno())
+    if path.exists():
+        shutil.copymode(path, new)
+    new.replace(path)
+    sync_folder(path.parent)
+
+
+def write_all(file: FileIO, data: bytes) -> None:
+    """Writes without a buffer, whose rest would come later than an error."""
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) or 0 :]
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes new names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def locked(path: Path, patience: float = PATIENCE) -> Iterator[FileIO]:
+    """A file, made if need be, that only one program at a time has in its hands this way.
+
+    Raises UserError where another has it for too long, and OSError where it cannot be written.
+    """
+    deadline = time.monotonic() + patience
+    while True:
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b", buffering=0)
+        with file:
+            while not lock(file):
+                if time.monotonic() > deadline:
+                    raise UserError(f"another program has been writing to {path} for {patience:.0f} seconds; wait until it has ended")
+                time.sleep(0.005)
+            if stamp(path)[0] == os.fstat(file.fileno()).st_ino:  # else someone put another file in its place meanwhile
+                yield file
+                return
+
+
+def lock(file: FileIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def stamp(path: Path) -> tuple[int, int, int]:
+    """What changes when a file does: its number, size and time of change; zeros where there is none."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return 0, 0, 0
+    return status.st_ino, status.st_size, status.st_mtime_ns
