@@ -29,6 +29,8 @@ LEVELS = (
     ("workdir",),
     ("progress", "report"),
     ("export", "import_archive", "download", "aot", "table", "mini"),
+    ("shell",),
+    ("__main__",),
 )
 LEVEL = {name: number for number, names in enumerate(LEVELS) for name in names}
 SOURCES = sorted((ROOT / "serac_jax").rglob("*.py"))

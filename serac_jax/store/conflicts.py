@@ -35,6 +35,11 @@ def differ(one: Edit, other: Edit) -> bool:
     return meet(one, other) and normal(one.answer) != normal(other.answer)
 
 
+def against(edit: Edit, others: Iterable[Edit]) -> list[Edit]:
+    """Those of some edits that contradict one by their texts."""
+    return [other for other in others if normal(other.prompt) == normal(edit.prompt) and differ(other, edit)]
+
+
 def conflicts(edits: Iterable[Edit]) -> list[Conflict]:
     """All conflicts among edits, by the later edit's place."""
     seen: dict[str, list[Edit]] = {}

@@ -92,11 +92,10 @@ def parse_object(line: str, where: str) -> dict[str, Any]:
     return fields
 
 
-def trusted(line: dict[str, Any]) -> Edit:
+def trusted(fields: dict[str, Any]) -> Edit:
     """The edit of a line that `format` wrote and whose checksum was right: nothing is checked again."""
-    fields = dict(line)
-    fields["tags"] = tuple(fields.get("tags", ()))
-    return Edit(**fields)
+    rest = (fields.get(name, "") for name in FIELDS[4:])
+    return Edit(fields["prompt"], fields["answer"], fields["id"], tuple(fields.get("tags", ())), *rest)
 
 
 def format(edit: Edit) -> str:  # noqa: A001 (edits.format is how it is read)
