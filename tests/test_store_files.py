@@ -29,6 +29,7 @@ EDITS = [edits.make(f"prompt {number}", f"answer ü {number}", author="Ann", tim
 
 # Adds edits one by one, every third time in the place of the oldest, and tells each once it is committed.
 WRITER = """
+import os
 import sys
 from serac_jax.store.store import Store
 store, name = Store.open(sys.argv[1], "Writer"), sys.argv[2]
@@ -36,7 +37,7 @@ for number in range(int(sys.argv[3])):
     edit = store.make(f"{name} {number}", "x" * (number % 50 + 1))
     oldest = next(iter(store.edits), None) if number % 3 == 2 and len(sys.argv) > 4 else None
     store.add([edit], replacing=[oldest] if oldest else [])
-    print(edit.id, oldest, flush=True)
+    os.write(1, f"{edit.id} {oldest}\\n".encode())  # at once
 """
 
 

@@ -53,7 +53,7 @@ def repair(options: Namespace) -> None:
         print(f"brought back from the journal: {one_line(edit)}")
     for name, file in (("lines that cannot be read", done.damaged), ("the damaged journal", done.journal)):
         if file:
-            print(f"{name}: {file}")
+            print(f"{name}: {file.name}")
 
 
 COMMANDS = (

@@ -84,7 +84,7 @@ def parse_object(line: str, where: str) -> dict[str, Any]:
     if MARKER.match(line):
         raise UserError(f"{where}: a conflict marker of git: keep the lines that are right of both sides, and take the markers out")
     try:
-        fields = json.loads(line, object_pairs_hook=once)
+        fields = LINES.decode(line)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{where}: not a line of JSON ({error})") from error
     if not isinstance(fields, dict):
@@ -158,3 +158,6 @@ def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def shown(value: Any) -> str:
     """A value as error messages quote it: short."""
     return repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:60]}…"
+
+
+LINES = json.JSONDecoder(object_pairs_hook=once)
