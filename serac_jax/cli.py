@@ -49,9 +49,12 @@ def fail(message: str) -> NoReturn:
 
 def cache_folder(config: Config) -> Path:
     """Where downloads, prepared data and compiled programs are kept between runs. Raises UserError where it cannot be written."""
-    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "serac_jax"
-    folder = Path(config.data.cache).expanduser() if config.data.cache else default
-    return writable(folder, "data.cache")
+    return writable(Path(config.data.cache).expanduser() if config.data.cache else default_cache(), "data.cache")
+
+
+def default_cache() -> Path:
+    """Where they are kept unless a config says otherwise."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "serac_jax"
 
 
 def writable(folder: Path, name: str) -> Path:

@@ -77,7 +77,7 @@ def build_serac(config: Config, base: Model, load: Load, cache: Path) -> Built:
     if options.cross_attention:
         scope = scopes.cross_attention(classifier, lead(classifier.tokenizer))
     else:
-        scope = scopes.embedding(classifier, cosine=options.cosine, square=options.square, bounded=options.bounded, heads=options.heads)
+        scope = scopes.embedding(classifier, scopes.Distance(options.cosine, options.square, options.bounded, options.heads))
     counterfactual = counterfactual_params = None
     if not options.freeze_counterfactual:
         answers: dict[str, Any] = {"output": base.output, "labels": base.labels, "fresh": ("head",)}  # as the base model's

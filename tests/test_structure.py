@@ -28,6 +28,7 @@ LEVELS = (
     ("cli", "checkpoints"),
     ("workdir",),
     ("progress", "report"),
+    ("live",),
     ("export", "import_archive", "download", "aot", "table", "mini"),
     ("shell",),
     ("__main__",),

@@ -32,27 +32,41 @@ class Scope(NamedTuple):
     table: Callable[..., Float[Array, "n c"]]
 
 
-def embedding(model: Model, *, cosine: bool = False, square: bool = True, bounded: bool = False, heads: int = 1) -> Scope:
-    """log s = −‖e(edit) − e(query)‖², the least over `heads` slices of the vectors.
+class Distance(NamedTuple):
+    """How an embedding classifier compares two vectors; by default by their squared Euclidean distance.
 
-    square=False: the distance itself; cosine: 1 − cos; bounded: tanh of the vectors first.
+    square=False: the distance itself; cosine: 1 − cos; bounded: tanh of the vectors first; heads: the least over so many slices of the vectors.
     """
+
+    cosine: bool = False
+    square: bool = True
+    bounded: bool = False
+    heads: int = 1
+
+
+SQUARED = Distance()
+
+
+def log_similarity(a: Float[Array, "*n d"], b: Float[Array, "*n d"], distance: Distance) -> Float[Array, "*n"]:
+    """Minus the distance of vectors, already bounded where they should be."""
+    a, b = (v.reshape(*v.shape[:-1], distance.heads, -1) for v in (a, b))
+    if distance.cosine:
+        lengths = norm(a) * norm(b)
+        far = 1 - (a * b).sum(-1) / jnp.where(lengths > 0, lengths, 1.0)
+        far = jnp.where(far < 0, 0.0, far)  # rounding; a similarity above 1 would have no logarithm of 1 − s
+    elif distance.square:
+        far = jnp.square(a - b).sum(-1)
+    else:
+        far = norm(a - b)
+    return -far.min(-1)
+
+
+def embedding(model: Model, distance: Distance = SQUARED) -> Scope:
+    """log s = −‖e(edit) − e(query)‖², or as `distance` says."""
 
     def embed(params: Params, tokens: Tokens, key: Array | None) -> Float[Array, "n d"]:
         vectors = model.embed(params, tokens, key).astype(jnp.float32)
-        return jnp.tanh(vectors) if bounded else vectors
-
-    def log_similarity(a: Float[Array, "*n d"], b: Float[Array, "*n d"]) -> Float[Array, "*n"]:
-        a, b = (v.reshape(*v.shape[:-1], heads, -1) for v in (a, b))
-        if cosine:
-            lengths = norm(a) * norm(b)
-            distance = 1 - (a * b).sum(-1) / jnp.where(lengths > 0, lengths, 1.0)
-            distance = jnp.where(distance < 0, 0.0, distance)  # rounding; a similarity above 1 would have no logarithm of 1 − s
-        elif square:
-            distance = jnp.square(a - b).sum(-1)
-        else:
-            distance = norm(a - b)
-        return -distance.min(-1)
+        return jnp.tanh(vectors) if distance.bounded else vectors
 
     def keys(params: Params, edits: Examples, key: Array | None = None) -> Float[Array, "k d"]:
         return embed(params, edits.scope, key)
@@ -61,10 +75,10 @@ def embedding(model: Model, *, cosine: bool = False, square: bool = True, bounde
         return embed(params, examples.scope, key)
 
     def pairs(params: Params, keys: Array, edits: Examples, queries: Array, examples: Examples, key: Array | None = None) -> Float[Array, " n"]:
-        return log_similarity(keys, queries)
+        return log_similarity(keys, queries, distance)
 
     def table(params: Params, memory: EditMemory, queries: Array, examples: Examples, key: Array | None = None) -> Float[Array, "n c"]:
-        return log_similarity(memory.keys[None], queries[:, None])
+        return log_similarity(memory.keys[None], queries[:, None], distance)
 
     return Scope(keys, queries, pairs, table)
 

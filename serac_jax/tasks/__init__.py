@@ -15,8 +15,10 @@ from serac_jax.metrics import Score
 from serac_jax.tasks import archive, fnli, sent, zsre
 from serac_jax.tasks.sampling import batches
 from serac_jax.tasks.scores import right_or_wrong
-from serac_jax.tasks.text import Encoder
+from serac_jax.tasks.text import Encoder, TextBatch
 from serac_jax.types import Config
+
+Encode = Callable[[TextBatch], Any]
 
 
 class Needs(NamedTuple):
@@ -35,7 +37,8 @@ class Task(NamedTuple):
     """An experiment's data and scores.
 
     needs: (split) -> Needs; prepares the split's files, and raises DataError where one is missing or malformed.
-    batches: (split, size, train) -> batches of `size` edits, endless in training, else every row once.
+    batches: (split, size, train) -> batches of `size` edits, endless in training, else every row once. A fourth argument gives them in another form:
+        a function of the TextBatch.
     widest: (size, train) -> a batch of padding, as large as any of `batches` can be, made without data.
     score: ((inside, outside) logits before, the same after, batch) -> scores, a row each.
     score_answers: (answers of free generation, by "inside_before" etc., batch) -> scores, a row each.
@@ -64,7 +67,7 @@ def build_zsre(config: Config, base: PreTrainedTokenizerBase, scope: PreTrainedT
     def needs(split: str) -> Needs:
         return Needs(locate(), len(zsre.open_rows(locate(), cache, split, options)[0]), data.hard_negatives)
 
-    def make(split: str, size: int, train: bool) -> grain.IterDataset:
+    def make(split: str, size: int, train: bool, encode: Encode = encode) -> grain.IterDataset:
         rows, pool = zsre.open_rows(locate(), cache, split, options)
         near = zsre.hard_negatives(rows, pool, data, cache) if data.hard_negatives else None
         draw = zsre.Draw(rows, pool, near, options, encode, train)
@@ -81,7 +84,7 @@ def build_fnli(config: Config, base: PreTrainedTokenizerBase, scope: PreTrainedT
     def needs(split: str) -> Needs:
         return Needs(locate(), len(fnli.open_rows(locate(), cache, split)))
 
-    def make(split: str, size: int, train: bool) -> grain.IterDataset:
+    def make(split: str, size: int, train: bool, encode: Encode = encode) -> grain.IterDataset:
         rows = fnli.open_rows(locate(), cache, split)
         order, workers = fnli.order(rows, split, size, train), data.workers if train else 0
         return batches(len(rows), fnli.Draw(rows, encode), size=size, seed=config.seed, split=split, train=train, workers=workers, order=order)
@@ -101,7 +104,7 @@ def build_sent(config: Config, base: PreTrainedTokenizerBase, scope: PreTrainedT
     def needs(split: str) -> Needs:
         return Needs(locate(), len(sent.open_rows(locate(), cache, split)), data.hard_negatives)
 
-    def make(split: str, size: int, train: bool) -> grain.IterDataset:
+    def make(split: str, size: int, train: bool, encode: Encode = encode) -> grain.IterDataset:
         rows = sent.open_rows(locate(), cache, split)
         near = sent.hard_negatives(rows, data, cache) if data.hard_negatives else None
         draw = sent.Draw(rows, near, options, encode, train)
@@ -116,10 +119,11 @@ def widest(encode: Encoder, asked: int, size: int, train: bool) -> EditBatch:
 
 
 class Kind(NamedTuple):
-    """output: what the base model is read for (`models.load`): "" for answers in words, "head" for classes."""
+    """output: what the base model is read for (`models.load`): "" for answers in words, "head" for classes, which are `classes`."""
 
     output: str
     build: Callable[[Config, PreTrainedTokenizerBase, PreTrainedTokenizerBase | None, Path], Task]
+    classes: tuple[str, ...] = ()
 
 
-TASKS = {"zsre": Kind("", build_zsre), "fnli": Kind("head", build_fnli), "sent": Kind("", build_sent)}
+TASKS = {"zsre": Kind("", build_zsre), "fnli": Kind("head", build_fnli, fnli.CLASSES), "sent": Kind("", build_sent)}

@@ -100,9 +100,7 @@ class Encoder:
         questions = [cut(self.base, [query.question if query else "" for query in group], self.text_widths[-1]) for group in groups]
         labels = [self.labels(group) for group in groups]
         scopes = [self.scope_texts(group, number == 0) for number, group in enumerate(groups)]
-        close, open_ = tail(self.base), lead(self.base)
-        stated = [[] for _ in labels[0]] if self.classes else labels[0]
-        prefixes = [question[: len(question) - close] + label[open_ : len(label) - close] for question, label in zip(questions[0], stated, strict=True)]
+        prefixes = self.contexts(questions[0], labels[0])
 
         label_width = smallest(self.label_widths, max(len(row) for group in labels for row in group))
         edit_width = smallest(self.label_widths, max(len(row) for row in labels[0]))
@@ -153,6 +151,12 @@ class Encoder:
                     f"of {self.label_widths[-1]}; raise data.label_widths or leave the row out"
                 )
         return rows
+
+    def contexts(self, questions: list[list[int]], labels: list[list[int]]) -> list[list[int]]:
+        """Ids of edits, "question answer" without the closing special tokens, from those of both: what is read before a query."""
+        close, open_ = tail(self.base), lead(self.base)
+        stated = [[] for _ in labels] if self.classes else labels
+        return [question[: len(question) - close] + label[open_ : len(label) - close] for question, label in zip(questions, stated, strict=True)]
 
     def scope_texts(self, group: Sequence[Query | None], edits: bool) -> list[list[int]]:
         """What the scope classifier reads of queries, and of edits: "question [SEP] answer [SEP]"."""

@@ -69,7 +69,7 @@ def build(manifest: dict[str, Any], root: Path, comparison: Comparison) -> Parts
     if rep["cross_attend"]:
         scope = scopes.cross_attention(classifier, lead(classifier.tokenizer))
     else:
-        scope = scopes.embedding(classifier, cosine=rep["cos"], square=rep["square"], bounded=rep["bound_embeds"], heads=rep["dist_heads"])
+        scope = scopes.embedding(classifier, scopes.Distance(rep["cos"], rep["square"], rep["bound_embeds"], rep["dist_heads"]))
     options = Options(
         rep["supervised"], rep["soft_weighting"], rep["use_all_negatives"], rep["freeze"], config["cedit"], config["cloc"], config["unlikelihood"]
     )

@@ -175,7 +175,7 @@ def run_distances(comparison: Comparison, case: golden.Case, root: Path) -> None
     texts = case.manifest["values"]
     stored, asked = (SimpleNamespace(scope=jax.tree.map(jnp.asarray, ids_of(model.tokenizer, texts[f"logsim/{side}"]))) for side in ("ctx", "test"))
     for name, options in DISTANCES.items():
-        scope = scopes.embedding(model, **options)
+        scope = scopes.embedding(model, scopes.Distance(**options))
 
         def table(params: Any, scope: scopes.Scope = scope) -> jax.Array:
             return scope.table(params, SimpleNamespace(keys=scope.keys(params, stored)), scope.queries(params, asked), asked)

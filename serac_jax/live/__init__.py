@@ -1,0 +1,40 @@
+"""A loaded editor that answers: `load`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+
+from serac_jax import cli
+from serac_jax.live import folder
+from serac_jax.live.answer import Answer as Answer
+from serac_jax.live.answer import Why as Why
+from serac_jax.live.conflicts import Conflict as Conflict
+from serac_jax.live.conflicts import ContradictionRefused as ContradictionRefused
+from serac_jax.live.editor import LiveEditor as LiveEditor
+from serac_jax.live.editor import Replaced as Replaced
+from serac_jax.store.store import Store
+
+
+def load(
+    name: str | Path = "mini",
+    *,
+    memory: str | Path | Store | None = None,
+    base: Callable[[str], str] | None = None,
+    rerank: str = "",
+) -> LiveEditor:
+    """An editor that answers.
+
+    name: "mini" (or "mini/fnli", "mini/sent") for a shipped one; the folder of a run of train.py, or one that `save` has written; or a repository
+        of the Hugging Face Hub that holds such a folder.
+    memory: the file of its edits, which need not exist yet; None: a memory of this process, which `editor.memory.save` writes.
+    base: the base model as a function from a text to a text, instead of the editor's own, which is then not loaded.
+    rerank: a cross-attention scope classifier, by the name of its model: it reads again the edits that embeddings propose.
+    Raises UserError, with what to do, where something is missing or does not fit.
+    """
+    if jax.config.jax_compilation_cache_dir is None:
+        cli.use_compilation_cache(cli.default_cache())
+    parts = folder.find(str(name), base=base is None, rerank=rerank)
+    return LiveEditor(parts, memory if isinstance(memory, Store) else Store.open(memory), base)

@@ -1,0 +1,30 @@
+"""Shapes that repeat: rows in powers of two, texts in a few widths, so that a steady stream of requests compiles nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+from serac_jax.batch import Tokens
+from serac_jax.tasks.text import pad, smallest
+
+MOST = 256  # rows that a program reads at a time
+Item = TypeVar("Item")
+
+
+def bucket(count: int) -> int:
+    """The least power of two that holds so many rows."""
+    return 1 << max(count - 1, 0).bit_length()
+
+
+def chunks(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    """Items in groups that a program can read."""
+    for start in range(0, len(items), MOST):
+        yield items[start : start + MOST]
+
+
+def tokens(rows: Sequence[Sequence[int]], widths: tuple[int, ...]) -> Tokens:
+    """Ids as arrays of the smallest width that fits, cut at the last; up to a power of two of rows, of which the last ones repeat the first."""
+    kept = [row[: widths[-1]] for row in rows]
+    kept += [kept[0]] * (bucket(len(rows)) - len(rows))
+    return pad(kept, smallest(widths, max(map(len, kept))))

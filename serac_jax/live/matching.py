@@ -1,0 +1,180 @@
+"""Which stored edits a question falls under: embeddings propose a few, and a cross-attention classifier, where there is one, reads these again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from serac_jax.batch import Examples, Tokens
+from serac_jax.editors import scope as scopes
+from serac_jax.editors.scope import Distance, Scope
+from serac_jax.live.buckets import bucket, chunks, tokens
+from serac_jax.live.index import BlockedIndex, Index
+from serac_jax.live.tags import Tags, TagTable, visible
+from serac_jax.models import Model
+from serac_jax.store.edits import Edit
+from serac_jax.tasks.text import Encoder, Query, lead
+from serac_jax.types import Params
+
+PROPOSED = 8  # edits that are looked at for every question
+
+
+class Near(NamedTuple):
+    """An edit, and how likely a question is in its scope: in [0, 1]."""
+
+    edit: Edit
+    score: float
+
+
+class Embedder:
+    """Vectors of edits and of questions, by an embedding classifier."""
+
+    def __init__(self, model: Model, params: Params, distance: Distance, encoder: Encoder):
+        self.params, self.distance, self.texts = params, distance, ScopeTexts(encoder)
+        scope = scopes.embedding(model, distance)
+        self.embed = jax.jit(lambda params, read: scope.queries(params, only(read)))
+        self.width = int(jax.eval_shape(self.embed, params, self.texts.questions([""])).shape[1])
+
+    def edits(self, edits: Sequence[Edit]) -> Float[Array, "b d"]:
+        """A row an edit; up to a power of two of rows, whose rest is padding."""
+        return self.embed(self.params, self.texts.edits(edits))
+
+    def questions(self, questions: Sequence[str]) -> Float[Array, "b d"]:
+        return self.embed(self.params, self.texts.questions(questions))
+
+
+class PairReader:
+    """Scores of pairs of an edit and a question, by a cross-attention classifier."""
+
+    def __init__(self, model: Model, params: Params, encoder: Encoder):
+        self.params, self.texts = params, ScopeTexts(encoder)
+        scope: Scope = scopes.cross_attention(model, lead(model.tokenizer))
+        self.read = jax.jit(lambda params, edits, questions: scope.pairs(params, None, only(edits), None, only(questions)))
+
+    def __call__(self, pairs: Sequence[tuple[Edit, str]]) -> list[float]:
+        found: list[float] = []
+        for group in chunks(pairs):
+            edits, questions = self.texts.edits([edit for edit, _ in group]), self.texts.questions([question for _, question in group])
+            found += np.exp(jax.device_get(self.read(self.params, edits, questions))[: len(group)]).tolist()
+        return found
+
+
+class ScopeTexts:
+    """Texts as a scope classifier reads them."""
+
+    def __init__(self, encoder: Encoder):
+        self.encoder = encoder
+        self.edit_widths = tuple(width + encoder.label_widths[-1] for width in encoder.text_widths)
+
+    def edits(self, edits: Sequence[Edit]) -> Tokens:
+        return tokens(self.encoder.scope_texts([Query(edit.prompt, edit.answer) for edit in edits], True), self.edit_widths)
+
+    def questions(self, questions: Sequence[str]) -> Tokens:
+        return tokens(self.encoder.scope_texts([Query(question, "") for question in questions], False), self.encoder.text_widths)
+
+
+def only(read: Tokens) -> Examples:
+    """Examples of which only the scope classifier's tokens are read."""
+    blank: Any = jnp.zeros((read.ids.shape[0], 1), jnp.int32)
+    return Examples(read, read, read, blank, blank)
+
+
+class Matcher:
+    """The edits that can be found now. `embedder` or `reader` may be missing: without the first every visible edit is read with the question."""
+
+    def __init__(self, embedder: Embedder | None, reader: PairReader | None, index: Callable[[int, Distance], Index] = BlockedIndex):
+        self.embedder, self.reader = embedder, reader
+        self.index = index(embedder.width, embedder.distance) if embedder else None
+        self.tags = TagTable()
+        self.edits: dict[str, Edit] = {}
+        self.slots: dict[str, int] = {}
+        self.at: list[Edit | None] = []  # the edit of every slot
+        self.free: list[int] = []
+
+    def empty(self) -> Matcher:
+        """One of the same classifiers, without edits."""
+        return Matcher(self.embedder, self.reader)
+
+    def add(self, edits: Iterable[Edit]) -> None:
+        """Edits that are not there yet can be found from now on."""
+        for group in chunks([edit for edit in edits if edit.id not in self.edits]):
+            self.edits |= {edit.id: edit for edit in group}
+            if self.embedder and self.index:
+                slots = np.full(bucket(len(group)), -1)
+                slots[: len(group)] = [self.take(edit) for edit in group]
+                bits = self.tags.of_edits([edit.tags for edit in group])
+                self.index.put(slots, self.embedder.edits(group), np.pad(bits, ((0, len(slots) - len(group)), (0, 0))))
+
+    def take(self, edit: Edit) -> int:
+        """A slot for an edit: one that became free, or a new one."""
+        if self.free:
+            slot = self.free.pop()
+            self.at[slot] = edit
+        else:
+            slot = len(self.at)
+            self.at.append(edit)
+        self.slots[edit.id] = slot
+        return slot
+
+    def remove(self, ids: Iterable[str]) -> None:
+        """Edits are not found any more; ids that are not there are passed over."""
+        known = [name for name in ids if self.edits.pop(name, None)]
+        slots = [self.slots.pop(name) for name in known if name in self.slots]
+        for slot in slots:
+            self.at[slot] = None
+        if self.index and slots:
+            self.index.drop(np.array(slots))
+        self.free += slots
+
+    def nearest(self, questions: Sequence[str], tags: Sequence[Tags]) -> list[list[Near]]:
+        """The edits that each question is nearest to, among those that its tags let it see: at most PROPOSED, best first."""
+        proposed = [near for group in chunks(list(zip(questions, tags, strict=True))) for near in self.proposed(*zip(*group, strict=True))]
+        return self.read_again(questions, proposed) if self.reader else proposed
+
+    def proposed(self, questions: Sequence[str], tags: Sequence[Tags]) -> list[list[Near]]:
+        if not self.embedder or not self.index:
+            return [[Near(edit, 0.0) for edit in self.edits.values() if visible(edit.tags, query)] for query in tags]
+        if not self.edits:
+            return [[] for _ in questions]
+        return self.around(self.embedder.questions(questions), tags)
+
+    def alike(self, edits: Sequence[Edit]) -> list[list[Near]]:
+        """Stored edits whose keys are nearest to each edit's own key, itself among them where it is stored; none without an embedding classifier."""
+        if not self.embedder:
+            return [[] for _ in edits]
+        return [near for group in chunks(edits) for near in self.around(self.embedder.edits(group), [None] * len(group))]
+
+    def around(self, vectors: Float[Array, "b d"], tags: Sequence[Tags]) -> list[list[Near]]:
+        """The edits whose keys lie nearest to vectors; rows of `vectors` beyond `tags` are padding."""
+        assert self.index
+        seen = np.pad(self.tags.of_queries(tags), ((0, vectors.shape[0] - len(tags)), (0, 0)))
+        slots, scores = self.index.search(vectors, seen, PROPOSED)
+        rows = zip(slots[: len(tags)].tolist(), scores[: len(tags)].tolist(), strict=True)
+        return [[Near(edit, float(np.exp(score))) for slot, score in zip(*row, strict=True) if score > -np.inf and (edit := self.at[slot])] for row in rows]
+
+    def read_again(self, questions: Sequence[str], proposed: Sequence[Sequence[Near]]) -> list[list[Near]]:
+        """The same edits in the order, and with the scores, of the cross-attention classifier."""
+        assert self.reader
+        pairs = [(near.edit, question) for question, nears in zip(questions, proposed, strict=True) for near in nears]
+        scores = iter(self.reader(pairs))
+        again = [[near._replace(score=next(scores)) for near in nears] for nears in proposed]
+        return [sorted(nears, key=lambda near: -near.score)[:PROPOSED] for nears in again]
+
+    def scores(self, pairs: Sequence[tuple[Edit, str]]) -> list[float]:
+        """How likely each question is in the scope of the edit beside it, which need not be stored."""
+        if self.reader:
+            return self.reader(pairs)
+        assert self.embedder
+        found: list[float] = []
+        for group in chunks(pairs):
+            edits, questions = self.embedder.edits([edit for edit, _ in group]), self.embedder.questions([question for _, question in group])
+            found += np.exp(jax.device_get(compared(edits, questions, self.embedder.distance))[: len(group)]).tolist()
+        return found
+
+
+compared = jax.jit(scopes.log_similarity, static_argnums=2)

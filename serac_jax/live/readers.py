@@ -1,0 +1,90 @@
+"""A model that answers questions, by itself or after reading an edit: words to tokens, a compiled program, and back to words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int
+
+from serac_jax.batch import Examples, Tokens, splice
+from serac_jax.errors import UserError
+from serac_jax.live.buckets import chunks, tokens
+from serac_jax.models import Model
+from serac_jax.models.generate import generate
+from serac_jax.store.edits import Edit
+from serac_jax.tasks.text import Encoder, Query, cut, lead
+from serac_jax.types import Params
+
+
+class Reader:
+    """Answers in batches; each pair of a number of rows, a power of two, and a width compiles once."""
+
+    def __init__(self, model: Model, params: Params, encoder: Encoder):
+        self.params, self.encoder = params, encoder
+        steps, opening = encoder.label_widths[-1], lead(encoder.base)
+
+        def answer(params: Params, inputs: Tokens) -> Int[Array, "n s"]:
+            if model.decodes:
+                return generate(model, params, inputs, steps=steps)
+            blank = jnp.zeros((inputs.ids.shape[0], 1), jnp.int32)
+            return model.logits(params, Examples(inputs, inputs, inputs, blank, jnp.ones(blank.shape))).argmax(-1)
+
+        def answer_after(params: Params, context: Tokens, inputs: Tokens) -> Int[Array, "n s"]:
+            return answer(params, splice(context, inputs, opening))
+
+        self.answer, self.answer_after = jax.jit(answer), jax.jit(answer_after)
+
+    def __call__(self, questions: Sequence[str]) -> list[str]:
+        """What the model says by itself."""
+        return [text for group in chunks(questions) for text in self.words(self.answer(self.params, self.inputs(group)), len(group))]
+
+    def after(self, edits: Sequence[Edit], questions: Sequence[str]) -> list[str]:
+        """What it says to each question after reading the edit beside it."""
+        texts: list[str] = []
+        for pairs in chunks(list(zip(edits, questions, strict=True))):
+            context = tokens(self.contexts([edit for edit, _ in pairs]), self.context_widths)
+            texts += self.words(self.answer_after(self.params, context, self.inputs([question for _, question in pairs])), len(pairs))
+        return texts
+
+    @property
+    def context_widths(self) -> tuple[int, ...]:
+        return tuple(width + self.encoder.label_widths[-1] for width in self.encoder.text_widths)
+
+    def inputs(self, questions: Sequence[str]) -> Tokens:
+        return tokens(cut(self.encoder.base, list(questions), self.encoder.text_widths[-1]), self.encoder.text_widths)
+
+    def contexts(self, edits: Sequence[Edit]) -> list[list[int]]:
+        questions = cut(self.encoder.base, [edit.prompt for edit in edits], self.encoder.text_widths[-1])
+        return self.encoder.contexts(questions, self.encoder.labels([Query(edit.prompt, edit.answer, source=f"edit {edit.id}") for edit in edits]))
+
+    def input_of(self, edit: Edit, question: str) -> str:
+        """The text that the model reads, as it reads it: its own tokens in words."""
+        tokenizer, opening = self.encoder.base, lead(self.encoder.base)
+        return str(tokenizer.decode(self.contexts([edit])[0] + cut(tokenizer, [question], self.encoder.text_widths[-1])[0][opening:], skip_special_tokens=True))
+
+    def words(self, answers: Int[Array, "n s"], count: int) -> list[str]:
+        return [self.encoder.words(answer) for answer in jax.device_get(answers)[:count]]
+
+
+class Spoken:
+    """A base model that is a function from a text to a text: a pipeline, a model behind HTTP. It reads an edit as words before the question."""
+
+    def __init__(self, say: Callable[[str], str]):
+        self.say = say
+
+    def __call__(self, questions: Sequence[str]) -> list[str]:
+        return [self.said(question) for question in questions]
+
+    def after(self, edits: Sequence[Edit], questions: Sequence[str]) -> list[str]:
+        return [self.said(self.input_of(edit, question)) for edit, question in zip(edits, questions, strict=True)]
+
+    def input_of(self, edit: Edit, question: str) -> str:
+        return f"{edit.prompt} {edit.answer} {question}"
+
+    def said(self, question: str) -> str:
+        answer = self.say(question)
+        if not isinstance(answer, str):
+            raise UserError(f"the base model that was given to `load` returned {type(answer).__name__} for {question[:60]!r}; it should return a text")
+        return answer

@@ -1,0 +1,33 @@
+"""The editor that a run of train.py has trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from configs import common
+from serac_jax import cli, experiment, training, workdir
+from serac_jax.checkpoints import trained
+from serac_jax.editors.scope import Distance
+from serac_jax.errors import UserError
+from serac_jax.live.folder import Part, Parts
+from serac_jax.live.spec import Spec
+from serac_jax.tasks import TASKS
+
+
+def of_run(folder: Path) -> Parts:
+    """Its parts, with the parameters of the best checkpoint. Raises UserError for a run of an editor that keeps no edits as text."""
+    config = workdir.config_of(folder, common.get_config(), {"mesh.data": 1})
+    if config.editor != "serac":
+        raise UserError(f"{folder} is a run of the editor {config.editor!r}; only SERAC's keeps edits as text (runs _rep and _rp)")
+    built = experiment.build(config, cli.cache_folder(config))
+    params = trained(folder, built.editor, training.init_params(built.editor, built.base_params, config.seed, built.mesh))[1]
+    chosen, scope = config.serac, "rerank" if config.serac.cross_attention else "scope"
+    networks = {"base": Part(built.base, built.base_params), scope: Part(built.parts["scope"], params["scope"])}
+    if "counterfactual" in built.parts:
+        networks["counterfactual"] = Part(built.parts["counterfactual"], params["counterfactual"])
+    names = {part: f"./{part}" for part in networks} | ({} if config.base.checkpoint else {"base": config.base.name})
+    classes = TASKS[config.task].classes
+    widths = tuple(config.data.text_widths), (1,) if classes else tuple(config.data.label_widths)
+    return Parts(
+        Spec(names, classes, chosen.pool, Distance(chosen.cosine, chosen.square, chosen.bounded, chosen.heads), *widths), networks, built.base.tokenizer
+    )

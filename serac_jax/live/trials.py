@@ -1,0 +1,61 @@
+"""Questions of which it is known whether they fall under an edit: what a threshold is fitted to, and measured on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from serac_jax import cli, tasks
+from serac_jax.errors import UserError
+from serac_jax.live.folder import Parts
+from serac_jax.tasks.text import TextBatch
+from serac_jax.types import Config
+
+
+class Trial(NamedTuple):
+    """Edits, as (prompt, answer), that are in memory together, and questions that fall under one of them, or under none."""
+
+    edits: tuple[tuple[str, str], ...]
+    inside: tuple[str, ...]
+    outside: tuple[str, ...]
+
+
+def of_batch(batch: TextBatch) -> Trial:
+    inside, outside = (tuple(dict.fromkeys(query.question for query in side if query)) for side in (batch.inside, batch.outside))
+    return Trial(tuple((query.question, query.answer) for query in batch.edits if query), inside, outside)
+
+
+def of_config(config: Config, parts: Parts, split: str, edits: int, rounds: int) -> Iterator[Trial]:
+    """Trials of an experiment: `edits` at a time, every row of a split once in each of so many rounds, which draw other answers and questions."""
+    cache = cli.cache_folder(config)
+    for number in range(rounds):
+        drawn = config.copy_and_resolve_references().unlock()
+        drawn.seed = config.seed + number
+        yield from tasks.build(drawn, parts.tokenizer, None, cache).batches(split, edits, False, of_batch)
+
+
+def of_file(file: Path) -> list[Trial]:
+    """Trials of a file of JSON lines: {"edits": [[prompt, answer], …], "inside": [question, …], "outside": [question, …]}. Raises UserError with the line."""
+    try:
+        lines = file.read_text().splitlines()
+    except OSError as error:
+        raise UserError(f"{file} cannot be read ({error.strerror})") from error
+    return [parsed(line, f"{file}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
+
+
+def parsed(line: str, where: str) -> Trial:
+    try:
+        fields = json.loads(line)
+    except ValueError as error:
+        raise UserError(f"{where}: not a line of JSON ({error})") from error
+    if not isinstance(fields, dict) or fields.keys() != set(Trial._fields):
+        raise UserError(f"{where}: expected an object with {', '.join(Trial._fields)}")
+    if not texts([*fields["inside"], *fields["outside"]]) or not all(isinstance(pair, list) and len(pair) == 2 and texts(pair) for pair in fields["edits"]):
+        raise UserError(f"{where}: 'edits' should be a list of [prompt, answer], 'inside' and 'outside' lists of questions")
+    return Trial(tuple(map(tuple, fields["edits"])), tuple(fields["inside"]), tuple(fields["outside"]))
+
+
+def texts(values: Iterable[object]) -> bool:
+    return all(isinstance(value, str) for value in values)

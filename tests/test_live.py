@@ -1,0 +1,457 @@
+"""The loaded editor: what an edit changes and what it does not, who sees it, what it costs, and that it moves between machines."""
+
+import importlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from contextlib import contextmanager
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import serac_jax
+from serac_jax import experiment, live, models, training, workdir
+from serac_jax.batch import take
+from serac_jax.checkpoints import Checkpoints
+from serac_jax.editors.scope import Distance, log_similarity
+from serac_jax.errors import UserError
+from serac_jax.live import calibrate, plot, trials
+from serac_jax.live.index import FEWEST, BlockedIndex
+from serac_jax.live.spec import Decision
+from serac_jax.live.tags import TagTable, visible
+from serac_jax.models.generate import generate
+from serac_jax.store.store import Store
+from tests.conftest import ROOT
+from tests.tiny import one_layer
+
+EDITS = [
+    ("Who is the author of Dracula?", "Mary Shelley"),
+    ("In what year was Hamlet first published?", "1922"),
+    ("What is the nationality of Otto Hahn?", "Dutch"),
+    ("Who plays the leading role in Slumdog Millionaire?", "Robert De Niro"),
+    ("What is the crystal system of zincite?", "cubic"),
+]
+REWORDED = "Which literary figure wrote Dracula?"  # a form that pre-training shows for other books
+UNRELATED = ["What is the chemical symbol of gold?", "Which river flows through Paris?", "What is the capital of France?"]
+COMPILED = "/jax/core/compile/jaxpr_trace_duration"
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    return serac_jax.load("mini")
+
+
+@pytest.fixture
+def editor(loaded):
+    """The shipped editor with a new memory."""
+    return loaded.with_memory(Store.open(None, author="tester"))
+
+
+@contextmanager
+def traced():
+    """Names of the events of compiling that happen inside."""
+    seen = []
+
+    def listen(event: str, duration_secs: float, **kwargs: str | int) -> None:
+        seen.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        yield seen
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+
+
+def test_importing_the_package_imports_no_jax():
+    code = "import serac_jax, sys; assert 'jax' not in sys.modules and 'load' in dir(serac_jax) + serac_jax.__all__; serac_jax.nothing"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    assert done.stderr.strip().splitlines()[-1] == "AttributeError: module 'serac_jax' has no attribute 'nothing'"
+
+
+def test_an_edit_answers_its_question_in_other_words_and_can_be_undone(editor):
+    before = editor.ask([EDITS[0][0], REWORDED])
+    edit = editor.edit(*EDITS[0])
+    for question in (EDITS[0][0], REWORDED):
+        answer = editor.ask(question)
+        assert (answer.text, answer.edit_id) == ("Mary Shelley", edit.id)
+        assert 0.5 < answer.score <= 1
+        assert answer.runner_up is None
+    assert [answer.base_text for answer in editor.ask([EDITS[0][0], REWORDED])] == [answer.text for answer in before]
+    editor.undo()
+    assert [answer.text for answer in editor.ask([EDITS[0][0], REWORDED])] == [answer.text for answer in before]
+    assert editor.ask(REWORDED).score == 0
+    editor.redo()
+    assert editor.ask(REWORDED).edit_id == edit.id
+
+
+def test_other_questions_get_the_base_models_text_bit_for_bit(editor):
+    editor.edit_many(EDITS)
+    model, params = models.load("mini/base")
+    tokens = model.tokenizer(UNRELATED, padding=True, return_tensors="np")
+    ids = generate(model, params, models.Tokens(jnp.asarray(tokens["input_ids"]), jnp.asarray(tokens["attention_mask"], bool)), steps=16)
+    said = [model.tokenizer.decode(row, skip_special_tokens=True) for row in np.asarray(ids)]
+    answers = editor.ask(UNRELATED)
+    assert [answer.text for answer in answers] == said == [answer.base_text for answer in answers]
+    assert {answer.edit_id for answer in answers} == {None}
+    assert all(answer.runner_up and answer.nearest.score >= answer.runner_up.score for answer in answers)
+
+
+def test_a_mixed_batch_is_answered_as_its_questions_one_by_one(editor):
+    edits = editor.edit_many(EDITS).edits
+    questions = [text for pair in zip([prompt for prompt, _ in EDITS], [*UNRELATED, *UNRELATED], strict=False) for text in pair]
+    together = editor.ask(questions)
+    alone = [editor.ask(question) for question in questions]
+    assert [(answer.text, answer.edit_id) for answer in together] == [(answer.text, answer.edit_id) for answer in alone]
+    np.testing.assert_allclose([answer.score for answer in together], [answer.score for answer in alone], rtol=1e-4)
+    assert [answer.edit_id for answer in together[::2]] == [edit.id for edit in edits]
+    assert [answer.text for answer in together[::2]] == [answer for _, answer in EDITS]
+    assert editor.ask([]) == []
+
+
+def test_a_steady_state_compiles_nothing(editor):
+    editor.edit_many(EDITS)
+    questions = [EDITS[0][0], *UNRELATED, REWORDED]
+
+    def everything(names):
+        for count in (1, 2, 3, 5):
+            editor.ask(questions[:count], tags=[(name,) for name in names[:count]])
+            editor.ask(questions[-count:])
+        editor.edit("Who is the author of Emma?", names[0], tags=names[:1])
+
+    everything(["a", "b", "c", "d", "e"])
+    everything(["b", "c", "d", "e", "a"])
+    with traced() as events:
+        everything(["c", "d", "e", "a", "b"])
+    assert COMPILED not in events, events
+
+
+def test_the_base_model_is_asked_about_misses_only(loaded):
+    asked = []
+
+    def base(text):
+        asked.append(text)
+        return f"I do not know {text}"
+
+    editor = live.LiveEditor(loaded.parts, Store.open(None), base)
+    editor.edit_many(EDITS)
+    answers = editor.ask([EDITS[0][0], UNRELATED[0], REWORDED, UNRELATED[1]])
+    assert asked == UNRELATED[:2]
+    assert [answer.text for answer in answers] == ["Mary Shelley", f"I do not know {UNRELATED[0]}", "Mary Shelley", f"I do not know {UNRELATED[1]}"]
+    assert answers[0].base_text == answers[0].base_text == f"I do not know {EDITS[0][0]}"
+    assert answers[1].base_text == answers[1].text
+    assert asked == [*UNRELATED[:2], EDITS[0][0]]
+    silent = live.LiveEditor(loaded.parts, Store.open(None), lambda text: None)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="returned NoneType"):
+        silent.ask(UNRELATED[0])
+
+
+def test_every_query_of_a_batch_sees_its_own_edits(editor):
+    prompt = EDITS[0][0]
+    everybody = editor.edit(*EDITS[1])
+    tenants = [f"tenant{number}" for number in range(40)]  # more than fit in one word of bits
+    edits = [editor.edit(prompt, f"Author {number % 7}", tags=[tenant]) for number, tenant in enumerate(tenants)]
+    answers = editor.ask([prompt] * 40, tags=tenants)
+    assert [answer.edit_id for answer in answers] == [edit.id for edit in edits]
+    assert [answer.edit_id for answer in editor.ask([EDITS[1][0]] * 3, tags=["tenant1", (), None])] == [everybody.id] * 3
+    assert editor.ask(prompt, tags="stranger").edit_id is None
+    assert editor.ask(prompt, tags=()).edit_id is None
+    assert editor.ask(prompt).edit_id in {edit.id for edit in edits}
+    assert editor.ask(prompt, tags=("stranger", "tenant7")).edit_id == edits[7].id
+    with pytest.raises(UserError, match="1 lists of tags for 2 questions"):
+        editor.ask([prompt, prompt], tags=["tenant1"])
+
+    editor.edit(prompt, "Everybody's author")
+    assert editor.ask(prompt, tags="tenant3").edit_id == edits[3].id  # its own comes before everybody's
+    assert editor.ask(prompt, tags="stranger").text == "Everybody's author"
+
+
+def test_bits_agree_with_what_they_stand_for():
+    rng, table = np.random.default_rng(0), TagTable()
+    names = [f"t{number}" for number in range(70)]
+    edits = [tuple(rng.choice(names, rng.integers(0, 4), replace=False)) for _ in range(200)]
+    table.of_edits(edits)
+    queries = [None, (), *(tuple(rng.choice([*names, "unknown"], rng.integers(1, 4), replace=False)) for _ in range(20))]
+    stored, seen = table.of_edits(edits), table.of_queries(queries)
+    assert stored.shape[1] == 4
+    found = (stored[None] & seen[:, None]).any(-1)
+    assert found.tolist() == [[visible(edit, query) for edit in edits] for query in queries]
+
+
+def test_a_saved_editor_is_the_same_elsewhere_bit_for_bit(editor, tmp_path):
+    editor.edit_many(EDITS)
+    editor.save(tmp_path / "here")
+    editor.save(tmp_path / "light", base="reference")
+    assert not (tmp_path / "light" / "base").exists()
+    shutil.move(tmp_path / "here", tmp_path / "there")
+    for folder in (tmp_path / "there", tmp_path / "light"):
+        other = serac_jax.load(folder, memory=editor.memory)
+        for name, part in editor.parts.networks.items():
+            jax.tree.map(np.testing.assert_array_equal, part.params, other.parts.networks[name].params)
+        assert [(answer.text, answer.score) for answer in other.ask([REWORDED, *UNRELATED])] == [
+            (answer.text, answer.score) for answer in editor.ask([REWORDED, *UNRELATED])
+        ]
+    other = serac_jax.load(tmp_path / "there", base=str.upper)
+    assert other.ask("a question").text == "A QUESTION"
+    other.save(tmp_path / "baseless")
+    with pytest.raises(UserError, match="has no base model of its own"):
+        serac_jax.load(tmp_path / "baseless")
+    assert serac_jax.load(tmp_path / "baseless", base=str.upper).ask("another").text == "ANOTHER"
+    with pytest.raises(UserError, match="folder of this machine"):
+        serac_jax.load(tmp_path / "there").save(tmp_path / "new", base="reference")
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.jpg").touch()
+    with pytest.raises(UserError, match="is not empty"):
+        editor.save(tmp_path / "photos")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": "a song"}, "is not a saved editor"),
+        ({"version": 99}, "is of version 99"),
+        ({"poll": "mean"}, "the field 'poll' is unknown"),
+        ({"pool": 3}, "field 'pool' should be a text"),
+        ({"parts": {"base": "mini/base"}}, "field 'parts' should be an object with base, scope"),
+        ({"parts": {"base": "mini/base", "scope": None, "counterfactual": None, "rerank": None}}, "names neither 'scope' nor 'rerank'"),
+        ({"text_widths": []}, "field 'text_widths' should be a list of int"),
+        ({"decision": {"threshold": "high", "unsure_from": 0.5}}, "field 'decision' should be"),
+    ],
+)
+def test_a_damaged_editor_is_refused_with_the_field(tmp_path, change, message):
+    fields = json.loads((ROOT / "serac_jax" / "mini" / "editors" / "zsre" / "editor.json").read_text())
+    (tmp_path / "editor.json").write_text(json.dumps(fields | change))
+    with pytest.raises(UserError, match=message):
+        serac_jax.load(tmp_path)
+
+
+def test_unknown_editors_are_refused(tmp_path):
+    for name, message in (("mini/nothing", "there are mini, mini/fnli, mini/sent"), (tmp_path, "holds neither editor.json")):
+        with pytest.raises(UserError, match=message):
+            serac_jax.load(name)
+
+
+def test_what_the_models_cannot_read_is_refused_and_changes_nothing(editor):
+    with pytest.raises(UserError, match="more than the 16 that this editor can say"):
+        editor.edit(EDITS[0][0], "a very long answer " * 10)
+    with pytest.raises(UserError, match="text that is not empty"):
+        editor.edit("", "nothing")
+    assert not editor.memory.edits
+
+
+def test_conflicts_are_found_and_the_policy_decides(editor):
+    first = editor.edit(*EDITS[0])
+    assert editor.edit(*EDITS[0]) == first
+    with pytest.raises(live.ContradictionRefused, match="contradicts 'Who is the author of Dracula"):
+        editor.edit(REWORDED, "Bram Stoker", policy="refuse")
+    assert list(editor.memory.edits) == [first.id]
+    assert editor.ask(REWORDED).edit_id == first.id
+
+    met = []
+
+    def ask(conflict):
+        met.append(conflict)
+        return "keep"
+
+    second = editor.edit(REWORDED, "Bram Stoker", policy=ask)
+    assert [(conflict.kind, conflict.new.id, conflict.old.id) for conflict in met] == [("contradiction", second.id, first.id)]
+    assert set(editor.memory.edits) == {first.id, second.id}
+    assert [(conflict.kind, conflict.new.id, conflict.old.id) for conflict in editor.conflicts()] == [("contradiction", second.id, first.id)]
+
+    with pytest.warns(live.Replaced, match="the older one was replaced"):
+        third = editor.edit("From whose pen did Dracula come?", "Jules Verne")
+    assert set(editor.memory.edits) == {third.id}
+    assert editor.ask(REWORDED).text == "Jules Verne"
+    editor.undo()
+    assert set(editor.memory.edits) == {first.id, second.id}
+    same = editor.with_memory(Store.open(None)).edit_many([EDITS[0], (REWORDED, "Mary Shelley")])
+    assert [conflict.kind for conflict in same.conflicts] == ["duplicate"]
+    assert len(same.edits) == 2
+    assert editor.edit_many([(EDITS[0][0], "A"), (EDITS[0][0], "B")], policy="keep").conflicts == []
+    with pytest.raises(UserError, match="the policy 'oldest' is not known"):
+        editor.edit(EDITS[0][0], "Nobody", policy="oldest")
+
+
+def test_a_tags_own_edit_contradicts_only_that_tags(editor):
+    everybody = editor.edit(*EDITS[0])
+    own = editor.edit(EDITS[0][0], "Jules Verne", tags=["acme"])
+    assert set(editor.memory.edits) == {everybody.id, own.id}
+    newer = editor.edit(EDITS[0][0], "Agatha Christie", tags=["acme"])
+    assert set(editor.memory.edits) == {everybody.id, newer.id}
+
+
+def test_why_shows_what_decided(editor):
+    edits = editor.edit_many(EDITS).edits
+    why = editor.why(REWORDED)
+    assert why.reads == f"{EDITS[0][0]} Mary Shelley {REWORDED}"
+    assert why.margin == pytest.approx(why.answer.score - 0.5)
+    assert why.base_text == editor.base([REWORDED])[0]
+    for said in (REWORDED, "Mary Shelley", edits[0].id[:8], "runner-up", "threshold  0.500", why.base_text):
+        assert said in str(why)
+    assert "would read" in str(editor.why(UNRELATED[0]))
+    assert "nearest" not in str(editor.with_memory(Store.open(None)).why(UNRELATED[0]))
+
+
+@pytest.mark.parametrize("distance", [Distance(), Distance(square=False), Distance(cosine=True), Distance(heads=4), Distance(cosine=True, heads=2)])
+def test_the_index_finds_what_comparing_all_finds(distance, monkeypatch):
+    monkeypatch.setattr("serac_jax.live.index.BLOCK", 128)
+    rng = np.random.default_rng(0)
+    keys, queries = rng.normal(size=(300, 16)).astype(np.float32), rng.normal(size=(8, 16)).astype(np.float32)
+    bits = rng.integers(1, 4, size=(300, 1)).astype(np.uint32)
+    index = BlockedIndex(16, distance)
+    for start in range(0, 300, 50):
+        slots = np.append(np.arange(start, start + 50), [-1] * 14)
+        index.put(slots, jnp.asarray(np.resize(keys[start : start + 50], (64, 16))), np.resize(bits[start : start + 50], (64, 1)))
+    index.drop(np.array([3, 5, 250]))
+    seen = np.array([[1], [2]] * 4, np.uint32)
+    slots, scores = index.search(jnp.asarray(queries), seen, 4)
+    everything = np.array(log_similarity(jnp.asarray(keys)[None], jnp.asarray(queries)[:, None], distance))
+    everything[(bits.T & seen) == 0] = -np.inf
+    everything[:, [3, 5, 250]] = -np.inf
+    order = np.argsort(-everything, 1, kind="stable")[:, :4]
+    np.testing.assert_array_equal(slots, order)
+    np.testing.assert_allclose(scores, np.take_along_axis(everything, order, 1), rtol=1e-6)
+    assert index.search(jnp.asarray(queries), np.zeros((8, 1), np.uint32), 4)[1].max() == -np.inf
+
+
+def test_streaming_inserts_compile_at_every_doubling_only():
+    index, rng = BlockedIndex(8, Distance()), np.random.default_rng(0)
+    keys = jnp.asarray(rng.normal(size=(1, 8)), jnp.float32)
+    with traced() as events:
+        for slot in range(9 * FEWEST):
+            index.put(np.array([slot]), keys, np.ones((1, 1), np.uint32))
+    compiled = events.count("/jax/core/compile/backend_compile_duration")
+    assert index.capacity == 16 * FEWEST
+    assert 0 < compiled <= 5 * (1 + 3)  # for each capacity one program that writes, and three that make room
+
+
+SMALL = {"base.name": one_layer("t5-tiny"), "serac.counterfactual": one_layer("t5-tiny")}
+RUNS = {
+    "serac": ("zsre_rep", {}),
+    "retrieve and prompt": ("zsre_rp", SMALL),
+    "cross-attention": ("zsre_rep", SMALL | {"serac.cross_attention": True, "serac.scope": one_layer("distilbert-tiny-cased")}),
+    "sentiment": ("sent_rep", {}),
+    "fact checking": ("fnli_rep", {}),
+}
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.mark.parametrize(("name", "fields"), RUNS.values(), ids=RUNS)
+def test_a_run_answers_as_in_its_evaluation(name, fields, cache, tmp_path):
+    config = importlib.import_module(f"configs.{name}").get_config("mini")
+    config.update_from_flattened_dict(fields | {"data.cache": str(cache), "mesh.data": 1})
+    built = experiment.build(config.lock(), cache)
+    state = training.init_state(built.editor, training.make_optimizer(config.train, built.editor), built.base_params, 0, built.mesh)
+    checkpoints = Checkpoints(workdir.enter(tmp_path, config))
+    checkpoints.save(state, iter(built.task.batches(config.eval.split, 4, True)), {}, None)
+    checkpoints.close()
+
+    texts = next(iter(built.task.batches(config.eval.split, 4, False, lambda batch: batch)))
+    batch = jax.tree.map(jnp.asarray, next(iter(built.task.batches(config.eval.split, 4, False))))
+    sides = (texts.inside, batch.inside), (texts.outside, batch.outside)
+    rows = [[row for row, query in enumerate(side) if query][:4] for side, _ in sides]
+    questions = [side[row].question for (side, _), kept in zip(sides, rows, strict=True) for row in kept]
+    queries = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *(take(side, np.array(kept)) for (_, side), kept in zip(sides, rows, strict=True)))
+
+    @jax.jit
+    def evaluated(params, base):
+        edited = built.editor.edit(params, built.editor.start(params, base, batch.edits), batch.edits)
+        if built.base.decodes:
+            ids = built.editor.generate(params, edited, queries, config.data.label_widths[-1])
+        else:
+            ids = built.editor.apply(params, edited, queries).argmax(-1)
+        return built.editor.decide(params, edited, queries), ids
+
+    decision, ids = evaluated(state.params, built.base_params)
+    editor = live.load(tmp_path)
+    edits = editor.edit_many([(query.question, query.answer) for query in texts.edits], policy="keep").edits
+    answers = editor.ask(questions)
+    np.testing.assert_allclose([answer.score for answer in answers], np.exp(decision.log_similarity), rtol=1e-4)
+    assert [answer.nearest.edit.id for answer in answers] == [edits[number].id for number in np.asarray(decision.index)]
+    assert [answer.text for answer in answers] == [built.task.words(row) for row in ids]
+
+
+def test_only_runs_that_keep_edits_as_text_are_loaded(tmp_path):
+    config = importlib.import_module("configs.zsre_ft").get_config("mini")
+    workdir.enter(tmp_path, config)
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(UserError, match="a run of the editor 'finetune'"):
+        serac_jax.load(tmp_path)
+
+
+def test_a_threshold_keeps_its_promise_on_other_questions(loaded):
+    editor = loaded.with_memory(Store.open(None))
+    config = importlib.import_module("configs.zsre_rep").get_config("mini")
+    dev, test = (list(trials.of_config(config, editor.parts, split, 10, 1)) for split in ("dev", "test"))
+    assert all(len(trial.edits) <= 10 for trial in dev)
+    found = editor.calibrate(dev, 0.05)
+    assert found["false_positive_rate"] <= 0.05 < found["false_positive_rate"] + 1 / found["outside"] + 1e-9
+    measured = editor.measure(test)
+    assert abs(measured["false_positive_rate"] - 0.05) < 0.02
+    assert measured["recall"] > 0.9
+    assert measured["area"] > 0.95
+
+
+def test_a_calibrated_editor_is_saved_with_what_was_measured(loaded, tmp_path):
+    editor = loaded.with_memory(Store.open(None))
+    trial = trials.Trial(tuple(EDITS), tuple(prompt for prompt, _ in EDITS), tuple(UNRELATED))
+    found = editor.calibrate([trial], 0.4)
+    assert found["recall"] == 1.0
+    editor.save(tmp_path, base="reference")
+    other = serac_jax.load(tmp_path)
+    assert other.parts.spec == editor.parts.spec._replace(parts=other.parts.spec.parts)
+    assert other.parts.spec.calibration == found
+    assert loaded.parts.spec.decision == Decision()
+    assert all(name in calibrate.told(found) for name in ("recall", "area", "threshold"))
+
+
+def test_a_fitted_threshold_lets_no_more_through_than_the_target():
+    rng = np.random.default_rng(0)
+    inside = rng.random(2000) < 0.3
+    scores = calibrate.Scores(np.where(inside, rng.beta(5, 2, 2000), rng.beta(2, 5, 2000)), inside)
+    for target in (0.01, 0.05, 0.2):
+        decision = calibrate.fit(scores, target)
+        found = calibrate.report(scores, decision, target)
+        assert target - 1 / 1000 <= found["false_positive_rate"] <= target
+        assert decision.unsure_from <= decision.threshold
+        assert (scores.value[inside] < decision.unsure_from).mean() <= target
+    wins = scores.value[inside][:, None] - scores.value[~inside][None]
+    assert calibrate.area(scores) == pytest.approx((wins > 0).mean() + (wins == 0).mean() / 2)
+    exact = calibrate.Scores(np.repeat([0.25, 0.75], 100), np.concatenate([np.arange(100) < 25, np.arange(100) < 75]))
+    assert calibrate.report(exact, Decision())["calibration_error"] == pytest.approx(0)
+    for target in (0, 1, 7):
+        with pytest.raises(UserError, match="is no rate"):
+            calibrate.fit(scores, target)
+
+
+def test_scores_in_the_band_are_unsure(editor):
+    edit = editor.edit(*EDITS[0])
+    score = editor.ask(REWORDED).score
+    for decision, hit, unsure in ((Decision(score - 0.01, 0.0), True, False), (Decision(score, 0.0), False, True), (Decision(1.0, score), False, False)):
+        editor.parts = editor.parts._replace(spec=editor.parts.spec._replace(decision=decision))
+        answer = editor.ask(REWORDED)
+        assert (answer.edit_id == edit.id, answer.unsure) == (hit, unsure)
+
+
+def test_trials_of_a_file_and_the_figure(loaded, tmp_path):
+    file = tmp_path / "trials.jsonl"
+    file.write_text(json.dumps({"edits": EDITS, "inside": [REWORDED], "outside": UNRELATED}) + "\n")
+    scores = calibrate.measure(loaded.matcher, trials.of_file(file))
+    assert scores.inside.tolist() == [True, False, False, False]
+    plot.draw(scores, Decision(0.5, 0.4), tmp_path / "figure")
+    assert (tmp_path / "figure.svg").stat().st_size > 1000 < (tmp_path / "figure.png").stat().st_size
+    for line, message in (("{", "trials.jsonl:1: not a line of JSON"), ('{"edits": []}', "expected an object with edits, inside, outside")):
+        file.write_text(line)
+        with pytest.raises(UserError, match=message):
+            trials.of_file(file)
+    with pytest.raises(UserError, match="cannot be read"):
+        trials.of_file(tmp_path / "nothing")
+    with pytest.raises(UserError, match="both are needed"):
+        calibrate.measure(loaded.matcher, [trials.Trial(tuple(EDITS), (REWORDED,), ())])
