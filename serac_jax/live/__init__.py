@@ -34,7 +34,7 @@ def load(
     rerank: a cross-attention scope classifier, by the name of its model: it reads again the edits that embeddings propose.
     Raises UserError, with what to do, where something is missing or does not fit.
     """
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.values["jax_compilation_cache_dir"] is None:
         cli.use_compilation_cache(cli.default_cache())
     parts = folder.find(str(name), base=base is None, rerank=rerank)
     return LiveEditor(parts, memory if isinstance(memory, Store) else Store.open(memory), base)

@@ -72,7 +72,7 @@ def find(matcher: Matcher, edits: Sequence[Edit], threshold: float) -> list[Conf
     ]
     asked = [(pair, question) for new, old in pairs for pair, question in ((new, old.prompt), (old, new.prompt), (new, new.prompt), (old, old.prompt))]
     scores = iter(matcher.scores(asked))
-    found = (judged(new, old, *(next(scores) for _ in range(4)), threshold) for new, old in pairs)
+    found = (judged(threshold, new, old, *(next(scores), next(scores), next(scores), next(scores))) for new, old in pairs)
     return [conflict for conflict in found if conflict]
 
 
@@ -85,7 +85,7 @@ def around(matcher: Matcher, edits: Sequence[Edit]) -> list[list[Edit]]:
     return [list({near.edit.id: near.edit for near in nears}.values()) for nears in near]
 
 
-def judged(new: Edit, old: Edit, old_by_new: float, new_by_old: float, new_by_new: float, old_by_old: float, threshold: float) -> Conflict | None:
+def judged(threshold: float, new: Edit, old: Edit, old_by_new: float, new_by_old: float, new_by_new: float, old_by_old: float) -> Conflict | None:
     """The conflict of two edits, given how likely each prompt is in each one's scope."""
     if normal(new.prompt) == normal(old.prompt) or min(old_by_new, new_by_old) > threshold:
         kind = "duplicate" if normal(new.answer) == normal(old.answer) else "contradiction"

@@ -144,7 +144,7 @@ class LiveEditor:
         """
         single = isinstance(questions, str)
         asked = [questions] if single else list(questions)
-        seen = self.tags_of(tags, len(asked))
+        seen = tags_of(tags, len(asked))
         verdicts = self.decide(asked, seen)
         texts = self.texts(asked, verdicts)
         answers = [self.answer(*row) for row in zip(asked, texts, verdicts, strict=True)]
@@ -229,10 +229,10 @@ class LiveEditor:
         self.seq = self.memory.seq
         self.matcher.remove(self.memory.expired())
 
-    @staticmethod
-    def tags_of(tags: Asked | Sequence[Asked], count: int) -> list[Tags]:
-        """The tags of every question."""
-        each = tags if isinstance(tags, list) else [tags] * count
-        if len(each) != count:
-            raise UserError(f"{len(each)} lists of tags for {count} questions; give one for each, or one for all")
-        return [(one,) if isinstance(one, str) else None if one is None else tuple(one) for one in each]
+
+def tags_of(tags: Asked | Sequence[Asked], count: int) -> list[Tags]:
+    """The tags of every question."""
+    each: list[Any] = tags if isinstance(tags, list) else [tags] * count
+    if len(each) != count:
+        raise UserError(f"{len(each)} lists of tags for {count} questions; give one for each, or one for all")
+    return [(one,) if isinstance(one, str) else None if one is None else tuple(one) for one in each]

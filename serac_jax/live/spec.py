@@ -47,8 +47,7 @@ class Spec(NamedTuple):
 
 
 def write(spec: Spec, folder: Path) -> None:
-    fields = spec._asdict() | {"parts": {name: spec.parts.get(name) for name in PARTS}}
-    fields |= {name: fields[name]._asdict() for name in ("distance", "decision")}
+    fields = spec._asdict() | {"distance": spec.distance._asdict(), "decision": spec.decision._asdict(), "parts": dict.fromkeys(PARTS) | spec.parts}
     (folder / FILE).write_text(json.dumps({"format": FORMAT, "version": VERSION} | fields, indent=2) + "\n")
 
 

@@ -15,10 +15,8 @@ from serac_jax.metrics import Score
 from serac_jax.tasks import archive, fnli, sent, zsre
 from serac_jax.tasks.sampling import batches
 from serac_jax.tasks.scores import right_or_wrong
-from serac_jax.tasks.text import Encoder, TextBatch
+from serac_jax.tasks.text import Encode, Encoder
 from serac_jax.types import Config
-
-Encode = Callable[[TextBatch], Any]
 
 
 class Needs(NamedTuple):

@@ -20,7 +20,7 @@ from serac_jax.batch import EditBatch
 from serac_jax.tasks import fnli_data
 from serac_jax.tasks.files import Rows, prepare
 from serac_jax.tasks.sampling import Order
-from serac_jax.tasks.text import DataError, Encoder, Query, TextBatch
+from serac_jax.tasks.text import DataError, Encode, Query, TextBatch
 
 CLASSES = ("refuted", "supported")  # what a fact checker says of a text, in the order of its logits
 ANSWERS = {"SUPPORTS": "supported", "REFUTES": "refuted"}  # a claim with too little evidence has none
@@ -45,7 +45,7 @@ def decode(example: dict[str, Any]) -> Row:
 class Draw:
     """Turns the rows that a step edits, and a random generator, into its batch."""
 
-    def __init__(self, rows: Rows[Row], encode: Encoder):
+    def __init__(self, rows: Rows[Row], encode: Encode):
         self.rows, self.encode = rows, encode
 
     def __call__(self, index: np.ndarray, rng: np.random.Generator) -> EditBatch:

@@ -22,7 +22,7 @@ from serac_jax.metrics import Score, apart, mean_kl
 from serac_jax.tasks import neighbours, sent_data
 from serac_jax.tasks.files import Rows, prepare
 from serac_jax.tasks.sampling import choose
-from serac_jax.tasks.text import DataError, Encoder, Query, TextBatch
+from serac_jax.tasks.text import DataError, Encode, Query, TextBatch
 from serac_jax.types import Config
 
 NOUNS = "opinion of,stance on,position on,attitude about,view on,take on,impression of,assessment of,judgment of,sentiment of".split(",")
@@ -57,7 +57,7 @@ class Draw:
     near: the rows that are hard negatives of each row; None: there are none.
     """
 
-    def __init__(self, rows: Rows[Row], near: neighbours.Neighbours | None, options: Options, encode: Encoder, train: bool):
+    def __init__(self, rows: Rows[Row], near: neighbours.Neighbours | None, options: Options, encode: Encode, train: bool):
         self.rows, self.near, self.options, self.encode, self.train = rows, near, options, encode, train
 
     def __call__(self, index: np.ndarray, rng: np.random.Generator) -> EditBatch:

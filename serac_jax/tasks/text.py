@@ -6,7 +6,7 @@ len(text) × len(label) programs and then never again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -76,6 +76,9 @@ def pad(rows: Sequence[Sequence[int]], width: int) -> Tokens:
         ids_row[: len(row)] = row
         mask_row[: len(row)] = True
     return Tokens(ids, mask)
+
+
+Encode = Callable[[TextBatch], Any]  # how a batch in words becomes one of another kind: an `Encoder`
 
 
 @dataclass(frozen=True)

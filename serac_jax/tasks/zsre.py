@@ -23,7 +23,7 @@ from serac_jax.tasks import archive, neighbours, zsre_data
 from serac_jax.tasks.files import Rows, prepare
 from serac_jax.tasks.sampling import choose
 from serac_jax.tasks.scores import right_or_wrong
-from serac_jax.tasks.text import DataError, Encoder, Query, TextBatch
+from serac_jax.tasks.text import DataError, Encode, Query, TextBatch
 from serac_jax.types import Config
 
 PROMPTS = ("True or False: ", "True/False: ", "T/F: ", "Answer True or False: ")
@@ -93,7 +93,7 @@ class Draw:
     near: the questions of `pool` that are hard negatives of each row; None: the rows' own, where they have some.
     """
 
-    def __init__(self, rows: Rows[Row], pool: Pool, near: neighbours.Neighbours | None, options: Options, encode: Encoder, train: bool):
+    def __init__(self, rows: Rows[Row], pool: Pool, near: neighbours.Neighbours | None, options: Options, encode: Encode, train: bool):
         self.rows, self.pool, self.near, self.options, self.encode, self.train = rows, pool, near, options, encode, train
 
     def __call__(self, index: np.ndarray, rng: np.random.Generator) -> EditBatch:
