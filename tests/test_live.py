@@ -72,7 +72,7 @@ def test_importing_the_package_imports_no_jax():
     assert done.stderr.strip().splitlines()[-1] == "AttributeError: module 'serac_jax' has no attribute 'nothing'"
 
 
-def test_an_edit_answers_its_question_in_other_words_and_can_be_undone(editor):
+def test_an_edit_answers_its_question_in_other_words_and_can_be_undone(editor, tmp_path):
     before = editor.ask([EDITS[0][0], REWORDED])
     edit = editor.edit(*EDITS[0])
     for question in (EDITS[0][0], REWORDED):
@@ -86,6 +86,10 @@ def test_an_edit_answers_its_question_in_other_words_and_can_be_undone(editor):
     assert editor.ask(REWORDED).score == 0
     editor.redo()
     assert editor.ask(REWORDED).edit_id == edit.id
+
+    editor.memory.save(tmp_path / "edits.jsonl")
+    other = editor.with_memory(Store.open(tmp_path / "edits.jsonl"))
+    assert other.ask(REWORDED).edit_id == edit.id
 
 
 def test_other_questions_get_the_base_models_text_bit_for_bit(editor):
@@ -179,6 +183,20 @@ def test_bits_agree_with_what_they_stand_for():
     assert stored.shape[1] == 4
     found = (stored[None] & seen[:, None]).any(-1)
     assert found.tolist() == [[visible(edit, query) for edit in edits] for query in queries]
+
+
+def test_the_memory_is_followed_whoever_changes_it(editor, tmp_path):
+    file = tmp_path / "edits.jsonl"
+    one, two = (editor.with_memory(Store.open(file, author=name)) for name in ("one", "two"))
+    edit = one.edit(*EDITS[0])
+    assert two.ask(REWORDED).edit_id == edit.id
+    two.memory.remove([edit.id])
+    assert one.ask(REWORDED).edit_id is None
+    one.undo()
+    assert two.ask(REWORDED).edit_id == one.ask(REWORDED).edit_id == edit.id
+    late = two.edit(*EDITS[1], expires="2001-01-01")
+    assert late.id in two.memory.edits
+    assert two.ask(EDITS[1][0]).edit_id is None
 
 
 def test_a_saved_editor_is_the_same_elsewhere_bit_for_bit(editor, tmp_path):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from serac_jax.errors import UserError
 from serac_jax.live.matching import Matcher
-from serac_jax.store.conflicts import normal
+from serac_jax.store.conflicts import meet, normal
 from serac_jax.store.edits import Edit
 
 POLICIES = ("newest", "refuse", "keep")
@@ -56,11 +56,6 @@ def chosen(policy: Policy, conflict: Conflict) -> str:
     return answer
 
 
-def rivals(one: Edit, other: Edit) -> bool:
-    """Whether two edits speak to the same readers: both to everybody, or both under one tag. A tag's own edit may say otherwise than everybody's."""
-    return not set(one.tags).isdisjoint(other.tags) or not (one.tags or other.tags)
-
-
 def find(matcher: Matcher, edits: Sequence[Edit], threshold: float) -> list[Conflict]:
     """Conflicts of edits, which the matcher already holds, with those that it held before them or that come before them in `edits`."""
     order = {edit.id: number for number, edit in enumerate(edits)}
@@ -68,7 +63,7 @@ def find(matcher: Matcher, edits: Sequence[Edit], threshold: float) -> list[Conf
         (new, old)
         for new, others in zip(edits, around(matcher, edits), strict=True)
         for old in others
-        if rivals(new, old) and old.id != new.id and order.get(old.id, -1) < order[new.id]
+        if meet(new, old) and old.id != new.id and order.get(old.id, -1) < order[new.id]
     ]
     asked = [(pair, question) for new, old in pairs for pair, question in ((new, old.prompt), (old, new.prompt), (new, new.prompt), (old, old.prompt))]
     scores = iter(matcher.scores(asked))
