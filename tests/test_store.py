@@ -1,9 +1,12 @@
-"""The memory of edits: its laws against a plain list, kills at every byte, two writers, damage, merging."""
+"""Edits, their lines, changes, and a memory of this process only."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from serac_jax.errors import UserError
 from serac_jax.store import edits
+from serac_jax.store.changes import apply, difference, inverse, replay
 from serac_jax.store.store import Store
 
 BORN = edits.make("When was Bram Stoker born?", "1847", author="Ann", time="2026-01-01")
@@ -74,6 +77,29 @@ def test_an_edit_that_is_there_changes_nothing_unless_it_says_more():
     store.add([noted := BORN._replace(note="a note")])
     assert list(store.edits.values()) == [BOOK, noted]
     assert store.changes_since(1) == ([noted], [BORN.id])
+
+
+NUMBERS = st.lists(st.integers(0, 250), unique=True, max_size=200)
+
+
+@settings(max_examples=100, derandomize=True, deadline=None)
+@given(NUMBERS, NUMBERS)
+def test_a_change_makes_the_new_order_of_the_old_and_its_inverse_the_old_again(old, new):
+    """Whether few edits change or many."""
+    one, other = ({str(number): BORN._replace(id=str(number)) for number in numbers} for numbers in (old, new))
+    change = difference(one, other)
+    assert len(change.removed) <= len(one)
+    for before, after, step in ((one, other, change), (other, one, inverse(change))):
+        assert list(replay(before.values(), [step])) == list(after)
+        assert list(apply(dict(before), step)) == list(after)
+        assert list(replay(before.values(), [step, inverse(step), step])) == list(after)
+    assert difference(one, dict(one)) == ((), ())
+
+
+def test_moving_one_edit_is_a_change_of_one_edit():
+    old = {str(number): BORN._replace(id=str(number)) for number in range(9)}
+    change = difference(old, {key: old[key] for key in "801234567"})
+    assert [(at, edit.id) for at, edit in (*change.removed, *change.added)] == [(8, "8"), (0, "8")]
 
 
 def test_expired_edits_are_kept_but_not_live():

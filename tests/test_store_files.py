@@ -238,6 +238,15 @@ def test_a_change_by_hand_is_an_operation_that_can_be_undone(file):
     assert file.read_bytes() == data
 
 
+def test_a_line_by_hand_may_be_in_another_form(file):
+    edit = edits.make("p", "a", tags=["x", "y"], expires="2027-01-31")
+    row = f'  {{"tags": ["y", "x", "x"], "id": "{edit.id}", "answer": "a", "prompt": "p", "expires": "2027-01-31T01:00+01:00"}}\r\n'
+    file.write_bytes(files.FIRST.replace(b", ", b",  ") + files.line(EDITS[0]).replace(b": ", b":") + row.encode())
+    for _ in range(2):
+        assert list(Store.open(file, "Ann").edits.values()) == [EDITS[0], edit]
+    assert file.read_bytes() == files.FIRST + files.line(EDITS[0]).replace(b": ", b":") + files.line(edit)
+
+
 def test_going_back_with_git_is_no_crash(file):
     """The file as it was one operation ago is what a kill leaves too; but then the journal does not say that it had been written."""
     store = Store.open(file, "Ann")

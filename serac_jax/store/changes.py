@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple, TypeVar
 
 from serac_jax.store.edits import Edit
 
 Item = TypeVar("Item")
+FEW = 64  # below it, moving the rest of a list in one piece is faster than going through it
 Placed = tuple[tuple[int, Edit], ...]  # in ascending order of position
 
 
@@ -59,15 +60,31 @@ def in_order(ids: list[str], rank: Mapping[str, int]) -> set[str]:
 
 
 def apply(edits: dict[str, Edit], change: Change) -> dict[str, Edit]:
-    """The edits after the change; the same dictionary, grown, where the change only appends."""
-    if appends(change, len(edits)):
+    """The edits after the change; the same dictionary where nothing comes between others."""
+    for _, edit in change.removed:
+        del edits[edit.id]
+    if appends(Change((), change.added), len(edits)):
         edits.update((edit.id, edit) for _, edit in change.added)
         return edits
-    return {edit.id: edit for edit in splice(list(edits.values()), [at for at, _ in change.removed], change.added)}
+    return {edit.id: edit for edit in splice(list(edits.values()), [], change.added)}
 
 
-def splice(items: list[Item], removed: Collection[int], added: Iterable[tuple[int, Item]]) -> list[Item]:
-    """`items` without those at the positions `removed`, and with those of `added` at their positions in the result; in linear time."""
+def replay(edits: Iterable[Edit], changes: Iterable[Change]) -> dict[str, Edit]:
+    """The edits after many changes, one after the other."""
+    items = list(edits)
+    for change in changes:
+        items = splice(items, [at for at, _ in change.removed], change.added)
+    return {edit.id: edit for edit in items}
+
+
+def splice(items: list[Item], removed: Sequence[int], added: Sequence[tuple[int, Item]]) -> list[Item]:
+    """`items`, which may be changed, without those at the positions `removed`, and with those of `added` at their positions in the result."""
+    if len(removed) + len(added) <= FEW:
+        for at in reversed(removed):
+            del items[at]
+        for at, item in added:
+            items.insert(at, item)
+        return items
     gone = set(removed)
     rest = (item for at, item in enumerate(items) if at not in gone)
     result: list[Item] = []

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from serac_jax.errors import UserError
 from serac_jax.store import edits as texts
 from serac_jax.store import files, journal
-from serac_jax.store.changes import Change, apply, inverse
+from serac_jax.store.changes import Change, inverse, replay
 from serac_jax.store.disk import Disk
 from serac_jax.store.edits import Edit
 from serac_jax.store.operations import START, Operation
@@ -142,9 +142,7 @@ def mend_journal(disk: Disk, operations: list[Operation]) -> Path:
     if data is None:
         files.write(disk.journal, b"")
         return aside
-    edits = files.parse_trusted(data)
-    for operation in operations:
-        edits = apply(edits, inverse(operation.change))
+    edits = replay(files.parse_trusted(data).values(), (inverse(operation.change) for operation in operations))
     first = operations[-1]
     start = Operation(first.seq - 1, first.time, first.author, START, Change((), tuple(enumerate(edits.values()))), len(edits))
     kept = [start, *operations[::-1]] if edits else operations[::-1]

@@ -26,7 +26,7 @@ class Parsed(NamedTuple):
     """What people or git left in a memory file."""
 
     edits: dict[str, Edit]
-    tidy: bytes  # the file with one line an edit, each with its id, and nothing else; lines that are so already as they are
+    tidy: bytes  # the file with one line an edit, and nothing else; lines that say all, in the form that they are written in, as they are
 
 
 def line(edit: Edit) -> bytes:
@@ -63,7 +63,7 @@ def parse(data: bytes, path: Path) -> Parsed:
             edit = texts.from_fields(fields, where)
             if edit.id not in edits:
                 edits[edit.id] = edit
-                tidy.append(row + b"\n" if "id" in fields else line(edit))
+                tidy.append(row + b"\n" if "id" in fields and texts.trusted(fields) == edit else line(edit))
     return Parsed(edits, b"".join(tidy))
 
 

@@ -12,7 +12,7 @@ from serac_jax.errors import UserError
 from serac_jax.store import edits as texts
 from serac_jax.store import files
 from serac_jax.store.author import default_author
-from serac_jax.store.changes import Change, apply, difference, inverse, replace
+from serac_jax.store.changes import Change, difference, inverse, replace, replay
 from serac_jax.store.disk import Disk
 from serac_jax.store.edits import Edit
 from serac_jax.store.operations import REDO, START, UNDO, Operation, after, net, to_redo, to_undo
@@ -108,11 +108,8 @@ class Store(View):
         if isinstance(when, int) and not 0 <= when <= self.seq:
             raise UserError(f"there is no operation {when}; the last is {self.seq}")
         when = when if isinstance(when, int) else texts.utc(when, "the time")
-        edits = dict(self._edits)
         later = self._after(when) if isinstance(when, int) else takewhile(lambda operation: operation.time > when, self.log())
-        for operation in later:
-            edits = apply(edits, inverse(operation.change))
-        return edits
+        return replay(self._edits.values(), (inverse(operation.change) for operation in later))
 
     def changes_since(self, seq: int) -> tuple[list[Edit], list[str]]:
         """Edits that came and ids that went since an operation, which is what an index must follow; an edit whose note changed does both.
@@ -148,10 +145,11 @@ class Store(View):
         return after(self.log(), seq) if seq < self._seq else iter(())
 
     def _known(self, ids: Iterable[str]) -> set[str]:
-        ids = set(ids)
-        if unknown := sorted(ids - self._edits.keys()):
-            raise UserError(f"no edit of this memory has the id {unknown[0]!r}; `list` shows all")
-        return ids
+        known = list(ids)
+        for key in known:
+            if key not in self._edits:
+                raise UserError(f"no edit of this memory has the id {key!r}; `list` shows all")
+        return set(known)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -185,10 +183,7 @@ class Store(View):
             self._take(disk, files.parse_trusted(data))
             return
         disk.tail = tail
-        edits: dict[str, Edit] = {}
-        for operation in disk.newer(tail, 0):
-            edits = apply(edits, operation.change)
-        self._take(disk, edits)
+        self._take(disk, replay((), (operation.change for operation in disk.newer(tail, 0))))
         self._take_outside(disk)
 
     def _catch_up(self, disk: Disk) -> None:

@@ -23,7 +23,7 @@ class View:
 
     @property
     def edits(self) -> Mapping[str, Edit]:
-        """All edits by id, oldest first, expired ones too. Not to be changed but by the methods."""
+        """All edits by id, oldest first, expired ones too; to be asked for again after a change, and changed by the methods only."""
         return self._edits
 
     @property
