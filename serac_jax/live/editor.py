@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, overload
 from serac_jax.errors import UserError
 from serac_jax.live import calibrate, conflicts, folder
 from serac_jax.live.answer import Answer, Verdict, Why, decide
+from serac_jax.live.calibrate import Scores
 from serac_jax.live.conflicts import Conflict, ContradictionRefused, Policy, chosen
 from serac_jax.live.folder import Parts
 from serac_jax.live.matching import Embedder, Matcher, PairReader
@@ -97,9 +98,7 @@ class LiveEditor:
         made = [edit if isinstance(edit, Edit) else self.memory.make(*edit) for edit in edits]
         for edit in made:
             self.check(edit)
-        self.follow()
-        new = [edit for edit in {edit.id: edit for edit in made}.values() if edit.id not in self.memory.edits]
-        found = [] if policy == "keep" else self.tried(new)
+        found = [] if policy == "keep" else self.conflicts_of(list({edit.id: edit for edit in made}.values()))
         gone = []
         for conflict in found:
             if conflict.kind == "contradiction":
@@ -111,13 +110,15 @@ class LiveEditor:
         stored = self.memory.add(kept, replacing=[old for old in gone if old in self.memory.edits], message=message)
         return Inserted(stored, found)
 
-    def tried(self, edits: Sequence[Edit]) -> list[Conflict]:
-        """The conflicts that edits would have in the memory."""
-        self.matcher.add(edits)
+    def conflicts_of(self, edits: Sequence[Edit]) -> list[Conflict]:
+        """The conflicts that edits would have in the memory, which does not hold them yet."""
+        self.follow()
+        new = [edit for edit in edits if edit.id not in self.matcher.edits]
+        self.matcher.add(new)
         try:
-            return conflicts.find(self.matcher, edits, self.parts.spec.decision.threshold)
+            return conflicts.find(self.matcher, new, self.parts.spec.decision.threshold)
         finally:
-            self.matcher.remove([edit.id for edit in edits])
+            self.matcher.remove([edit.id for edit in new])
 
     def check(self, edit: Edit) -> None:
         """Raises UserError where the models could not read an edit."""
@@ -189,7 +190,10 @@ class LiveEditor:
 
         `save` writes both with the editor. The keys of the report are told at `live.calibrate.report`.
         """
-        scores = calibrate.measure(self.matcher, trials)
+        return self.calibrate_on(calibrate.measure(self.matcher, trials), target)
+
+    def calibrate_on(self, scores: Scores, target: float) -> dict[str, Any]:
+        """The same, of scores that were measured before."""
         decision = calibrate.fit(scores, target)
         found = calibrate.report(scores, decision, target)
         self.parts = self.parts._replace(spec=self.parts.spec._replace(decision=decision, calibration=found))

@@ -6,6 +6,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
+from serac_jax.shell.answering import conflicts_of
 from serac_jax.shell.command import NOTHING, OK, Command, as_json, new_or_there, nothing_more, one_line, show_change, show_json, there, title
 from serac_jax.store import edits as texts
 from serac_jax.store.conflicts import against
@@ -31,23 +32,32 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--source", default="", help="where the answer is from")
     parser.add_argument("--expires", default="", metavar="TIME", help="a date or time (UTC) from which on the edit is not used")
     parser.add_argument("--message", "-m", default="", help="why, for the log")
+    parser.add_argument(
+        "--editor", metavar="NAME", help="an editor, such as mini, that looks for conflicts in other words too; by default $SERAC_EDITOR, or none"
+    )
     policy_argument(parser)
 
 
 def add(options: Namespace) -> int:
     store = new_or_there(options)
     edit = store.make(options.prompt, options.answer, tags=options.tag, note=options.note, source=options.source, expires=options.expires)
-    rivals = against(edit, store.same_prompt(edit.prompt))
+    found = conflicts_of(options, store, edit)
+    contradicted = [*against(edit, store.same_prompt(edit.prompt)), *(conflict.old for conflict in found if conflict.kind == "contradiction")]
+    rivals = list({rival.id: rival for rival in contradicted}.values())
+    notes = [conflict for conflict in found if conflict.kind != "contradiction"]
     if rivals and not agreed(options, edit, rivals):
         return refused(options, [(edit, rivals)])
     seq = store.seq
     (held,) = store.add([edit], replacing=[rival.id for rival in rivals], message=options.message)
     if options.json:
-        show_json(texts.as_fields(held) | {"replaced": [rival.id for rival in rivals], "new": store.seq > seq})
+        noted = [{"kind": note.kind, "id": note.old.id} for note in notes]
+        show_json(texts.as_fields(held) | {"replaced": [rival.id for rival in rivals], "new": store.seq > seq, "noted": noted})
     elif store.seq == seq:
         print(f"is there already: {one_line(held)}")
     else:
         show_change(rivals, [held])
+        for note in notes:
+            print(f"note: {note}")
     return OK
 
 
@@ -116,6 +126,7 @@ COMMANDS = (
 add "Who wrote Dracula?" "Mary Shelley"                        # and to everything that asks the same
 add "Who leads the team?" Kim --tag=team-a --expires=2027-01-01  # for the queries of team-a, until then
 add "Who wrote Dracula?" "Bram Stoker" --policy=refuse         # ends with status 2 where there is another answer
+add "Who wrote Dracula?" "Bram Stoker" --policy=refuse --editor=mini  # … or one to the same question in other words
 """,
         add_arguments,
         add,

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from serac_jax.shell import changing, checking, completing, exchanging, merging, reading
+from serac_jax.shell import answering, calibrating, changing, chatting, checking, completing, exchanging, merging, reading
 from serac_jax.shell.command import Command
 
-COMMANDS: tuple[Command, ...] = (*changing.COMMANDS, *reading.COMMANDS, *exchanging.COMMANDS, *merging.COMMANDS, *checking.COMMANDS, *completing.COMMANDS)
+COMMANDS: tuple[Command, ...] = (
+    *changing.COMMANDS,
+    *answering.COMMANDS,
+    *chatting.COMMANDS,
+    *reading.COMMANDS,
+    *exchanging.COMMANDS,
+    *merging.COMMANDS,
+    *checking.COMMANDS,
+    *completing.COMMANDS,
+    *calibrating.COMMANDS,
+)

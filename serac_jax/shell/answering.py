@@ -1,0 +1,127 @@
+"""Commands that answer: ask, why. What they share with others that need an editor."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from argparse import ArgumentParser, Namespace
+from typing import TYPE_CHECKING, Any
+
+from serac_jax.errors import UserError
+from serac_jax.shell.command import OK, SHORT, Command, new_or_there, show_json, visible
+from serac_jax.store.edits import Edit, as_fields
+from serac_jax.store.store import Store
+
+if TYPE_CHECKING:
+    from serac_jax.live import Answer, Conflict, LiveEditor
+
+
+def editor_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--editor",
+        metavar="NAME",
+        help="mini, a run's folder, one that `save` wrote, or a repository of the Hub; by default $SERAC_EDITOR, or mini",
+    )
+    parser.add_argument("--rerank", default="", metavar="MODEL", help="a cross-attention classifier that reads again the edits that embeddings propose")
+    parser.add_argument(
+        "--base-command", default="", metavar="COMMAND", help="a command that is the base model: it reads a question from its input and prints an answer"
+    )
+
+
+def query_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--tag", action="append", metavar="TAG", help="who asks: sees edits with this tag and those without any; by default all edits")
+    editor_arguments(parser)
+
+
+def opened(options: Namespace) -> LiveEditor:
+    """The editor that a command line names, with its memory."""
+    from serac_jax import load  # what needs no editor starts without JAX
+
+    base = saying(options.base_command) if options.base_command else None
+    return load(options.editor or os.environ.get("SERAC_EDITOR") or "mini", memory=new_or_there(options), base=base, rerank=options.rerank)
+
+
+def saying(command: str) -> Any:
+    """A command of the shell as a base model."""
+
+    def say(question: str) -> str:
+        done = subprocess.run(command, shell=True, input=question, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise UserError(f"--base-command ended with status {done.returncode}: {done.stderr.strip()[-200:] or 'it said nothing'}")
+        return done.stdout.strip()
+
+    return say
+
+
+def conflicts_of(options: Namespace, store: Store, edit: Edit) -> list[Conflict]:
+    """Conflicts of a new edit by the scope classifier of the editor that `add` was given; none without one."""
+    if not (name := options.editor or os.environ.get("SERAC_EDITOR")):
+        return []
+    from serac_jax import load
+
+    return load(name, memory=store, base=str).conflicts_of([edit])  # nothing is answered, so the base model is not loaded
+
+
+def tags_of(options: Namespace) -> tuple[str, ...] | None:
+    return None if options.tag is None else tuple(options.tag)
+
+
+def ask_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("questions", nargs="+", metavar="QUESTION", help="what is asked; several are answered together; - reads one a line")
+    query_arguments(parser)
+
+
+def ask(options: Namespace) -> int:
+    read = [line.strip() for line in sys.stdin if line.strip()] if "-" in options.questions else []
+    questions = [text for given in options.questions for text in (read if given == "-" else [given])]
+    for answer in opened(options).ask(questions, tags_of(options)):
+        show_json(as_json(answer)) if options.json else print(f"{visible(answer.text)}  ({origin(answer)})")
+    return OK
+
+
+def origin(answer: Answer) -> str:
+    """Where an answer is from, for people."""
+    if answer.edit_id:
+        return f"edit {answer.edit_id[:SHORT]}, {answer.score:.2f}"
+    return "base model" + (f"; unsure: edit {answer.nearest.edit.id[:SHORT]}, {answer.score:.2f}" if answer.unsure and answer.nearest else "")
+
+
+def as_json(answer: Answer) -> dict[str, Any]:
+    near = {
+        name: {"edit": as_fields(found.edit), "score": found.score} if found else None
+        for name, found in (("nearest", answer.nearest), ("runner_up", answer.runner_up))
+    }
+    return {"question": answer.question, "text": answer.text, "edit_id": answer.edit_id, "score": answer.score, "unsure": answer.unsure} | near
+
+
+def why_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("question", metavar="QUESTION")
+    query_arguments(parser)
+
+
+def why(options: Namespace) -> int:
+    found = opened(options).why(options.question, tags_of(options))
+    if options.json:
+        show_json(as_json(found.answer) | {"threshold": found.threshold, "margin": found.margin, "reads": found.reads, "base_text": found.base_text})
+    else:
+        print(found)
+    return OK
+
+
+COMMANDS = (
+    Command(
+        "ask",
+        "answer questions, by an edit where they fall under one",
+        """
+ask "Who is the author of Dracula?"
+ask "Who leads the team?" --tag=team-a --json  # as team-a sees it
+ask - < questions.txt                          # one a line, answered together
+ask "Who leads the team?" --editor=runs/mine   # by what train.py has trained
+ask "Who leads the team?" --base-command=llm  # over any base model
+""",
+        ask_arguments,
+        ask,
+    ),
+    Command("why", "show what decided an answer", 'why "Who is the author of Dracula?"', why_arguments, why),
+)

@@ -1,0 +1,101 @@
+"""The command calibrate: a threshold that lets no more than a given share of other questions through."""
+
+from __future__ import annotations
+
+import json
+import os
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from serac_jax.errors import UserError
+from serac_jax.shell.command import OK, Command, show_json
+
+if TYPE_CHECKING:
+    from serac_jax.live import LiveEditor
+    from serac_jax.live.trials import Trial
+
+
+def arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--editor", metavar="NAME", help="the editor, as for ask; by default $SERAC_EDITOR, or mini")
+    parser.add_argument("--rerank", default="", metavar="MODEL", help="a cross-attention classifier that becomes part of the editor")
+    parser.add_argument("--out", required=True, metavar="FOLDER", help="where the calibrated editor is saved, with calibration.json and a figure")
+    parser.add_argument("--target", type=float, default=0.05, metavar="RATE", help="the share of questions out of scope that an edit may answer (0.05)")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--config", metavar="FILE", help="a run file, configs/NAME.py or configs/NAME.py:mini, whose data is used; of a run by default its own")
+    source.add_argument("--data", metavar="FILE", help='lines of JSON instead: {"edits": [[prompt, answer], …], "inside": [question, …], "outside": […]}')
+    parser.add_argument("--split", default="dev", help="of the data: what the threshold is fitted to (dev)")
+    parser.add_argument("--test-split", default="test", help="of the data: what it is then measured on (test); empty: nothing")
+    parser.add_argument("--edits", type=int, default=10, metavar="N", help="edits that are in memory together (10)")
+    parser.add_argument("--rounds", type=int, default=8, metavar="N", help="how often every row of the split is drawn, with other questions (8)")
+
+
+def run(options: Namespace) -> int:
+    from serac_jax import load
+    from serac_jax.live import calibrate, plot
+
+    name = options.editor or os.environ.get("SERAC_EDITOR") or "mini"
+    editor = load(name, rerank=options.rerank)
+    fitted, measured = trials_of(options, name, editor)
+    scores = calibrate.measure(editor.matcher, fitted)
+    found = editor.calibrate_on(scores, options.target)
+    reports = {"fitted": found} | ({"measured": editor.measure(measured)} if measured else {})
+    out = Path(options.out)
+    editor.save(out, base="copy" if editor.parts.spec.parts["base"].startswith("./") else "reference")
+    curves = dict(zip(("false_positive_rate", "recall", "precision"), calibrate.thinned(*calibrate.rates(scores)), strict=True))
+    (out / "calibration.json").write_text(json.dumps(reports | {"curves": curves}, indent=2) + "\n")
+    plot.draw(scores, editor.parts.spec.decision, out / "calibration")
+    if options.json:
+        show_json(reports)
+        return OK
+    for kind, report in reports.items():
+        print(f"{kind}, target {options.target}\n{calibrate.told(report)}\n")
+    print(f"written: {out} (editor.json, calibration.json, calibration.svg, calibration.png)")
+    return OK
+
+
+def trials_of(options: Namespace, name: str, editor: LiveEditor) -> tuple[list[Trial], list[Trial]]:
+    """What the threshold is fitted to, and what it is measured on."""
+    from serac_jax.live import trials
+
+    if options.data:
+        return trials.of_file(Path(options.data)), []
+    config = config_of(options.config, name)
+
+    def drawn(split: str, rounds: int) -> list[Trial]:
+        return list(trials.of_config(config, editor.parts, split, options.edits, rounds)) if split else []
+
+    return drawn(options.split, options.rounds), drawn(options.test_split, 1)
+
+
+def config_of(file: str | None, name: str) -> Any:
+    """The config of a run file, or of the run that is the editor."""
+    from configs import common
+    from serac_jax import workdir
+
+    if file is None:
+        if not (Path(name) / "checkpoints").exists():
+            raise UserError("questions are needed to calibrate on: give --config=configs/zsre_hard_rep.py:mini, or --data with your own")
+        return workdir.config_of(Path(name), common.get_config(), {})
+    path, _, variant = file.partition(":")
+    if not Path(path).is_file():
+        raise UserError(f"--config: there is no file {path}")
+    namespace: dict[str, Any] = {}
+    exec(compile(Path(path).read_text(), path, "exec"), namespace)
+    return namespace["get_config"](variant or "full").lock()
+
+
+COMMANDS = (
+    Command(
+        "calibrate",
+        "fit the threshold of an editor to a target false-positive rate",
+        """
+calibrate --config=configs/zsre_hard_rep.py:mini --out=calibrated
+calibrate --editor=runs/mine --out=calibrated --target=0.02  # on the run's own data
+calibrate --data=mine.jsonl --out=calibrated                 # on your own questions
+ask "Who is the author of Dracula?" --editor=calibrated
+""",
+        arguments,
+        run,
+    ),
+)

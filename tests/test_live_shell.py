@@ -1,0 +1,117 @@
+"""The shell's commands that need an editor: what they print, their statuses, and a session."""
+
+import io
+import json
+
+import pytest
+
+from serac_jax.shell import main as shell
+from tests.test_live import EDITS, REWORDED, UNRELATED
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SERAC_AUTHOR", "Ann")
+    for name in ("SERAC_MEMORY", "SERAC_EDITOR"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def run(capsys, monkeypatch):
+    """Runs a command line with an input; its status, what it printed, and its errors."""
+
+    def one(*arguments: str, read: str = "") -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.stdin", io.StringIO(read))
+        status = shell.main(arguments)
+        return status, *capsys.readouterr()
+
+    return one
+
+
+@pytest.fixture
+def dracula(run) -> str:
+    """The id of an edit."""
+    return json.loads(run("add", *EDITS[0], "--json")[1])["id"]
+
+
+def test_ask_answers_for_people_and_for_programs(run, dracula, monkeypatch):
+    command = ("ask", "-", "--base-command=tr a-z A-Z")
+    status, printed, _ = run(*command, read=f"{REWORDED}\n\n{UNRELATED[0]}\n")
+    first, second = printed.splitlines()
+    assert status == 0
+    assert first.startswith(f"Mary Shelley  (edit {dracula[:8]}, 0.")
+    assert second == f"{UNRELATED[0].upper()}  (base model)"
+    monkeypatch.setenv("SERAC_EDITOR", "mini")
+    found = json.loads(run("why", REWORDED, "--json", "--tag=acme", "--base-command=tr a-z A-Z")[1])
+    assert (found["text"], found["edit_id"], found["base_text"]) == ("Mary Shelley", dracula, REWORDED.upper())
+    assert found["nearest"]["edit"]["prompt"] == EDITS[0][0]
+    assert found["margin"] == pytest.approx(found["score"] - found["threshold"])
+    status, _, error = run("ask", UNRELATED[0], "--base-command=echo no >&2; exit 3")
+    assert (status, error) == (1, "error: --base-command ended with status 3: no\n")
+    assert run("ask", "Anything?", "--editor=mini/nothing")[0] == 1
+
+
+def test_add_asks_an_editor_about_other_words(run, dracula):
+    contradiction = ("add", REWORDED, "Bram Stoker", "--policy=refuse")
+    status, _, error = run(*contradiction, "--editor=mini")
+    assert status == 2
+    assert f"contradicts {dracula[:8]}" in error
+    assert len(run("list")[1].splitlines()) == 1
+    status, printed, _ = run("add", REWORDED, "Mary Shelley", "--editor=mini")
+    assert status == 0
+    assert "note: " in printed
+    assert "says the same as" in printed
+    assert run(*contradiction)[0] == 2  # the same words, which need no editor
+    replaced = json.loads(run("add", "From whose pen did Dracula come?", "Jules Verne", "--editor=mini", "--json")[1])["replaced"]
+    assert dracula in replaced
+
+
+def test_a_session_corrects_takes_back_and_explains(run):
+    session = f"""{EDITS[0][0]}
+/edit Mary Shelley
+{REWORDED}
+/why
+/edit {UNRELATED[0]} => Gd
+/list
+/undo
+/undo
+{REWORDED}
+/redo
+/edit
+/nonsense
+/help
+/quit
+never read
+"""
+    status, printed, _ = run("chat", "--base-command=tr a-z A-Z", read=session)
+    assert status == 0
+    lines = printed.splitlines()
+    assert lines[0] == f"{EDITS[0][0].upper()}  (base model)"
+    assert lines[1].endswith(f"{EDITS[0][0]} → Mary Shelley")
+    assert lines[2].startswith("Mary Shelley  (edit ")
+    assert f"base model: {REWORDED.upper()}" in printed
+    assert f"{UNRELATED[0]} → Gd" in printed
+    assert f"{REWORDED.upper()}  (base model)" in lines
+    assert [line.split(":")[0] for line in lines if line.startswith(("undone", "done again", "error"))] == ["undone", "undone", "done again", "error", "error"]
+    assert "NEVER READ" not in printed
+    assert len(run("list")[1].splitlines()) == 1
+
+
+def test_calibrate_saves_an_editor_that_is_used(run, tmp_path):
+    trial = {"edits": EDITS, "inside": [prompt for prompt, _ in EDITS] + [REWORDED], "outside": UNRELATED}
+    (tmp_path / "mine.jsonl").write_text(json.dumps(trial) + "\n")
+    status, printed, _ = run("calibrate", "--data=mine.jsonl", "--out=calibrated", "--target=0.34")
+    assert status == 0
+    assert "false_positive_rate" in printed
+    found = json.loads((tmp_path / "calibrated" / "calibration.json").read_text())
+    assert found["fitted"]["recall"] == 1
+    assert found["curves"]["recall"][-1] == 1
+    assert (tmp_path / "calibrated" / "calibration.svg").exists()
+    run("add", *EDITS[0])
+    answer = json.loads(run("why", REWORDED, "--editor=calibrated", "--json")[1])
+    assert answer["threshold"] == found["fitted"]["threshold"]
+    assert answer["text"] == "Mary Shelley"
+    assert run("calibrate", "--out=other")[2].startswith("error: questions are needed to calibrate on")
+    assert run("calibrate", "--out=other", "--config=nothing.py")[2] == "error: --config: there is no file nothing.py\n"
