@@ -36,7 +36,7 @@ def query_arguments(parser: ArgumentParser) -> None:
 
 def opened(options: Namespace) -> LiveEditor:
     """The editor that a command line names, with its memory."""
-    from serac_jax import load  # what needs no editor starts without JAX
+    from serac_jax.live import load  # what needs no editor starts without JAX
 
     base = saying(options.base_command) if options.base_command else None
     return load(options.editor or os.environ.get("SERAC_EDITOR") or "mini", memory=new_or_there(options), base=base, rerank=options.rerank)
@@ -58,7 +58,7 @@ def conflicts_of(options: Namespace, store: Store, edit: Edit) -> list[Conflict]
     """Conflicts of a new edit by the scope classifier of the editor that `add` was given; none without one."""
     if not (name := options.editor or os.environ.get("SERAC_EDITOR")):
         return []
-    from serac_jax import load
+    from serac_jax.live import load
 
     return load(name, memory=store, base=str).conflicts_of([edit])  # nothing is answered, so the base model is not loaded
 

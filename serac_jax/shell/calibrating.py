@@ -31,8 +31,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> int:
-    from serac_jax import load
-    from serac_jax.live import calibrate, plot
+    from serac_jax.live import calibrate, load, plot
 
     name = options.editor or os.environ.get("SERAC_EDITOR") or "mini"
     editor = load(name, rerank=options.rerank)
