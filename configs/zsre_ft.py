@@ -1,6 +1,6 @@
 """Fine-tuning on zsRE question answering.
 
-python train.py --config=configs/zsre_ft.py            T5-large, as in the paper; nothing to train, it writes the run folder only
+python train.py --config=configs/zsre_ft.py            T5-large, nothing to train; edit success .572, drawdown .054 (the paper's, from memory, not verified)
 python train.py --config=configs/zsre_ft.py:mini       shipped models and data, no network, seconds on 2 CPU cores
 python eval.py                                         scores of the newest run
 """
