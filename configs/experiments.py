@@ -67,11 +67,11 @@ def sent(size: str) -> Config:
         config.serac.scope = "mini/sent_scope"
         config.serac.pool = "mean"
         config.inner = (r"(encoder|decoder)/block_\d/(wi|wo)/kernel",)
-        config.data.text_widths = (32,)
-        config.data.label_widths = (32,)
+        config.data.text_widths = (24,)
+        config.data.label_widths = (8, 32)  # sentiments, opinions
         config.data.opinions = 10
         config.eval.split = "test"
-        config.train.steps = 200
+        config.train.steps = 100
     return config
 
 
