@@ -137,13 +137,14 @@ def examples(batch: EditBatch, generated: dict[str, np.ndarray], tokenizer: Any,
     def text(ids: Any) -> str:
         return tokenizer.decode(ids, skip_special_tokens=True)
 
-    found = []
+    found, chosen = [], set()
     for number in range(count):
         side = "inside" if number % 2 == 0 else "outside"
         queries, of = getattr(batch, side), getattr(batch, "edit_of" if side == "inside" else "outside_of")
         row = number // 2 if side == "inside" or number % 4 == 1 else len(of) - 1 - number // 2  # from both ends: the hard negatives come last
-        if row >= len(of) or not queries.weight[row].any():
+        if not 0 <= row < len(of) or (side, row) in chosen or not queries.weight[row].any():
             continue
+        chosen.add((side, row))
         edit = int(of[row])
         found.append(
             {

@@ -1,8 +1,10 @@
 """Averages and their intervals."""
 
 import numpy as np
+import pytest
 
 from serac_jax import report
+from serac_jax.batch import EditBatch, Examples, Tokens
 from serac_jax.metrics import Score
 
 
@@ -33,3 +35,24 @@ def test_the_same_seed_gives_the_same_interval():
     score = [Score(np.arange(50.0), np.ones(50))]
     assert report.estimate(score, 100, 3) == report.estimate(score, 100, 3)
     assert report.estimate(score, 100, 3) != report.estimate(score, 100, 4)
+
+
+class Spelled:
+    """A tokenizer whose ids are their own text."""
+
+    def decode(self, ids, skip_special_tokens):
+        return " ".join(map(str, ids))
+
+
+@pytest.mark.parametrize("edits", [1, 2, 5])
+def test_no_example_is_shown_twice(edits):
+    ids = np.arange(edits)[:, None]
+    tokens = Tokens(ids, np.ones_like(ids, bool))
+    rows = Examples(tokens, tokens, tokens, ids, np.ones((edits, 1), np.float32))
+    all_of, none = np.arange(edits), np.zeros(edits, bool)
+    batch = EditBatch(edits=rows, inside=rows, edit_of=all_of, wanted=~none, hard_inside=none, outside=rows, outside_of=all_of, hard_outside=none)
+    answers = {f"{side}_{when}": ids for side in ("inside", "outside") for when in ("before", "after")}
+    found = report.examples(batch, answers, Spelled(), lambda answer: str(answer[0]), 20)
+    shown = [(example["kind"], example["query"]) for example in found]
+    assert len(set(shown)) == len(shown)
+    assert set(shown) >= {("in scope", str(row)) for row in range(edits)} | {("out of scope", "0")}
