@@ -92,5 +92,5 @@ def fnli(size: str) -> Config:
         config.serac.pool = "mean"
         config.inner = (r"block_\d/(wi|wo)/kernel",)
         config.data.text_widths = (64,)
-        config.train.steps = 200
+        config.train.steps = 100
     return config

@@ -9,4 +9,10 @@ from configs import editors, experiments
 
 
 def get_config(size: str = "full"):
-    return editors.enn(experiments.sent(size), size)
+    config = editors.enn(experiments.sent(size), size)
+    if size == "mini":
+        config.train.lr = 1e-3  # the base model has no opinions yet: those of an edit's sentiment have to be learned
+        config.train.cedit = 1.0
+        config.train.steps = 600
+        config.train.val_every = 200
+    return config

@@ -11,4 +11,7 @@ from configs import experiments
 def get_config(size: str = "full"):
     config = experiments.sent(size)
     config.editor = "finetune"
+    if size == "mini":
+        config.finetune.lr = 1e-5
+        config.finetune.steps = 20
     return config

@@ -9,4 +9,9 @@ from configs import editors, experiments
 
 
 def get_config(size: str = "full"):
-    return editors.mend(experiments.sent(size), size)
+    config = editors.mend(experiments.sent(size), size)
+    if size == "mini":
+        config.train.lr = 3e-4  # "Sentiment: Positive" alone says little of opinions: the networks have more to learn than in question answering
+        config.train.lr_lr = 1e-3
+        config.train.cedit = 1.0
+    return config
