@@ -274,6 +274,20 @@ def test_the_module_runs_and_needs_no_jax(folder):
     assert subprocess.run([sys.executable, "-m", "serac_jax", "list"], env=environment, check=False).returncode == 1
 
 
+def test_programs_get_utf8_and_may_stop_reading(run):
+    Path("rows.csv").write_text("prompt,answer\n" + "".join(f"prompt {number},ü{'x' * 100}\n" for number in range(5_000)))
+    run("import", "rows.csv")
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"}
+    process = subprocess.Popen([sys.executable, "-m", "serac_jax", "list"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout
+    assert process.stderr
+    assert " → ü" in process.stdout.readline().decode()
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait() == 1
+
+
 def git(*arguments: str, status: int = 0) -> None:
     names = [part for who in ("user.name=Ann", "user.email=a@b", "init.defaultBranch=main", "commit.gpgSign=false") for part in ("-c", who)]
     assert subprocess.run(["git", *names, *arguments], capture_output=True, check=False).returncode == status

@@ -153,6 +153,31 @@ def test_two_writers_take_turns(file):
     assert files.parse(file.read_bytes(), file).edits == store.edits
 
 
+PAIRS = """
+import sys
+from serac_jax.store.store import Store
+store = Store.open(sys.argv[1], "Writer")
+for number in range(40):
+    with store.turn():
+        store.add([store.make(f"{sys.argv[2]} {number}", answer) for answer in "ab"], replacing=list(store.edits)[:2] if number % 2 else ())
+"""
+
+
+def test_readers_see_whole_operations(file):
+    """Each adds two edits, and every other one takes two out: a reader never sees an odd number, nor an error."""
+    writers = [subprocess.Popen([sys.executable, "-c", PAIRS, file, name], cwd=ROOT) for name in "ab"]
+    store, seen = Store.open(file), set()
+    while any(process.poll() is None for process in writers):
+        store.refresh()
+        seen |= {len(store.edits), len(Store.open(file).edits)}
+    assert [process.returncode for process in writers] == [0, 0]
+    store.refresh()
+    assert len(store.edits) == 80
+    assert store.edits == Store.open(file).edits
+    assert {count % 2 for count in seen} == {0}
+    assert store.seq == 80
+
+
 def test_a_writer_waits_for_another_and_says_so_in_the_end(file):
     with (
         files.locked(journal_of(file)),

@@ -7,7 +7,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
 from serac_jax.shell.answering import conflicts_of
-from serac_jax.shell.command import NOTHING, OK, Command, as_json, new_or_there, nothing_more, one_line, show_change, show_json, there, title
+from serac_jax.shell.command import NOTHING, OK, Command, alone, as_json, new_or_there, nothing_more, one_line, show_change, show_json, there, title
 from serac_jax.store import edits as texts
 from serac_jax.store.conflicts import against
 from serac_jax.store.edits import Edit
@@ -41,14 +41,15 @@ def add_arguments(parser: ArgumentParser) -> None:
 def add(options: Namespace) -> int:
     store = new_or_there(options)
     edit = store.make(options.prompt, options.answer, tags=options.tag, note=options.note, source=options.source, expires=options.expires)
-    found = conflicts_of(options, store, edit)
-    contradicted = [*against(edit, store.same_prompt(edit.prompt)), *(conflict.old for conflict in found if conflict.kind == "contradiction")]
-    rivals = list({rival.id: rival for rival in contradicted}.values())
+    found = conflicts_of(options, store, edit)  # before the turn: a model may have to be loaded
     notes = [conflict for conflict in found if conflict.kind != "contradiction"]
-    if rivals and not agreed(options, edit, rivals):
-        return refused(options, [(edit, rivals)])
-    seq = store.seq
-    (held,) = store.add([edit], replacing=[rival.id for rival in rivals], message=options.message)
+    with alone(store, options):
+        contradicted = [conflict.old for conflict in found if conflict.kind == "contradiction" and conflict.old.id in store.edits]
+        rivals = list({rival.id: rival for rival in (*against(edit, store.same_prompt(edit.prompt)), *contradicted)}.values())
+        if rivals and not agreed(options, edit, rivals):
+            return refused(options, [(edit, rivals)])
+        seq = store.seq
+        (held,) = store.add([edit], replacing=[rival.id for rival in rivals], message=options.message)
     if options.json:
         noted = [{"kind": note.kind, "id": note.old.id} for note in notes]
         show_json(texts.as_fields(held) | {"replaced": [rival.id for rival in rivals], "new": store.seq > seq, "noted": noted})

@@ -6,6 +6,7 @@ import json
 import os
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,6 +51,11 @@ def there(options: Namespace) -> Store:
     if not store.seq and not memory_file(options).exists():
         raise UserError(f"there is no memory {memory_file(options)}; `add` begins one, and --memory or $SERAC_MEMORY names another")
     return store
+
+
+def alone(store: Store, options: Namespace) -> AbstractContextManager[None]:
+    """No other program writes between looking and changing, unless a person is asked in between, who may take long."""
+    return nullcontext() if options.policy == "ask" else store.turn()
 
 
 def plain(path: str) -> dict[str, Edit]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from serac_jax.errors import UserError
 from serac_jax.shell.changing import agreed, policy_argument, refused
-from serac_jax.shell.command import NOTHING, OK, Command, new_or_there, show_json, there
+from serac_jax.shell.command import NOTHING, OK, Command, alone, new_or_there, show_json, there
 from serac_jax.store import edits as texts
 from serac_jax.store import exchange, files
 from serac_jax.store.conflicts import against, normal
@@ -29,11 +29,12 @@ def import_edits(options: Namespace) -> int:
     store = new_or_there(options)
     defaults = {"author": store.author, "time": texts.now()} | ({"source": options.source} if options.source else {})
     found = [tagged(edit, options.tag) for name in options.files for edit in exchange.read(contents(name), kind(name, options.format), name, **defaults)]
-    wanted, replaced, conflicts = settled(store, found, options)
-    if conflicts:
-        return refused(options, conflicts)
-    before = dict(store.edits)
-    store.add(wanted, replacing=replaced, message=options.message or f"from {', '.join(options.files)}", do="import")
+    with alone(store, options):
+        wanted, replaced, conflicts = settled(store, found, options)
+        if conflicts:
+            return refused(options, conflicts)
+        before = dict(store.edits)
+        store.add(wanted, replacing=replaced, message=options.message or f"from {', '.join(options.files)}", do="import")
     new = [edit for key, edit in store.edits.items() if before.get(key) != edit]
     if options.json:
         show_json({"read": len(found), "added": len(new), "replaced": sorted(replaced)})

@@ -31,10 +31,12 @@ def merge_memories(options: Namespace) -> int:
         return merge_for_git(options)
     store = there(options)
     base, theirs = plain(options.base) if options.base else {}, plain(options.theirs)
-    merged = merge.merge(base, store.edits, theirs, SETTLE.get(options.policy, ask if options.policy == "ask" and sys.stdin.isatty() else merge.ours))
-    if merged.clashes and (options.policy == "refuse" or (options.policy == "ask" and not sys.stdin.isatty())):
-        return clashing(options, merged.clashes)
-    change = store.replace_all(merged.edits.values(), do="merge", message=f"with {options.theirs}")
+    can_ask = options.policy == "ask" and sys.stdin.isatty()
+    with store.turn():
+        merged = merge.merge(base, store.edits, theirs, ask if can_ask else SETTLE.get(options.policy, merge.ours))
+        if merged.clashes and options.policy not in SETTLE and not can_ask:
+            return clashing(options, merged.clashes)
+        change = store.replace_all(merged.edits.values(), do="merge", message=f"with {options.theirs}")
     removed, added = ([edit for _, edit in placed] for placed in change)
     if options.json:
         show_json({"removed": [edit.id for edit in removed], "added": [edit.id for edit in added], "clashes": len(merged.clashes)})
@@ -76,13 +78,13 @@ def merge_for_git(options: Namespace) -> int:
     merged = merge.merge(base, ours, theirs, SETTLE.get(options.policy, merge.ours))
     rows = {key: texts.format(edit) for key, edit in merged.edits.items()}
     if options.policy in SETTLE or not merged.clashes:
-        ours_file.write_text("".join(f"{row}\n" for row in (texts.HEADER, *rows.values())))
+        ours_file.write_text("".join(f"{row}\n" for row in (texts.HEADER, *rows.values())), encoding="utf-8")
         return OK
     marked = {edit.id for clash in merged.clashes for edit in clash.ours}
     lines = [texts.HEADER, *(row for key, row in rows.items() if key not in marked)]
     for clash in merged.clashes:
         lines += ["<<<<<<< ours", *map(texts.format, clash.ours), "=======", *map(texts.format, clash.theirs), ">>>>>>> theirs"]
-    ours_file.write_text("".join(f"{line}\n" for line in lines))
+    ours_file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return NOTHING
 
 

@@ -53,13 +53,24 @@ class Store(View):
         """An edit of this author, made now, unless the fields say otherwise; it is not in the memory yet. Raises UserError."""
         return texts.make(prompt, answer, **({"author": self.author, "time": texts.now()} | fields))  # type: ignore[arg-type]
 
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """No one else writes meanwhile, and what all others wrote has been read: for what is looked up and then changed. Raises UserError as `open` does."""
+        with self._turn:
+            if self._disk is None:
+                yield
+                return
+            with self._disk.locked():
+                self._catch_up(self._disk)
+                yield
+
     def add(self, edits: Iterable[Edit], *, replacing: Collection[str] = (), message: str = "", do: str = "add") -> tuple[Edit, ...]:
         """Adds edits and removes those with the ids `replacing`, as one operation; the edits as the memory holds them now.
 
         An edit that is there already stays as it is, unless its note, source or expiry is another: then the new one comes at the end in its stead.
         Raises UserError where an id of `replacing` is unknown.
         """
-        with self._writing():
+        with self.turn():
             wanted = {edit.id: edit for edit in edits}
             new = {key: edit for key, edit in wanted.items() if not same(self._edits.get(key), edit)}
             self._commit(do, replace(self._edits, (self._known(replacing) - wanted.keys()) | (new.keys() & self._edits.keys()), new.values()), message)
@@ -67,21 +78,21 @@ class Store(View):
 
     def remove(self, ids: Iterable[str], *, message: str = "") -> tuple[Edit, ...]:
         """Removes edits, as one operation. Raises UserError where an id is unknown."""
-        with self._writing():
+        with self.turn():
             gone = replace(self._edits, self._known(ids), ())
             self._commit("remove", gone, message)
             return tuple(edit for _, edit in gone.removed)
 
     def replace_all(self, edits: Iterable[Edit], *, do: str, message: str = "") -> Change:
         """Makes these, in their order, the edits of the memory, as one operation; what changed."""
-        with self._writing():
+        with self.turn():
             change = difference(self._edits, {edit.id: edit for edit in edits})
             self._commit(do, change, message)
             return change
 
     def undo(self) -> Operation:
         """Takes back the newest operation that stands, whoever did it, and gives it. Raises UserError where there is none."""
-        with self._writing():
+        with self.turn():
             operation = to_undo(self.log())
             if operation is None:
                 raise UserError("there is nothing to undo")
@@ -90,7 +101,7 @@ class Store(View):
 
     def redo(self) -> Operation:
         """Does again what was undone last, and gives the operation. Raises UserError where nothing was undone since the last change."""
-        with self._writing():
+        with self.turn():
             undoing = to_redo(self.log())
             if undoing is None:
                 raise UserError("there is nothing to redo")
@@ -125,7 +136,7 @@ class Store(View):
         with self._turn:
             seq = self._seq
             if self._disk and not self._disk.unchanged() and not self._follow_others(self._disk):
-                with self._writing():
+                with self.turn():
                     pass
             return self._seq > seq
 
@@ -150,17 +161,6 @@ class Store(View):
             if key not in self._edits:
                 raise UserError(f"no edit of this memory has the id {key!r}; `list` shows all")
         return set(known)
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """One writer at a time, who has seen what all others wrote."""
-        with self._turn:
-            if self._disk is None:
-                yield
-                return
-            with self._disk.locked():
-                self._catch_up(self._disk)
-                yield
 
     def _load(self) -> None:
         """Reads the file. What a kill has left undone is done, and what people or git changed in the file becomes an operation."""
