@@ -8,6 +8,8 @@ from jaxtyping import Array, Bool, Float, Int, Scalar
 
 from serac_jax.batch import Examples
 
+EPS = float(jnp.finfo(jnp.float32).eps)  # keeps logarithms finite, in every precision the same
+
 
 def weighted_mean(values: Float[Array, "*shape"], weight: Float[Array, "*shape"]) -> Scalar:
     """Σw·x/Σw; 0, with gradient 0, where every weight is 0."""
@@ -35,7 +37,7 @@ def edit_loss(logits: Float[Array, "n t v"], queries: Examples, wanted: Bool[Arr
     log_probs, wanted_weight = token_log_probs(logits, queries.labels), queries.weight * wanted[:, None].astype(queries.weight.dtype)
     loss = -weighted_mean(log_probs, wanted_weight)
     if unlikelihood:
-        rest = 1 - jnp.exp(log_probs) + jnp.finfo(log_probs.dtype).eps
+        rest = 1 - jnp.exp(log_probs) + EPS
         loss -= weighted_mean(jnp.log(rest), queries.weight - wanted_weight)
     return loss
 
@@ -58,5 +60,5 @@ def balanced_bce(inside: Float[Array, " p"], inside_weight: Float[Array, " p"], 
     pairs it has.
     """
     miss = 1 - jnp.exp(outside)
-    miss = jnp.where(miss == 0, miss + jnp.finfo(miss.dtype).eps, miss)  # s = 1: a large loss, not an infinite one
+    miss = jnp.where(miss == 0, miss + EPS, miss)  # s = 1: a large loss, not an infinite one
     return weighted_mean(-inside, inside_weight) + weighted_mean(-jnp.log(miss), outside_weight)

@@ -14,6 +14,7 @@ from serac_jax.batch import Examples
 from serac_jax.errors import UserError
 from serac_jax.models import Model
 from serac_jax.models.convert import flatten, unflatten
+from serac_jax.models.linear import wide
 from serac_jax.types import Params
 
 
@@ -70,6 +71,6 @@ def factors(model: Model, params: Params, paths: Iterable[str], examples: Exampl
     delta, inputs = jax.grad(forward, has_aux=True)(taps)
 
     def rows(leaf: Array) -> Float[Array, "n d"]:
-        return leaf.reshape(-1, leaf.shape[-1]).astype(jnp.float32)
+        return wide(leaf.reshape(-1, leaf.shape[-1]))
 
     return {path: Factor(rows(inputs[path]), rows(delta[layer])) for path, layer in layers.items()}

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Int
 from serac_jax.batch import Examples, Tokens, splice, take
 from serac_jax.memory import EditMemory
 from serac_jax.models import Model
+from serac_jax.models.linear import wide
 from serac_jax.types import Params
 
 
@@ -65,7 +66,7 @@ def embedding(model: Model, distance: Distance = SQUARED) -> Scope:
     """log s = −‖e(edit) − e(query)‖², or as `distance` says."""
 
     def embed(params: Params, tokens: Tokens, key: Array | None) -> Float[Array, "n d"]:
-        vectors = model.embed(params, tokens, key).astype(jnp.float32)
+        vectors = wide(model.embed(params, tokens, key))
         return jnp.tanh(vectors) if distance.bounded else vectors
 
     def keys(params: Params, edits: Examples, key: Array | None = None) -> Float[Array, "k d"]:

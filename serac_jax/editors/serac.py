@@ -15,7 +15,7 @@ from serac_jax import memory
 from serac_jax.batch import EditBatch, Examples, Tokens, splice, take
 from serac_jax.editors import Aux, Decision, Editor
 from serac_jax.editors.scope import Scope, gather
-from serac_jax.losses import balanced_bce, edit_loss, locality_loss
+from serac_jax.losses import EPS, balanced_bce, edit_loss, locality_loss
 from serac_jax.memory import EditMemory
 from serac_jax.metrics import Score, one, scope_right, whole_answer_right
 from serac_jax.models import Model
@@ -160,7 +160,7 @@ def serac(
 def mixture(unchanged: Array, changed: Array, similarity: Float[Array, "n 1 1"]) -> Array:
     """Logits of (1−s)·p(unchanged) + s·p(changed)."""
     mixed = (1 - similarity) * jax.nn.softmax(unchanged) + similarity * jax.nn.softmax(changed)
-    return jnp.log(mixed + jnp.finfo(mixed.dtype).eps)
+    return jnp.log(mixed + EPS)
 
 
 def split(key: Array | None, count: int) -> list[Array | None]:

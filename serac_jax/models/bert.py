@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int
 
 from serac_jax.batch import Tokens
 from serac_jax.models.convert import Network
-from serac_jax.models.linear import Dropout, Linear, masked
+from serac_jax.models.linear import Dropout, Linear, masked, wide
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ class Attention(nn.Module):
 
         q, k, v = split(self.q(x[:, :keep])), split(self.k(x)), split(self.v(x))
         scores = jnp.einsum("nqhd,nlhd->nhql", q, k) * jnp.asarray(q.shape[-1] ** -0.5, q.dtype)
-        weights = jax.nn.softmax(scores.astype(jnp.float32) + bias).astype(self.config.dtype)
+        weights = jax.nn.softmax(wide(scores) + bias).astype(self.config.dtype)
         mixed = jnp.einsum("nhql,nlhd->nqhd", self.drop(weights), v)
         return self.o(mixed.reshape(*mixed.shape[:2], -1))
 
@@ -212,7 +212,7 @@ class Bert(nn.Module):
         """Logits of the classes, at least two: a head with the single logit z says [0, z], whose softmax is the sigmoid of z."""
         first = self.encode(tokens, keep=1)[:, 0]
         x = jax.nn.relu(self.pre_head(first)) if self.config.relu_head else jnp.tanh(self.pooler(first))
-        logits = self.head(self.drop(x)).astype(jnp.float32)
+        logits = wide(self.head(self.drop(x)))
         return jnp.concatenate([jnp.zeros_like(logits), logits], -1) if self.config.labels == 1 else logits
 
 

@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float, Int, Scalar
 from serac_jax.batch import Tokens
 from serac_jax.models.bert import ACTIVATIONS
 from serac_jax.models.convert import Network, WeightError
-from serac_jax.models.linear import Dropout, Linear, masked
+from serac_jax.models.linear import Dropout, Linear, masked, wide
 from serac_jax.models.t5 import Cache, Pair
 
 
@@ -108,7 +108,7 @@ class Attention(nn.Module):
         keys, values = keys_values
         q = self.split(self.q(x))
         scores = jnp.einsum("nqhd,nlhd->nhql", q * jnp.asarray(q.shape[-1] ** -0.5, q.dtype), keys)
-        weights = jax.nn.softmax(scores.astype(jnp.float32) + bias).astype(self.config.dtype)
+        weights = jax.nn.softmax(wide(scores) + bias).astype(self.config.dtype)
         mixed = jnp.einsum("nhql,nlhd->nqhd", self.drop(weights), values)
         return self.o(mixed.reshape(*mixed.shape[:2], -1))
 
@@ -228,7 +228,7 @@ class Blenderbot(nn.Module):
         return x * jnp.asarray(self.config.width**0.5, x.dtype) if self.config.scaled else x
 
     def output(self, x: Float[Array, "n t e"]) -> Float[Array, "n t v"]:
-        return self.shared.attend(x).astype(jnp.float32) + jax.lax.stop_gradient(self.output_bias)[None]  # a constant of the checkpoint: never trained
+        return wide(self.shared.attend(x)) + jax.lax.stop_gradient(self.output_bias)[None]  # a constant of the checkpoint: never trained
 
     def start(self, tokens: Tokens, steps: int) -> Cache:
         """Reads the input; the cache has room for `steps` output positions."""

@@ -50,6 +50,11 @@ class Dropout(nn.Module):
         return nn.Dropout(self.rate, deterministic=not self.has_rng("dropout"))(x)
 
 
+def wide(x: Array) -> Array:
+    """In float32 at least: for sums over many numbers, and for what leaves a network."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
 def masked(bias: Float[Array, "..."], mask: Bool[Array, "..."]) -> Float[Array, "..."]:
     """Attention bias with the most negative finite number where masked: a wholly masked row attends uniformly."""
     return jnp.where(mask, bias, jnp.finfo(jnp.float32).min)

@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Int, Scalar
 
 from serac_jax.batch import Tokens
 from serac_jax.models.convert import Network
-from serac_jax.models.linear import Dropout, Linear, masked
+from serac_jax.models.linear import Dropout, Linear, masked, wide
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class RMSNorm(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
         scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
-        x = x.astype(jnp.float32)
+        x = wide(x)
         x = x * jax.lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + self.eps)
         return (x * scale.reshape(*(1,) * (x.ndim - 1), -1)).astype(self.dtype)
 
@@ -152,7 +152,7 @@ class Attention(nn.Module):
     def __call__(self, x: Array, keys_values: Pair, bias: Float[Array, "n h q l"]) -> Float[Array, "n q e"]:
         keys, values = keys_values
         scores = jnp.einsum("nqhd,nlhd->nhql", self.split(self.q(x)), keys)  # T5 does not scale by √d
-        weights = jax.nn.softmax(scores.astype(jnp.float32) + bias).astype(self.config.dtype)
+        weights = jax.nn.softmax(wide(scores) + bias).astype(self.config.dtype)
         mixed = jnp.einsum("nhql,nlhd->nqhd", self.drop(weights), values)
         return self.o(mixed.reshape(*mixed.shape[:2], -1))
 
@@ -224,7 +224,7 @@ class Stack(nn.Module):
         cfg = self.config
         position = np.arange(length)
         buckets = relative_bucket(position[None, :] - position[:, None], not self.decoder, cfg.buckets, cfg.max_distance)
-        return self.relative_bias(jnp.asarray(buckets)).transpose(2, 0, 1)[None].astype(jnp.float32)
+        return wide(self.relative_bias(jnp.asarray(buckets)).transpose(2, 0, 1)[None])
 
     def __call__(self, x: Array, mask: Bool[Array, "n l"], encoded: Array | None = None, encoded_mask: Array | None = None) -> Array:
         length = x.shape[1]
@@ -285,7 +285,7 @@ class T5(nn.Module):
     def output(self, x: Float[Array, "n t e"]) -> Float[Array, "n t v"]:
         cfg = self.config
         logits = self.shared.attend(x * jnp.asarray(cfg.width**-0.5, x.dtype)) if cfg.tied else self.lm_head(x)
-        return logits.astype(jnp.float32)
+        return wide(logits)
 
     def start(self, tokens: Tokens, steps: int) -> Cache:
         """Reads the input; the cache has room for `steps` output positions."""

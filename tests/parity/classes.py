@@ -10,13 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from serac_jax import models
 from serac_jax.batch import EditBatch, Examples, Tokens
 from serac_jax.editors import Aux, Editor
 from serac_jax.editors.serac import Options
 from serac_jax.losses import edit_loss, locality_loss, token_log_probs, weighted_mean
 from serac_jax.models import Model, convert
 from serac_jax.tasks.text import pad, tail
+from tests.parity.precision import load, real
 from tests.parity.recorded import Reader, ids_of, words
 
 
@@ -26,15 +26,15 @@ def checks_facts(config: dict[str, Any]) -> bool:
 
 def load_checker(config: dict[str, Any], root: Path) -> tuple[Model, Any]:
     """The fact checker: the weights are in a file of their own, whose path is another one where the cases were recorded."""
-    return models.load(str(root / config["model"]["name"]), output="head", checkpoint=str(root / Path(config["model"]["pt"]).name))
+    return load(root / config["model"]["name"], output="head", checkpoint=str(root / Path(config["model"]["pt"]).name))
 
 
 def load_counterfactual(config: dict[str, Any], root: Path) -> tuple[Model, Any]:
     """The counterfactual model with the recorded head: the original's is drawn at random."""
-    model, params = models.load(str(root / config["model"]["small_name"]), output="head", labels=1, fresh=("head",))
+    model, params = load(root / config["model"]["small_name"], output="head", labels=1, fresh=("head",))
     head = convert.read_safetensors(root / "replacement_head.safetensors")
     drawn = {"kernel": head["classifier.weight"]().T, "bias": head["classifier.bias"]()}
-    return model, params | {"head": jax.tree.map(jnp.asarray, drawn)}
+    return model, params | {"head": jax.tree.map(real, drawn)}
 
 
 class ClassReader(Reader):

@@ -17,6 +17,7 @@ from serac_jax.editors.enn import Options, enn
 from serac_jax.models import Model, convert
 from tests.parity import classes, golden
 from tests.parity.compare import Comparison
+from tests.parity.precision import real
 from tests.parity.recorded import Reader, cropped, exact_corrections, kl_rounding, load_base, scalars, sentiment, turned, widen
 
 
@@ -62,7 +63,7 @@ def build(comparison: Comparison, case: golden.Case, root: Path) -> Parts:
     for name in [name for name in case if name.startswith("init/model.")]:
         path = locate(name.removeprefix("init/"), base, base_params)
         leaves[path] = jnp.asarray(case[name].T if path.endswith("/kernel") else case[name])
-    return Parts(base, base_params, kernels, editor, single, learner, options, convert.unflatten(leaves))
+    return Parts(base, base_params, kernels, editor, single, learner, options, jax.tree.map(real, convert.unflatten(leaves)))
 
 
 def locate(name: str, base: Model, base_params: Any) -> str:

@@ -15,7 +15,6 @@ import numpy as np
 from jaxtyping import Array
 from transformers import PreTrainedTokenizerBase
 
-from serac_jax import models
 from serac_jax.batch import EditBatch, Examples, Tokens, take
 from serac_jax.losses import edit_loss, locality_loss
 from serac_jax.metrics import Score, answer_kept, mean, whole_answer_right
@@ -25,6 +24,7 @@ from serac_jax.tasks import sent
 from serac_jax.tasks.text import lead, pad, tail
 from serac_jax.types import Params
 from tests.parity.compare import Comparison
+from tests.parity.precision import double, load
 
 
 def turned(path: str, leaf: Any) -> np.ndarray:
@@ -71,7 +71,7 @@ class BaseAsRecorded(Model):
 
 def load_base(manifest: dict[str, Any], root: Path, comparison: Comparison) -> tuple[Model, Params]:
     """The base model of a case, which reads what the original's read."""
-    model, params = models.load(str(root / manifest["config"]["model"]["name"]))
+    model, params = load(root / manifest["config"]["model"]["name"])
     if not isinstance(model.module, Blenderbot):
         return model, params
     comparison.depart("the base model is given the original's unshifted decoder inputs, and token ids as masks out of scope")
@@ -165,7 +165,7 @@ def kl_rounding(before: Any, after: Any, weight: Any) -> float:
 @contextlib.contextmanager
 def exact_corrections() -> Iterator[None]:
     """Adam's bias corrections in double precision, as PyTorch has them: in float32, 1 − 0.999 is off by 1.3e-5 of itself, and so is a first step."""
-    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):  # optax raises floats to integer powers
+    with double():
         yield
 
 
