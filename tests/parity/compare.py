@@ -18,8 +18,12 @@ class Comparison:
     departures: set[str] = field(default_factory=set)  # what differs on purpose, by name
     scalars: dict[str, tuple[float, float]] = field(default_factory=dict)  # our number, and its difference from the record, where NOISE.json is silent
 
+    def group(self, name: str) -> dict[str, Any]:
+        """What NOISE.json tells of a recorded array; empty where it is silent."""
+        return next((found for prefix, found in self.noise.get("groups", {}).items() if f"{name}/".startswith(f"{prefix}/")), {})
+
     def tolerance(self, name: str, recorded: np.ndarray) -> float:
-        group = next((found for prefix, found in self.noise.get("groups", {}).items() if f"{name}/".startswith(f"{prefix}/")), {})
+        group = self.group(name)
         single, double = self.noise.get("info_differs", {}).get(name.replace("/info/", "/info:"), (0.0, 0.0))
         return max(10 * group.get("max_abs_diff", 0.0), 10 * abs(single - double), 1e-5 * float(np.abs(recorded).max(initial=0)))
 
@@ -39,7 +43,7 @@ class Comparison:
             return
         difference = np.abs(ours.astype(np.float64) - recorded.astype(np.float64)).max(initial=0)
         tolerance = max(self.tolerance(name, recorded), rounding)
-        if recorded.ndim == 0 and not any(f"{name}/".startswith(f"{prefix}/") for prefix in self.noise.get("groups", {})):
+        if recorded.ndim == 0 and not self.group(name):
             self.scalars[name] = float(ours), float(difference)
         self.ratios[name] = float(difference / tolerance) if tolerance else (0.0 if difference == 0 else np.inf)
 

@@ -143,8 +143,7 @@ def run(comparison: Comparison, case: golden.Case, cases: Path, root: Path) -> N
     *batches, evaluation = widen([reader.batch(batch, config["data"]["n_outer_max"]) for batch in recorded])
     compare_batch(comparison, case, "eval", parts, passes, parts.params, evaluation)
 
-    rates = {"weights": optax.adam(config["lr"]), "rates": optax.adam(config["lr_lr"])}
-    optimizer = optax.chain(optax.clip_by_global_norm(config["grad_clip"]), optax.partition(rates, parts.editor.groups))
+    optimizer = optimizer_of(parts, config)
     params, state = parts.params, optimizer.init(parts.params)
     noise = {entry[0] for entry in comparison.noise.get("zero_or_noise_gradients(name, f32 max, f64 max)", [])}
     for number, batch in enumerate(batches):
@@ -158,6 +157,11 @@ def run(comparison: Comparison, case: golden.Case, cases: Path, root: Path) -> N
             updates, state = optimizer.update(gradient, state)
         params = optax.apply_updates(params, updates)
         compare_leaves(comparison, case, f"step{number + 1}", params, parts, noise)
+
+
+def optimizer_of(parts: Parts, config: dict[str, Any]) -> optax.GradientTransformation:
+    rates = {"weights": optax.adam(config["lr"]), "rates": optax.adam(config["lr_lr"])}
+    return optax.chain(optax.clip_by_global_norm(config["grad_clip"]), optax.partition(rates, parts.editor.groups))
 
 
 def compare_batch(comparison: Comparison, case: golden.Case, prefix: str, parts: Parts, passes: Passes, params: Any, batch: EditBatch) -> None:
@@ -222,3 +226,21 @@ def run_sequence(comparison: Comparison, case: golden.Case, cases: Path, root: P
             if recorded_logits is not None:
                 where = cropped(side.weight, recorded_logits) > 0
                 comparison.check(f"after{number}/{name}/logits", cropped(parts.recorded(passes.logits(edited, side)), recorded_logits), recorded_logits, where)
+
+
+def run_steps(comparison: Comparison, case: golden.Case, cases: Path, root: Path) -> None:
+    """Training steps with accumulated gradients, the optimizer stepping where the original's did."""
+    manifest, config = case.manifest, case.manifest["config"]
+    parts = build(comparison, case, root)
+    passes, reader, optimizer = Passes.of(parts), parts.reader, optimizer_of(parts, config)
+    comparison.depart("the original's first optimizer step comes a batch late; compared on its schedule")
+    params, state, total = parts.params, optimizer.init(parts.params), jax.tree.map(jnp.zeros_like, parts.params)
+    noise = {entry[0] for entry in comparison.noise.get("zero_or_noise_gradients(name, f32 max, f64 max)", [])}
+    for number, batch in enumerate(widen([reader.batch(golden.batch(cases, name), config["data"]["n_outer_max"]) for name in manifest["batches"]])):
+        compare_batch(comparison, case, f"iter{number}", parts, passes, params, batch)
+        total = jax.tree.map(lambda whole, part: whole + part / config["accumulate_bs"], total, passes.gradient(params, batch))
+        if manifest["values"][f"iter{number}/stepped"]:
+            with exact_corrections():
+                updates, state = optimizer.update(total, state)
+            params, total = optax.apply_updates(params, updates), jax.tree.map(jnp.zeros_like, total)
+        compare_leaves(comparison, case, f"iter{number}", params, parts, noise)

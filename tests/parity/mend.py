@@ -23,13 +23,10 @@ from serac_jax.losses import nll
 from serac_jax.models import Model, convert
 from tests.parity import golden
 from tests.parity.compare import Comparison
+from tests.parity.mend_names import group, locate, moment, oriented
 from tests.parity.outcome import Outcome, check, compare_outcome, load_base
 from tests.parity.precision import real
 from tests.parity.recorded import Reader, exact_corrections, turned, widen
-
-# The original's names of networks and of their leaves; its matrices multiply from the left.
-NETWORKS = {"mlp": "both", "mlp1": "x", "mlp2": "delta"}
-LEAVES = {"u": "up", "v": "down", "bias": "bias", "mode_scale.weight": "scale", "mode_shift.weight": "shift"}
 
 
 class Parts(NamedTuple):
@@ -76,28 +73,6 @@ def build(comparison: Comparison, case: golden.Case, cases: Path, root: Path) ->
     return Parts(base, base_params, kernels, editor, options, jax.tree.map(real, convert.unflatten(params)), reader)
 
 
-def locate(name: str, kernels: dict[str, str]) -> str:
-    """The parameter path of one of the original's names: edit_lrs or gtn.NETWORKS.MLP.layers.N.LEAF."""
-    if name == "edit_lrs":
-        return "rates"
-    found = re.fullmatch(r"gtn\.(.*)\.(mlp\d?)\.layers\.(\d+)\.(.*)", name)
-    if not found:
-        raise ValueError(f"{name} is none of MEND's parameters")
-    return f"networks/{group(found[1], kernels)}/{NETWORKS[found[2]]}/layer_{found[3]}/{LEAVES[found[4]]}"
-
-
-def group(name: str, kernels: dict[str, str]) -> str:
-    """Our name of networks that the original calls "(32, 64)" or "encoder#block#…#weight"."""
-    if name.startswith("("):
-        return "x".join(re.findall(r"\d+", name))
-    return kernels[name.replace("#", ".")].removesuffix("/kernel").replace("/", ".")
-
-
-def oriented(path: str, leaf: Any) -> np.ndarray:
-    """A leaf of a network in the original's orientation, or back."""
-    return np.asarray(leaf).T if path.endswith(("/up", "/down")) else np.asarray(leaf)
-
-
 class Passes(NamedTuple):
     """Compiled functions; every batch of a case is padded to the same widths, so each compiles once."""
 
@@ -129,9 +104,9 @@ def run(comparison: Comparison, case: golden.Case, cases: Path, root: Path) -> N
     config, values = manifest["config"], manifest["values"]
     parts = build(comparison, case, cases, root)
     passes, reader = Passes.of(parts), parts.reader
-    recorded = [golden.batch(cases, name) for name in (*manifest["train_batches"], manifest["eval_batch"])]
-    *batches, evaluation = widen([reader.batch(batch, config["data"]["n_outer_max"]) for batch in recorded])
-    _, seen = passes.update(parts.params, parts.base_params, batches[0].edits, True)
+    recorded = [golden.batch(cases, name) for name in (first_batch(manifest, cases), *manifest["train_batches"], manifest["eval_batch"])]
+    first, *batches, evaluation = widen([reader.batch(batch, config["data"]["n_outer_max"]) for batch in recorded])
+    _, seen = passes.update(parts.params, parts.base_params, first.edits, True)
     compare_moments(comparison, case, "norm_before_eval", seen, parts)
     compare_batch(comparison, case, "eval", parts, passes, with_moments(parts.params, seen), evaluation, renew=False)
 
@@ -149,6 +124,12 @@ def run(comparison: Comparison, case: golden.Case, cases: Path, root: Path) -> N
         params = training.overwrite(params, aux.overwrite, jnp.array(True))
         compare_moments(comparison, case, f"norm_after_train{number}", params.get("moments", {}), parts)
         compare_leaves(comparison, case, f"step{number + 1}", params, parts)
+
+
+def first_batch(manifest: dict[str, Any], cases: Path) -> str:
+    """The batch whose edit gave the moments that an evaluation reads: the first that is trained on, there or in the editor's plain case."""
+    plain = f"{manifest['task']}_{manifest['alg']}"
+    return (manifest.get("train_batches") or golden.load(cases, plain).manifest["train_batches"])[0]
 
 
 def refused(comparison: Comparison, case: golden.Case, cases: Path, root: Path) -> bool:
@@ -238,16 +219,6 @@ def compare_moments(comparison: Comparison, case: golden.Case, prefix: str, mome
         comparison.check(name, moment(moments[group(networks, parts.kernels)], part, case[f"{prefix}/{networks}.u_mean"].size), case[name])
 
 
-def moment(moments: Moments, part: str, width: int) -> np.ndarray:
-    """One of the original's buffers: k, or mean, s or std of u (the first `width` coordinates) or v."""
-    if part == "k":
-        return np.asarray(moments["count"])[None]
-    side, kind = part.split("_")
-    squares = np.asarray(moments["square"])
-    whole = {"mean": np.asarray(moments["mean"]), "s": squares, "std": np.sqrt(squares / (np.asarray(moments["count"]) - 1))}[kind]
-    return whole[:width] if side == "u" else whole[width:]
-
-
 def compare_leaves(comparison: Comparison, case: golden.Case, prefix: str, tree: Any, parts: Parts) -> None:
     """Recorded networks and rates, or their gradients."""
     leaves = convert.flatten(tree)
@@ -263,7 +234,7 @@ def run_sequence(comparison: Comparison, case: golden.Case, cases: Path, root: P
     if any(name.startswith("edit") for name in manifest["errors"]):
         comparison.depart("the original cannot edit an edited model unless it detaches the first edit")
     passes, reader = Passes.of(parts), parts.reader
-    names = (*golden.load(cases, f"{manifest['task']}_{manifest['alg']}").manifest["train_batches"][:1], *manifest["edits"], manifest["eval_batch"])
+    names = (first_batch(manifest, cases), *manifest["edits"], manifest["eval_batch"])
     first, *batches, queries = widen([reader.batch(golden.batch(cases, name), None) for name in names])
     _, seen = passes.update(parts.params, parts.base_params, first.edits, True)
     compare_moments(comparison, case, "norm_before_eval", seen, parts)

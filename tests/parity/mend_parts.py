@@ -13,7 +13,7 @@ from serac_jax.editors.mend_networks import Network, blank
 from serac_jax.models import convert
 from tests.parity import golden
 from tests.parity.compare import Comparison
-from tests.parity.mend import LEAVES, NETWORKS, moment, oriented
+from tests.parity.mend_names import LEAVES, NETWORKS, moment, oriented
 
 
 def run(comparison: Comparison, case: golden.Case) -> None:

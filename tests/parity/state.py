@@ -16,6 +16,7 @@ from serac_jax.editors.mend_networks import Moments
 from serac_jax.models import Model, convert
 from tests.parity import enn, golden, mend, serac
 from tests.parity.compare import Comparison
+from tests.parity.mend_names import group, locate, moment, oriented
 from tests.parity.recorded import turned
 
 
@@ -62,12 +63,12 @@ def run_mend(comparison: Comparison, saved: dict[str, Any], plain: golden.Case, 
     leaves, tensors = convert.flatten(params), {}
     for key in [key for key in saved["gtn_state_dict_keys"] if key != "model_config"]:
         if key == "edit_lrs" or ".layers." in key:
-            path = mend.locate(key, parts.kernels)
-            tensors[key] = mend.oriented(path, leaves[path])
+            path = locate(key, parts.kernels)
+            tensors[key] = oriented(path, leaves[path])
         else:
             networks, part = key.removeprefix("gtn.").rsplit(".", 1)
-            name = mend.group(networks, parts.kernels)
-            tensors[key] = mend.moment(params["moments"][name], part, int(name.split("x")[0]))
+            name = group(networks, parts.kernels)
+            tensors[key] = moment(params["moments"][name], part, int(name.split("x")[0]))
     experiment = SimpleNamespace(parts={}, base=parts.base, base_params=parts.base_params)
     imported = compare_import(comparison, "gtn_state_dict_keys", "mend", tensors, experiment, parts.kernels.values(), params)
 
