@@ -52,7 +52,7 @@ class Dropout(nn.Module):
 
 def wide(x: Array) -> Array:
     """In float32 at least: for sums over many numbers, and for what leaves a network."""
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    return x if x.dtype == jnp.float64 else x.astype(jnp.float32)
 
 
 def masked(bias: Float[Array, "..."], mask: Bool[Array, "..."]) -> Float[Array, "..."]:
