@@ -220,7 +220,22 @@ def test_check_finds_conflicts_and_mends_damage(run, book, folder):
     assert run("check")[0] == 0
     Path("edits.jsonl").unlink()
     assert "brought back from the journal" in run("check", "--repair")[1]
+    Path("edits.jsonl").write_bytes(b"")
+    mended = json.loads(run("check", "--repair", "--json")[1])["repair"]
+    assert (mended["kept"], [edit["id"] for edit in mended["restored"]], mended["damaged"]) == (0, [book], None)
     assert run("check", "--memory=none.jsonl")[2].startswith("error: there is no memory none.jsonl")
+
+
+@pytest.mark.parametrize("repair", [(), ("--repair",)])
+def test_what_a_kill_leaves_is_no_damage(run, book, repair):
+    file, journal = Path("edits.jsonl"), Path("edits.jsonl.journal")
+    run("add", "Who pays?", "Lee")
+    data, written = file.read_bytes(), journal.read_bytes()
+    file.write_bytes(data[:-9])
+    journal.write_bytes(written[: written.index(b'{"written": 2')])
+    assert run("check", *repair)[1].endswith("2 edits, 0 expired, 0 problems, 0 conflicts\n")
+    assert (file.read_bytes(), journal.read_bytes()) == (data, written)
+    assert not Path("edits.jsonl.damaged").exists()
 
 
 def test_command_lines_that_are_wrong_end_with_status_1(capsys):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from contextlib import suppress
+from typing import Any
 
 from serac_jax.errors import UserError
-from serac_jax.shell.command import NOTHING, OK, Command, memory_file, one_line, show_json
+from serac_jax.shell.command import NOTHING, OK, Command, memory_file, one_line, show_json, there
 from serac_jax.store import check, files
 from serac_jax.store import edits as texts
 from serac_jax.store.conflicts import conflicts
@@ -20,22 +22,21 @@ def run(options: Namespace) -> int:
     path = memory_file(options)
     if not path.exists() and not journal_of(path).exists():
         raise UserError(f"there is no memory {path}; `add` begins one, and --memory or $SERAC_MEMORY names another")
-    if options.repair:
-        repair(options)
+    done = check.repair(path, options.author) if options.repair else None
+    with suppress(UserError):  # which is told below, with all others
+        there(options)  # finishes what a kill has left, which is no damage
     problems = check.problems(path)
     edits = check.read(files.read(path), path).edits
     found = conflicts(edits.values())
     expired = [edit for edit in edits.values() if texts.expired(edit, texts.now())]
     if options.json:
-        show_json(
-            {
-                "edits": len(edits),
-                "expired": len(expired),
-                "problems": [problem._asdict() for problem in problems],
-                "conflicts": [[conflict.first.id, conflict.second.id] for conflict in found],
-            }
-        )
+        named = [problem._asdict() for problem in problems]
+        pairs = [[conflict.first.id, conflict.second.id] for conflict in found]
+        repaired = {"repair": repair_as_json(done)} if done else {}
+        show_json({"edits": len(edits), "expired": len(expired), "problems": named, "conflicts": pairs} | repaired)
     else:
+        if done:
+            show_repair(done)
         for problem in problems:
             print(problem)
         for conflict in found:
@@ -44,10 +45,12 @@ def run(options: Namespace) -> int:
     return NOTHING if problems or found else OK
 
 
-def repair(options: Namespace) -> None:
-    done = check.repair(memory_file(options), options.author)
-    if options.json:
-        return
+def repair_as_json(done: check.Repaired) -> dict[str, Any]:
+    restored = [texts.as_fields(edit) for edit in done.restored]
+    return {"kept": done.kept, "restored": restored, "damaged": done.damaged and str(done.damaged), "journal": done.journal and str(done.journal)}
+
+
+def show_repair(done: check.Repaired) -> None:
     print(f"kept {done.kept} edits of the file")
     for edit in done.restored:
         print(f"brought back from the journal: {one_line(edit)}")

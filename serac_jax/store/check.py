@@ -95,6 +95,8 @@ def repair(path: Path, author: str | None = None) -> Repaired:
     disk = Disk(path)
     with disk.locked():
         operations, error = readable_history(disk)
+        if not error:
+            disk.finish(disk.read_tail())  # what a kill has left is no damage
         data = files.read(disk.path)
         found = read(data, disk.path)
         known = fold(operations)
