@@ -73,17 +73,35 @@ def test_a_contradiction_is_refused_with_status_2(run, book, policy):
     assert run("add", "Who wrote Dracula?", "Bram Stoker", "--tag=films", f"--policy={policy}")[0] == 0  # other readers
 
 
-@pytest.mark.parametrize(("answer", "held"), [("y", "Bram Stoker"), ("n", "Mary Shelley")])
-def test_at_a_terminal_people_are_asked(run, book, answer, held):
+def at_a_terminal(typed: str, *arguments: str) -> subprocess.CompletedProcess:
+    """Runs a command line with a terminal at which this is typed."""
     terminal, inside = os.openpty()
-    command = [sys.executable, "-m", "serac_jax", "add", "Who wrote Dracula?", "Bram Stoker", "--tag=books", "--policy=ask"]
-    os.write(terminal, f"{answer}\n".encode())
+    os.write(terminal, typed.encode())
+    command = [sys.executable, "-m", "serac_jax", *arguments]
     done = subprocess.run(command, stdin=inside, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False)
     os.close(inside)
     os.close(terminal)
+    return done
+
+
+@pytest.mark.parametrize(("typed", "held", "status"), [("y\n", "Bram Stoker", 0), ("n\n", "Mary Shelley", 2), ("\x04", "Mary Shelley", 130)])
+def test_at_a_terminal_people_are_asked(run, book, typed, held, status):
+    done = at_a_terminal(typed, "add", "Who wrote Dracula?", "Bram Stoker", "--tag=books", "--policy=ask")
     assert "Let the new edit take their place? [y/N]" in done.stdout
-    assert done.returncode == (0 if answer == "y" else 2)
+    assert done.returncode == status
+    assert "Traceback" not in done.stderr
     assert [edit["answer"] for edit in lines(run("list", "--json")[1])] == [held]
+
+
+@pytest.mark.parametrize(("typed", "held"), [("o\n", ["Nobody"]), ("x\nt\n", ["Bram Stoker"]), ("b\n", ["Nobody", "Bram Stoker"])])
+def test_at_a_terminal_people_settle_clashes(run, book, typed, held):
+    for name in ("base", "theirs"):
+        run("export", f"{name}.jsonl")
+    run("add", "Who wrote Dracula?", "Bram Stoker", "--tag=books", "--memory=theirs.jsonl")
+    run("add", "Who wrote Dracula?", "Nobody", "--tag=books")
+    done = at_a_terminal(typed, "merge", "theirs.jsonl", "--base=base.jsonl", "--policy=ask")
+    assert done.stdout.count("Keep [o]urs, [t]heirs or [b]oth?") == typed.count("\n")
+    assert [edit["answer"] for edit in lines(run("list", "--json")[1])] == held
 
 
 def test_show_finds_an_edit_by_the_beginning_of_its_id(run, book):

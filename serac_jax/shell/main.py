@@ -14,6 +14,7 @@ from serac_jax.shell.command import FAILED, Command
 from serac_jax.shell.table import COMMANDS
 
 ABOUT = """A memory of edits that people keep as they keep code: what to answer to a question, and to everything that asks the same."""
+INTERRUPTED = 130  # as shells have it
 STATUSES = "Exit status: 0 done; 1 an error; 2 nothing was found, or a conflict kept it from being done."
 
 
@@ -41,8 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, such as `head`, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
-    except KeyboardInterrupt:
-        return 130
+    except (KeyboardInterrupt, EOFError):  # a question was answered by Ctrl-C or Ctrl-D
+        return INTERRUPTED
 
 
 def parser(prog: str | None = None) -> Parser:
