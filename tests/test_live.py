@@ -226,6 +226,63 @@ def test_a_saved_editor_is_the_same_elsewhere_bit_for_bit(editor, tmp_path):
         editor.save(tmp_path / "photos")
 
 
+def test_a_memory_moves_between_models_of_other_sizes_and_kinds(editor, tmp_path):
+    edits = editor.edit_many(EDITS).edits
+    prompts = [prompt for prompt, _ in EDITS]
+    editor.memory.save(tmp_path / "edits.jsonl")
+    fields = json.loads((ROOT / "serac_jax" / "mini" / "editors" / "zsre" / "editor.json").read_text())
+    fields["parts"] |= {"base": "mini/counterfactual", "counterfactual": None}  # a smaller T5, which reads the edits itself
+    (tmp_path / "editor.json").write_text(json.dumps(fields))
+    for other in (tmp_path, "mini/fnli"):
+        moved = serac_jax.load(other, memory=tmp_path / "edits.jsonl")
+        answers = moved.ask(prompts)
+        assert [answer.edit_id for answer in answers] == [edit.id for edit in edits]
+    assert {answer.text for answer in answers} <= {"refuted", "supported"}
+
+
+def test_a_repository_of_the_hub_is_loaded_from_its_cache(editor, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError, match="gives no repository of that name"):
+        serac_jax.load("someone/an-editor")
+    home = tmp_path / "models--someone--an-editor"
+    editor.save(home / "snapshots" / "0123")
+    (home / "refs").mkdir()
+    (home / "refs" / "main").write_text("0123")
+    editor.edit(*EDITS[0])
+    other = serac_jax.load("someone/an-editor", memory=editor.memory)
+    assert other.parts.networks["base"].model.folder == home / "snapshots" / "0123" / "base"
+    assert other.ask(REWORDED).text == "Mary Shelley"
+
+
+def test_a_second_stage_reads_again_what_embeddings_propose(loaded, tmp_path):
+    name = one_layer("distilbert-tiny-cased")
+    editor = serac_jax.load("mini", rerank=classifier(name, tmp_path / "classifier"), base=str)
+    editor.edit_many(EDITS, policy="keep")
+    alone = loaded.with_memory(editor.memory)
+    questions, anybody = [REWORDED, UNRELATED[0]], [None, None]
+    first, again = alone.matcher, editor.matcher
+    alone.follow()
+    editor.follow()
+    for proposed, read in zip(first.nearest(questions, anybody), again.nearest(questions, anybody), strict=True):
+        assert {near.edit.id for near in proposed} == {near.edit.id for near in read}
+        assert [near.score for near in read] == sorted((near.score for near in read), reverse=True)
+    pairs = [(edit, question) for question in questions for edit in editor.memory.edits.values()]
+    scores = dict(zip(((edit.id, question) for edit, question in pairs), again.reader(pairs), strict=True))
+    for question, nears in zip(questions, again.nearest(questions, anybody), strict=True):
+        np.testing.assert_allclose([near.score for near in nears], [scores[near.edit.id, question] for near in nears], rtol=1e-5)
+    editor.save(tmp_path / "saved")
+    other = serac_jax.load(tmp_path / "saved", memory=editor.memory, base=str)
+    assert [answer.score for answer in other.ask(questions)] == [answer.score for answer in editor.ask(questions)]
+
+
+def classifier(name, folder):
+    """A folder with a classifier whose head is random."""
+    model, params = models.load(name, output="head", fresh=("head", "pre_head"))
+    models.save(folder, model, params)
+    return str(folder)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
