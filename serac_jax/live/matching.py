@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from serac_jax.batch import Examples, Tokens
 from serac_jax.editors import scope as scopes
@@ -172,9 +173,16 @@ class Matcher:
         assert self.embedder
         found: list[float] = []
         for group in chunks(pairs):
-            edits, questions = self.embedder.edits([edit for edit, _ in group]), self.embedder.questions([question for _, question in group])
-            found += np.exp(jax.device_get(compared(edits, questions, self.embedder.distance))[: len(group)]).tolist()
+            edits, questions = {edit.id: edit for edit, _ in group}, dict.fromkeys(question for _, question in group)  # each is read once
+            of_edit, of_question = ({name: row for row, name in enumerate(names)} for names in (edits, questions))
+            rows = np.zeros((2, bucket(len(group))), np.int32)
+            rows[:, : len(group)] = np.array([(of_edit[edit.id], of_question[question]) for edit, question in group]).T
+            vectors = self.embedder.edits(list(edits.values())), self.embedder.questions(list(questions))
+            found += np.exp(jax.device_get(compared(*vectors, *rows, self.embedder.distance))[: len(group)]).tolist()
         return found
 
 
-compared = jax.jit(scopes.log_similarity, static_argnums=2)
+@partial(jax.jit, static_argnums=4)
+def compared(edits: Float[Array, "b d"], questions: Float[Array, "q d"], row: Int[Array, " n"], column: Int[Array, " n"], distance: Distance) -> Array:
+    """Log-similarities of pairs, "n"."""
+    return scopes.log_similarity(edits[row], questions[column], distance)
