@@ -15,15 +15,10 @@ import numpy as np
 import pytest
 
 import serac_jax
-from serac_jax import experiment, live, models, training, workdir
-from serac_jax.batch import take
-from serac_jax.checkpoints import Checkpoints
-from serac_jax.editors.scope import Distance, log_similarity
+from serac_jax import live, models
 from serac_jax.errors import UserError
 from serac_jax.live import calibrate, plot, trials
-from serac_jax.live.index import FEWEST, BlockedIndex
 from serac_jax.live.spec import Decision
-from serac_jax.live.tags import TagTable, visible
 from serac_jax.models.generate import generate
 from serac_jax.store.store import Store
 from tests.conftest import ROOT
@@ -172,18 +167,6 @@ def test_every_query_of_a_batch_sees_its_own_edits(editor):
     editor.edit(prompt, "Everybody's author")
     assert editor.ask(prompt, tags="tenant3").edit_id == edits[3].id  # its own comes before everybody's
     assert editor.ask(prompt, tags="stranger").text == "Everybody's author"
-
-
-def test_bits_agree_with_what_they_stand_for():
-    rng, table = np.random.default_rng(0), TagTable()
-    names = [f"t{number}" for number in range(70)]
-    edits = [tuple(rng.choice(names, rng.integers(0, 4), replace=False)) for _ in range(200)]
-    table.of_edits(edits)
-    queries = [None, (), *(tuple(rng.choice([*names, "unknown"], rng.integers(1, 4), replace=False)) for _ in range(20))]
-    stored, seen = table.of_edits(edits), table.of_queries(queries)
-    assert stored.shape[1] == 4
-    found = (stored[None] & seen[:, None]).any(-1)
-    assert found.tolist() == [[visible(edit, query) for edit in edits] for query in queries]
 
 
 def test_the_memory_is_followed_whoever_changes_it(editor, tmp_path):
@@ -369,97 +352,6 @@ def test_why_shows_what_decided(editor):
         assert said in str(why)
     assert "would read" in str(editor.why(UNRELATED[0]))
     assert "nearest" not in str(editor.with_memory(Store.open(None)).why(UNRELATED[0]))
-
-
-@pytest.mark.parametrize("distance", [Distance(), Distance(square=False), Distance(cosine=True), Distance(heads=4), Distance(cosine=True, heads=2)])
-def test_the_index_finds_what_comparing_all_finds(distance, monkeypatch):
-    monkeypatch.setattr("serac_jax.live.index.BLOCK", 128)
-    rng = np.random.default_rng(0)
-    keys, queries = rng.normal(size=(300, 16)).astype(np.float32), rng.normal(size=(8, 16)).astype(np.float32)
-    bits = rng.integers(1, 4, size=(300, 1)).astype(np.uint32)
-    index = BlockedIndex(16, distance)
-    for start in range(0, 300, 50):
-        slots = np.append(np.arange(start, start + 50), [-1] * 14)
-        index.put(slots, jnp.asarray(np.resize(keys[start : start + 50], (64, 16))), np.resize(bits[start : start + 50], (64, 1)))
-    index.drop(np.array([3, 5, 250]))
-    seen = np.array([[1], [2]] * 4, np.uint32)
-    slots, scores = index.search(jnp.asarray(queries), seen, 4)
-    everything = np.array(log_similarity(jnp.asarray(keys)[None], jnp.asarray(queries)[:, None], distance))
-    everything[(bits.T & seen) == 0] = -np.inf
-    everything[:, [3, 5, 250]] = -np.inf
-    order = np.argsort(-everything, 1, kind="stable")[:, :4]
-    np.testing.assert_array_equal(slots, order)
-    np.testing.assert_allclose(scores, np.take_along_axis(everything, order, 1), rtol=1e-6)
-    assert index.search(jnp.asarray(queries), np.zeros((8, 1), np.uint32), 4)[1].max() == -np.inf
-
-
-def test_streaming_inserts_compile_at_every_doubling_only():
-    index, rng = BlockedIndex(8, Distance()), np.random.default_rng(0)
-    keys = jnp.asarray(rng.normal(size=(1, 8)), jnp.float32)
-    with traced() as events:
-        for slot in range(9 * FEWEST):
-            index.put(np.array([slot]), keys, np.ones((1, 1), np.uint32))
-    compiled = events.count("/jax/core/compile/backend_compile_duration")
-    assert index.capacity == 16 * FEWEST
-    assert 0 < compiled <= 5 * (1 + 3)  # for each capacity one program that writes, and three that make room
-
-
-SMALL = {"base.name": one_layer("t5-tiny"), "serac.counterfactual": one_layer("t5-tiny")}
-RUNS = {
-    "serac": ("zsre_rep", {}),
-    "retrieve and prompt": ("zsre_rp", SMALL),
-    "cross-attention": ("zsre_rep", SMALL | {"serac.cross_attention": True, "serac.scope": one_layer("distilbert-tiny-cased")}),
-    "sentiment": ("sent_rep", {}),
-    "fact checking": ("fnli_rep", {}),
-}
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.mark.parametrize(("name", "fields"), RUNS.values(), ids=RUNS)
-def test_a_run_answers_as_in_its_evaluation(name, fields, cache, tmp_path):
-    config = importlib.import_module(f"configs.{name}").get_config("mini")
-    config.update_from_flattened_dict(fields | {"data.cache": str(cache), "mesh.data": 1})
-    built = experiment.build(config.lock(), cache)
-    state = training.init_state(built.editor, training.make_optimizer(config.train, built.editor), built.base_params, 0, built.mesh)
-    checkpoints = Checkpoints(workdir.enter(tmp_path, config))
-    checkpoints.save(state, iter(built.task.batches(config.eval.split, 4, True)), {}, None)
-    checkpoints.close()
-
-    texts = next(iter(built.task.batches(config.eval.split, 4, False, lambda batch: batch)))
-    batch = jax.tree.map(jnp.asarray, next(iter(built.task.batches(config.eval.split, 4, False))))
-    sides = (texts.inside, batch.inside), (texts.outside, batch.outside)
-    rows = [[row for row, query in enumerate(side) if query][:4] for side, _ in sides]
-    questions = [side[row].question for (side, _), kept in zip(sides, rows, strict=True) for row in kept]
-    queries = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *(take(side, np.array(kept)) for (_, side), kept in zip(sides, rows, strict=True)))
-
-    @jax.jit
-    def evaluated(params, base):
-        edited = built.editor.edit(params, built.editor.start(params, base, batch.edits), batch.edits)
-        if built.base.decodes:
-            ids = built.editor.generate(params, edited, queries, config.data.label_widths[-1])
-        else:
-            ids = built.editor.apply(params, edited, queries).argmax(-1)
-        return built.editor.decide(params, edited, queries), ids
-
-    decision, ids = evaluated(state.params, built.base_params)
-    editor = live.load(tmp_path)
-    edits = editor.edit_many([(query.question, query.answer) for query in texts.edits], policy="keep").edits
-    answers = editor.ask(questions)
-    np.testing.assert_allclose([answer.score for answer in answers], np.exp(decision.log_similarity), rtol=1e-4)
-    assert [answer.nearest.edit.id for answer in answers] == [edits[number].id for number in np.asarray(decision.index)]
-    assert [answer.text for answer in answers] == [built.task.words(row) for row in ids]
-
-
-def test_only_runs_that_keep_edits_as_text_are_loaded(tmp_path):
-    config = importlib.import_module("configs.zsre_ft").get_config("mini")
-    workdir.enter(tmp_path, config)
-    (tmp_path / "checkpoints").mkdir()
-    with pytest.raises(UserError, match="a run of the editor 'finetune'"):
-        serac_jax.load(tmp_path)
 
 
 def test_a_threshold_keeps_its_promise_on_other_questions(loaded):

@@ -63,6 +63,13 @@ def test_add_asks_an_editor_about_other_words(run, dracula):
     assert status == 0
     assert "note: " in printed
     assert "says the same as" in printed
+    run("add", "From whose pen did Dracula come?", "Bram Stoker")
+    assert run("check")[0] == 0
+    status, printed, _ = run("check", "--editor=mini")
+    assert status == 2
+    assert printed.count("contradiction: ") == 2
+    assert {found["kind"] for found in json.loads(run("check", "--editor=mini", "--json")[1])["judged"]} == {"contradiction", "duplicate"}
+    run("undo")
     assert run(*contradiction)[0] == 2  # the same words, which need no editor
     replaced = json.loads(run("add", "From whose pen did Dracula come?", "Jules Verne", "--editor=mini", "--json")[1])["replaced"]
     assert dracula in replaced

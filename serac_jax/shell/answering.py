@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from serac_jax.errors import UserError
 from serac_jax.shell.command import OK, SHORT, Command, new_or_there, show_json, visible
-from serac_jax.store.edits import Edit, as_fields
+from serac_jax.store.edits import as_fields
 from serac_jax.store.store import Store
 
 if TYPE_CHECKING:
-    from serac_jax.live import Answer, Conflict, LiveEditor
+    from serac_jax.live import Answer, LiveEditor
 
 
 def editor_arguments(parser: ArgumentParser) -> None:
@@ -54,13 +54,17 @@ def saying(command: str) -> Any:
     return say
 
 
-def conflicts_of(options: Namespace, store: Store, edit: Edit) -> list[Conflict]:
-    """Conflicts of a new edit by the scope classifier of the editor that `add` was given; none without one."""
+def judge_argument(parser: ArgumentParser) -> None:
+    parser.add_argument("--editor", metavar="NAME", help="an editor, such as mini, that looks for conflicts in other words too; by default $SERAC_EDITOR")
+
+
+def judge(options: Namespace, store: Store) -> LiveEditor | None:
+    """The editor that looks for conflicts, where one is named."""
     if not (name := options.editor or os.environ.get("SERAC_EDITOR")):
-        return []
+        return None
     from serac_jax.live import load
 
-    return load(name, memory=store, base=str).conflicts_of([edit])  # nothing is answered, so the base model is not loaded
+    return load(name, memory=store, base=str)  # nothing is answered, so the base model is not loaded
 
 
 def tags_of(options: Namespace) -> tuple[str, ...] | None:

@@ -6,7 +6,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
-from serac_jax.shell.answering import conflicts_of
+from serac_jax.shell.answering import judge, judge_argument
 from serac_jax.shell.command import NOTHING, OK, Command, alone, as_json, new_or_there, nothing_more, one_line, show_change, show_json, there, title
 from serac_jax.store import edits as texts
 from serac_jax.store.conflicts import against
@@ -32,16 +32,15 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--source", default="", help="where the answer is from")
     parser.add_argument("--expires", default="", metavar="TIME", help="a date or time (UTC) from which on the edit is not used")
     parser.add_argument("--message", "-m", default="", help="why, for the log")
-    parser.add_argument(
-        "--editor", metavar="NAME", help="an editor, such as mini, that looks for conflicts in other words too; by default $SERAC_EDITOR, or none"
-    )
+    judge_argument(parser)
     policy_argument(parser)
 
 
 def add(options: Namespace) -> int:
     store = new_or_there(options)
     edit = store.make(options.prompt, options.answer, tags=options.tag, note=options.note, source=options.source, expires=options.expires)
-    found = conflicts_of(options, store, edit)  # before the turn: a model may have to be loaded
+    editor = judge(options, store)  # before the turn: loading takes its time
+    found = editor.conflicts_of([edit]) if editor else []
     notes = [conflict for conflict in found if conflict.kind != "contradiction"]
     with alone(store, options):
         contradicted = [conflict.old for conflict in found if conflict.kind == "contradiction" and conflict.old.id in store.edits]

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 from serac_jax.errors import UserError
+from serac_jax.shell.answering import judge, judge_argument
 from serac_jax.shell.command import NOTHING, OK, Command, memory_file, one_line, show_json, there
 from serac_jax.store import check, files
 from serac_jax.store import edits as texts
@@ -16,6 +17,7 @@ from serac_jax.store.disk import journal_of
 
 def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--repair", action="store_true", help="make the memory open again with everything that can be read; what cannot goes to ….damaged")
+    judge_argument(parser)
 
 
 def run(options: Namespace) -> int:
@@ -28,12 +30,15 @@ def run(options: Namespace) -> int:
     problems = check.problems(path)
     edits = check.read(files.read(path), path).edits
     found = conflicts(edits.values())
+    editor = None if problems else judge(options, there(options))
+    judged = editor.conflicts() if editor else []
     expired = [edit for edit in edits.values() if texts.expired(edit, texts.now())]
     if options.json:
         named = [problem._asdict() for problem in problems]
         pairs = [[conflict.first.id, conflict.second.id] for conflict in found]
+        by_editor = {"judged": [{"kind": conflict.kind, "new": conflict.new.id, "old": conflict.old.id} for conflict in judged]} if editor else {}
         repaired = {"repair": repair_as_json(done)} if done else {}
-        show_json({"edits": len(edits), "expired": len(expired), "problems": named, "conflicts": pairs} | repaired)
+        show_json({"edits": len(edits), "expired": len(expired), "problems": named, "conflicts": pairs} | by_editor | repaired)
     else:
         if done:
             show_repair(done)
@@ -41,8 +46,11 @@ def run(options: Namespace) -> int:
             print(problem)
         for conflict in found:
             print(f"conflict: {one_line(conflict.first)}\n      and {one_line(conflict.second)}")
+        for conflict in judged:
+            print(f"{conflict.kind}: {conflict}")
         print(f"{len(edits)} edits, {len(expired)} expired, {len(problems)} problems, {len(found)} conflicts{'; --repair mends the files' if problems else ''}")
-    return NOTHING if problems or found else OK
+    contradicted = any(conflict.kind == "contradiction" for conflict in judged)
+    return NOTHING if problems or found or contradicted else OK
 
 
 def repair_as_json(done: check.Repaired) -> dict[str, Any]:
@@ -60,5 +68,11 @@ def show_repair(done: check.Repaired) -> None:
 
 
 COMMANDS = (
-    Command("check", "look for damaged lines, and for edits that contradict each other", "check\ncheck --repair\ncheck --json | jq .conflicts", arguments, run),
+    Command(
+        "check",
+        "look for damaged lines, and for edits that contradict each other",
+        "check\ncheck --repair\ncheck --editor=mini  # also contradictions in other words\ncheck --json | jq .conflicts",
+        arguments,
+        run,
+    ),
 )

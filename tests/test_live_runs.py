@@ -1,0 +1,72 @@
+"""An editor that train.py has trained answers as its evaluation says."""
+
+import importlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import serac_jax
+from serac_jax import experiment, live, training, workdir
+from serac_jax.batch import take
+from serac_jax.checkpoints import Checkpoints
+from serac_jax.errors import UserError
+from tests.tiny import one_layer
+
+SMALL = {"base.name": one_layer("t5-tiny"), "serac.counterfactual": one_layer("t5-tiny")}
+RUNS = {
+    "serac": ("zsre_rep", {}),
+    "retrieve and prompt": ("zsre_rp", SMALL),
+    "cross-attention": ("zsre_rep", SMALL | {"serac.cross_attention": True, "serac.scope": one_layer("distilbert-tiny-cased")}),
+    "sentiment": ("sent_rep", {}),
+    "fact checking": ("fnli_rep", {}),
+}
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.mark.parametrize(("name", "fields"), RUNS.values(), ids=RUNS)
+def test_a_run_answers_as_in_its_evaluation(name, fields, cache, tmp_path):
+    config = importlib.import_module(f"configs.{name}").get_config("mini")
+    config.update_from_flattened_dict(fields | {"data.cache": str(cache), "mesh.data": 1})
+    built = experiment.build(config.lock(), cache)
+    state = training.init_state(built.editor, training.make_optimizer(config.train, built.editor), built.base_params, 0, built.mesh)
+    checkpoints = Checkpoints(workdir.enter(tmp_path, config))
+    checkpoints.save(state, iter(built.task.batches(config.eval.split, 4, True)), {}, None)
+    checkpoints.close()
+
+    texts = next(iter(built.task.batches(config.eval.split, 4, False, lambda batch: batch)))
+    batch = jax.tree.map(jnp.asarray, next(iter(built.task.batches(config.eval.split, 4, False))))
+    sides = (texts.inside, batch.inside), (texts.outside, batch.outside)
+    rows = [[row for row, query in enumerate(side) if query][:4] for side, _ in sides]
+    questions = [side[row].question for (side, _), kept in zip(sides, rows, strict=True) for row in kept]
+    queries = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *(take(side, np.array(kept)) for (_, side), kept in zip(sides, rows, strict=True)))
+
+    @jax.jit
+    def evaluated(params, base):
+        edited = built.editor.edit(params, built.editor.start(params, base, batch.edits), batch.edits)
+        if built.base.decodes:
+            ids = built.editor.generate(params, edited, queries, config.data.label_widths[-1])
+        else:
+            ids = built.editor.apply(params, edited, queries).argmax(-1)
+        return built.editor.decide(params, edited, queries), ids
+
+    decision, ids = evaluated(state.params, built.base_params)
+    editor = live.load(tmp_path)
+    edits = editor.edit_many([(query.question, query.answer) for query in texts.edits], policy="keep").edits
+    answers = editor.ask(questions)
+    np.testing.assert_allclose([answer.score for answer in answers], np.exp(decision.log_similarity), rtol=1e-4)
+    assert [answer.nearest.edit.id for answer in answers] == [edits[number].id for number in np.asarray(decision.index)]
+    assert [answer.text for answer in answers] == [built.task.words(row) for row in ids]
+
+
+def test_only_runs_that_keep_edits_as_text_are_loaded(tmp_path):
+    config = importlib.import_module("configs.zsre_ft").get_config("mini")
+    workdir.enter(tmp_path, config)
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(UserError, match="a run of the editor 'finetune'"):
+        serac_jax.load(tmp_path)
