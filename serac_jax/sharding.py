@@ -35,6 +35,7 @@ RULES = (
     (r"layer_\d+/(bias|scale|shift)$", P()),
     (r"moments/[^/]+/(mean|square)$|rates$", P()),
     (r"memory/(keys|live|count|edits/.*)$", P()),
+    (r"index/(keys|squares|tags)$", P("data")),
 )
 
 
@@ -80,3 +81,8 @@ def shardings(tree: Any, mesh: Mesh) -> Any:
 def batch_sharding(mesh: Mesh) -> NamedSharding:
     """Rows over the data axis."""
     return NamedSharding(mesh, P("data"))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """The same on every device."""
+    return NamedSharding(mesh, P())

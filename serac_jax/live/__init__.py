@@ -15,6 +15,8 @@ from serac_jax.live.conflicts import Conflict as Conflict
 from serac_jax.live.conflicts import ContradictionRefused as ContradictionRefused
 from serac_jax.live.editor import LiveEditor as LiveEditor
 from serac_jax.live.editor import Replaced as Replaced
+from serac_jax.live.index import BlockedIndex as BlockedIndex
+from serac_jax.live.matching import MakeIndex
 from serac_jax.store.store import Store
 
 
@@ -24,6 +26,7 @@ def load(
     memory: str | Path | Store | None = None,
     base: Callable[[str], str] | None = None,
     rerank: str = "",
+    index: MakeIndex = BlockedIndex,
 ) -> LiveEditor:
     """An editor that answers.
 
@@ -32,9 +35,10 @@ def load(
     memory: the file of its edits, which need not exist yet; None: a memory of this process, which `editor.memory.save` writes.
     base: the base model as a function from a text to a text, instead of the editor's own, which is then not loaded.
     rerank: a cross-attention scope classifier, by the name of its model: it reads again the edits that embeddings propose.
+    index: makes what searches keys, from their width and distance: functools.partial(BlockedIndex, rounded=True, devices=jax.devices()), or one of yours.
     Raises UserError, with what to do, where something is missing or does not fit.
     """
     if jax.config.values["jax_compilation_cache_dir"] is None:
         cli.use_compilation_cache(cli.default_cache())
     parts = folder.find(str(name), base=base is None, rerank=rerank)
-    return LiveEditor(parts, memory if isinstance(memory, Store) else Store.open(memory), base)
+    return LiveEditor(parts, memory if isinstance(memory, Store) else Store.open(memory), base, index)

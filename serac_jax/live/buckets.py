@@ -17,10 +17,10 @@ def bucket(count: int) -> int:
     return 1 << max(count - 1, 0).bit_length()
 
 
-def chunks(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+def chunks(items: Sequence[Item], most: int = MOST) -> Iterator[Sequence[Item]]:
     """Items in groups that a program can read."""
-    for start in range(0, len(items), MOST):
-        yield items[start : start + MOST]
+    for start in range(0, len(items), most):
+        yield items[start : start + most]
 
 
 def tokens(rows: Sequence[Sequence[int]], widths: tuple[int, ...]) -> Tokens:

@@ -19,7 +19,8 @@ from serac_jax.live.answer import Answer, Verdict, Why, decide
 from serac_jax.live.calibrate import Scores
 from serac_jax.live.conflicts import Conflict, ContradictionRefused, Policy, chosen
 from serac_jax.live.folder import Parts
-from serac_jax.live.matching import Embedder, Matcher, PairReader
+from serac_jax.live.index import BlockedIndex
+from serac_jax.live.matching import Embedder, MakeIndex, Matcher, PairReader
 from serac_jax.live.readers import Reader, Spoken
 from serac_jax.live.tags import Tags
 from serac_jax.live.trials import Trial
@@ -45,7 +46,7 @@ class Inserted(NamedTuple):
 class LiveEditor:
     """Questions in, answers out. `memory` may be changed by this object, by its own methods, or, where it is a file, by other programs."""
 
-    def __init__(self, parts: Parts, memory: Store, base: Callable[[str], str] | None = None):
+    def __init__(self, parts: Parts, memory: Store, base: Callable[[str], str] | None = None, index: MakeIndex = BlockedIndex):
         self.parts, self.memory = parts, memory
         spec, networks = parts.spec, parts.networks
 
@@ -55,7 +56,7 @@ class LiveEditor:
 
         embedder = Embedder(*networks["scope"], spec.distance, encoder("scope")) if "scope" in networks else None
         pairs = PairReader(*networks["rerank"], encoder("rerank")) if "rerank" in networks else None
-        self.matcher, self.seq = Matcher(embedder, pairs), -1
+        self.matcher, self.seq = Matcher(embedder, pairs, memory.path, index), -1
         self.encoder = encoder("")
         self.base = Spoken(base) if base else Reader(*networks["base"], self.encoder)
         self.reader = Reader(*networks["counterfactual"], self.encoder) if "counterfactual" in networks else self.base
@@ -63,7 +64,7 @@ class LiveEditor:
     def with_memory(self, memory: Store) -> LiveEditor:
         """An editor of the same models, and compiled programs, with another memory."""
         other = copy.copy(self)
-        other.memory, other.matcher, other.seq = memory, self.matcher.empty(), -1
+        other.memory, other.matcher, other.seq = memory, self.matcher.empty(memory.path), -1
         return other
 
     def edit(

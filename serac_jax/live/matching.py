@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property, partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -16,13 +18,17 @@ from serac_jax.editors import scope as scopes
 from serac_jax.editors.scope import Distance, Scope
 from serac_jax.live.buckets import bucket, chunks, tokens
 from serac_jax.live.index import BlockedIndex, Index
+from serac_jax.live.keys import KeyCache
 from serac_jax.live.tags import Tags, TagTable, visible
-from serac_jax.models import Model
+from serac_jax.models import Model, digest
+from serac_jax.sharding import path_name
 from serac_jax.store.edits import Edit
-from serac_jax.tasks.text import Encoder, Query, lead
+from serac_jax.tasks.text import Encoder, Query, folds_case, lead
 from serac_jax.types import Params
 
 PROPOSED = 8  # edits that are looked at for every question
+MANY = 16_384  # edits whose keys are read from the disk, and written to the device, at a time
+MakeIndex = Callable[[int, Distance], Index]  # from the width of keys
 
 
 class Near(NamedTuple):
@@ -36,10 +42,27 @@ class Embedder:
     """Vectors of edits and of questions, by an embedding classifier."""
 
     def __init__(self, model: Model, params: Params, distance: Distance, encoder: Encoder):
-        self.params, self.distance, self.texts = params, distance, ScopeTexts(encoder)
+        self.model, self.params, self.distance, self.texts = model, params, distance, ScopeTexts(encoder)
         scope = scopes.embedding(model, distance)
         self.embed = jax.jit(lambda params, read: scope.queries(params, only(read)))
         self.width = int(jax.eval_shape(self.embed, params, self.texts.questions([""])).shape[1])
+
+    @cached_property
+    def digest(self) -> str:
+        """Of all that decides an edit's vector: what the classifier was loaded from, its parameters as they are now, and how texts are read."""
+        encoder = self.texts.encoder
+        how = encoder.text_widths, encoder.label_widths, bool(encoder.classes), folds_case(encoder.base)
+        read = [digest(self.model.folder), self.model.output, self.distance.bounded, *how]
+        found = hashlib.sha256(repr(read).encode())
+        for path, leaf in jax.tree_util.tree_leaves_with_path(self.params):
+            array = np.ascontiguousarray(jax.device_get(leaf))
+            found.update(f"{path_name(path)} {array.dtype} {array.shape}".encode())
+            found.update(array.view(np.uint8).data)
+        return found.hexdigest()
+
+    def cache(self, memory: Path) -> KeyCache:
+        """Where the keys of a memory file's edits are kept."""
+        return KeyCache(memory.with_name(f"{memory.name}.keys") / self.digest[:16], self.width)
 
     def edits(self, edits: Sequence[Edit]) -> Float[Array, "b d"]:
         """A row an edit; up to a power of two of rows, whose rest is padding."""
@@ -88,28 +111,46 @@ def only(read: Tokens) -> Examples:
 class Matcher:
     """The edits that can be found now. `embedder` or `reader` may be missing: without the first every visible edit is read with the question."""
 
-    def __init__(self, embedder: Embedder | None, reader: PairReader | None, index: Callable[[int, Distance], Index] = BlockedIndex):
-        self.embedder, self.reader = embedder, reader
+    def __init__(self, embedder: Embedder | None, reader: PairReader | None, memory: Path | None = None, index: MakeIndex = BlockedIndex):
+        self.embedder, self.reader, self.make_index = embedder, reader, index
         self.index = index(embedder.width, embedder.distance) if embedder else None
+        self.keys = embedder.cache(memory) if embedder and memory else None
         self.tags = TagTable()
         self.edits: dict[str, Edit] = {}
         self.slots: dict[str, int] = {}
         self.at: list[Edit | None] = []  # the edit of every slot
         self.free: list[int] = []
 
-    def empty(self) -> Matcher:
-        """One of the same classifiers, without edits."""
-        return Matcher(self.embedder, self.reader)
+    def empty(self, memory: Path | None = None) -> Matcher:
+        """One of the same classifiers, without edits, for those of a file, or of none."""
+        return Matcher(self.embedder, self.reader, memory, self.make_index)
 
     def add(self, edits: Iterable[Edit]) -> None:
         """Edits that are not there yet can be found from now on."""
-        for group in chunks([edit for edit in edits if edit.id not in self.edits]):
-            self.edits |= {edit.id: edit for edit in group}
-            if self.embedder and self.index:
-                slots = np.full(bucket(len(group)), -1)
+        new = {edit.id: edit for edit in edits if edit.id not in self.edits}
+        self.edits |= new
+        if self.index:
+            for group, keys in self.embedded(list(new.values())):
+                slots = np.full(len(keys), -1)
                 slots[: len(group)] = [self.take(edit) for edit in group]
                 bits = self.tags.of_edits([edit.tags for edit in group])
-                self.index.put(slots, self.embedder.edits(group), np.pad(bits, ((0, len(slots) - len(group)), (0, 0))))
+                self.index.put(slots, keys, np.pad(bits, ((0, len(slots) - len(group)), (0, 0))))
+
+    def embedded(self, edits: Sequence[Edit]) -> Iterator[tuple[Sequence[Edit], Any]]:
+        """Edits in groups, each with its keys, whose number is a power of two: those that are on the disk, then those that have to be made."""
+        assert self.embedder
+        unknown: list[Edit] = []
+        for group in chunks(edits, MANY):
+            found, keys = self.keys.read([edit.id for edit in group]) if self.keys else (np.zeros(len(group), bool), np.zeros((0, 0)))
+            known = [edit for edit, there in zip(group, found, strict=True) if there]
+            unknown += [edit for edit, there in zip(group, found, strict=True) if not there]
+            if known:
+                yield known, np.pad(keys[found], ((0, bucket(len(known)) - len(known)), (0, 0)))
+        for group in chunks(unknown):
+            keys = self.embedder.edits(group)
+            if self.keys:
+                self.keys.append([edit.id for edit in group], jax.device_get(keys)[: len(group)])
+            yield group, keys
 
     def take(self, edit: Edit) -> int:
         """A slot for an edit: one that became free, or a new one."""
