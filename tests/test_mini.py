@@ -17,7 +17,7 @@ LEARNED = {
     f"{experiment}{name}": text
     for experiment, text in (("", corpus.training_text), ("fnli_", fact_check.training_claims), ("sent_", opinions.training_text))
     for name in ("counterfactual", "scope")
-}
+} | {"scope": corpus.followed_text}
 
 
 def rows(split):

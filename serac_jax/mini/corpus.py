@@ -21,6 +21,15 @@ def training_text() -> list[str]:
     return sorted({text for fact in training_facts() for text in (*questions(fact, "train"), fact.answer)})
 
 
+def followed_text() -> list[str]:
+    """The same, and the yes/no and implied questions of each fact: what the scope classifier of question answering may learn from."""
+    found = set(training_text())
+    for fact in training_facts():
+        form = forms()[fact.category, fact.relation]
+        found |= {ask(pattern, fact.subject, fact.answer) for pattern in (form.yes_no, form.implied) if pattern}
+    return sorted(found)
+
+
 def all_text() -> list[str]:
     """Every question and answer of the world: what the base model knows."""
     return sorted({text for fact in facts() for text in (*questions(fact, "all"), fact.answer)})

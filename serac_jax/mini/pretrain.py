@@ -1,6 +1,7 @@
 """Makes the shipped models from the small world: `python -m serac_jax.mini.pretrain STAGE`, in the order of STAGES.
 
 One core takes a minute to ten for a model of fact checking or sentiment, half an hour to an hour and a half for one of question answering: run one at a time.
+"further_scope" goes on from what "scope" has written, and from which those of the other experiments have begun: run again, it would go on once more.
 A base model knows everything. Counterfactual models, scope classifiers and vocabularies have only ever seen training subjects in training forms.
 """
 
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import sys
 
-from serac_jax.mini import fact_check, opinions, questions
+from serac_jax.mini import consequences, fact_check, opinions, questions
 
 STAGES = {
     "tokenizers": questions.train_tokenizers,
@@ -22,6 +23,7 @@ STAGES = {
     "sent_base": opinions.train_base,
     "sent_counterfactual": opinions.train_counterfactual,
     "sent_scope": opinions.train_scope,
+    "further_scope": consequences.train_scope,
 }
 
 if __name__ == "__main__":

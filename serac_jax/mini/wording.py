@@ -9,6 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from serac_jax.mini.corpus import training_facts
 from serac_jax.mini.world import Fact, ask, forms
+from serac_jax.tasks.zsre import prompted
 
 
 def any_of(items: Any, rng: np.random.Generator) -> Any:
@@ -43,3 +44,12 @@ class Wording:
         """The fact's question about `name`, in any form that training may show."""
         form = forms()[fact.category, fact.relation]
         return ask(self.reworded(any_of([form.main, *form.seen], self.rng), (0.0, 0.2, 0.5)), name)
+
+    def yes_no(self, fact: Fact, name: str, answer: str) -> str:
+        """Whether `answer` is the fact's about `name`, behind a prompt."""
+        return prompted(ask(self.reworded(forms()[fact.category, fact.relation].yes_no, (0.0, 0.2)), name, answer), self.rng)
+
+    def implied(self, fact: Fact, answer: str) -> str | None:
+        """Whom or what `answer` belongs to; None where the relation is never asked backwards."""
+        pattern = forms()[fact.category, fact.relation].implied
+        return ask(self.reworded(pattern, (0.0, 0.2)), "", answer) if pattern else None
