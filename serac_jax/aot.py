@@ -2,9 +2,9 @@
 
     python -m serac_jax.aot --config=configs/zsre_rep.py --topology=v5e:2x4 [--config.mesh.model=8] [--json=FILE]
 
-From shapes alone: of every model only the configuration and the tokenizer are read, of the data nothing, and nothing runs. The TPU's
-compiler comes with `pip install libtpu` and needs no TPU. With --topology=cuda:8 the same programs are lowered for 8 GPUs, which
-shows that they can be; their memory is not known before a GPU's compiler has seen them.
+From shapes alone (`ahead.py`); of the data nothing is read. The TPU's compiler comes with `pip install libtpu` and needs no TPU. With
+--topology=cuda:8 the same programs are lowered for 8 GPUs, which shows that they can be; their memory is not known before a GPU's
+compiler has seen them.
 
 Batches are as large and as wide as the config lets them be. Memory is what one chip holds while the largest program runs: the
 frozen base model, what is learned with both moments of Adam and the mean gradient, the batch, and temporaries.
@@ -14,148 +14,20 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import time
-from collections import Counter
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 from absl import flags
-from jax.experimental import topologies
-from jax.sharding import Mesh
 from ml_collections import config_flags
 
-from serac_jax import cli, experiment, models, sharding, training
-from serac_jax.errors import UserError
-from serac_jax.experiment import Experiment
-from serac_jax.models import Model, convert, hub
-from serac_jax.types import Config
+from serac_jax import cli
+from serac_jax.ahead import abstract, chips, compile_for_tpus, lower_for_gpus, weights
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/, with :mini for the small variant.", lock_config=True)
 TOPOLOGY = flags.DEFINE_string("topology", "v5e:2x4", "Chips: v5e:2x4, v4:2x2x1, v5p:2x2x1, v6e:2x4 …, or cuda:COUNT.")
 MIRROR = flags.DEFINE_string("mirror", None, "A folder of models, each under its name; by default the Hugging Face cache and Hub.")
 JSON = flags.DEFINE_string("json", None, "A file to which the figures are written too.")
 flags.mark_flag_as_required("config")
-
-# Memory of a chip as its maker states it, GiB, by jax's name of its kind.
-MEMORY = {"TPU v4": 32, "TPU v5 lite": 16, "TPU v5": 95, "TPU v6 lite": 32}
-COLLECTIVE = re.compile(r" (all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)(?:-start)?\(")
-GIB = 2**30
-
-
-class Cost(NamedTuple):
-    """What the compiler says of one program, for one chip. Bytes; `held`: arguments, `new`: results and temporaries that are not arguments.
-
-    flops: of the program as written, in which the body of a loop counts once. moved: bytes between memory and the cores.
-    collectives: how many of each kind.
-    """
-
-    seconds: float
-    held: int
-    new: int
-    flops: float
-    moved: float
-    collectives: dict[str, int]
-
-
-def abstract(config: Config, cache: Path, devices: Sequence[Any], mirror: str | None = None) -> tuple[Experiment, Any]:
-    """The experiment with shapes in the place of weights, and the shapes of what it learns; `mirror`: as the flag."""
-    loaded: list[tuple[Model, Any]] = []
-    mesh = sharding.make_mesh(config.mesh.data, config.mesh.model, devices)
-
-    def load(name: str, *, checkpoint: str = "", fresh: tuple[str, ...] = (), seed: int = 0, output: str = "", labels: int = 0, **options: Any) -> Any:
-        defaults = {"dropout": 0.0, "remat": False} | options
-        folder = Path(mirror).expanduser() / name if mirror else hub.described(name)
-        model = models.outline(name, folder, output=output, labels=labels, **defaults)
-        loaded.append((model, placed(convert.unflatten(models.abstract(model.module)), mesh)))
-        return loaded[-1]
-
-    run = experiment.build(config, cache, load, devices)
-    shapes = [params for _, params in loaded]
-
-    def init(weights: list[Any]) -> Any:
-        """What the editor learns at first, as a function of the weights that it is built of."""
-        again = iter(zip((model for model, _ in loaded), weights, strict=True))
-        return experiment.build(config, cache, lambda name, **options: next(again), devices).editor.init(jax.random.key(0), weights[0])
-
-    return run, placed(jax.eval_shape(init, shapes), mesh)
-
-
-def placed(tree: Any, mesh: Mesh) -> Any:
-    """Shapes where the sharding table puts them."""
-    return jax.tree.map(lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where), tree, sharding.shardings(tree, mesh))
-
-
-def batch(run: Experiment, size: int, train: bool) -> Any:
-    """Shapes of the largest batch, where `training.put` puts its rows."""
-    where = sharding.batch_sharding(run.mesh)
-    widest = training.even(run.task.widest(size, train), run.mesh)
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where), widest)
-
-
-def programs(config: Config, run: Experiment, params: Any) -> dict[str, Callable[[], Any]]:
-    """What traces each program of train.py and eval.py."""
-    asked = batch(run, config.eval.edits, False)
-    found: dict[str, Any] = {
-        "evaluate": (training.make_eval_step(run.editor, run.base, run.task.score), params, run.base_params, asked),
-        "generate": (training.make_answer_step(run.editor, run.base), params, run.base_params, asked),
-    }
-    if run.editor.loss:
-        optimizer = training.make_optimizer(config.train, run.editor)
-        state = placed(jax.eval_shape(lambda params: training.start_state(optimizer, params), params), run.mesh)
-        train_step = training.make_train_step(run.editor, state, config.train.accumulate, config.seed)
-        learning = {"train": (train_step, state, run.base_params, batch(run, config.train.edits, True))}
-        found = learning | {"update": (training.make_update_step(optimizer, state), state)} | found
-    return {name: lambda program=program, arguments=arguments: program.trace(*arguments) for name, (program, *arguments) in found.items()}
-
-
-def cost(trace: Callable[[], Any]) -> Cost:
-    begun = time.perf_counter()
-    compiled = trace().lower().compile()
-    memory, counts = compiled.memory_analysis(), dict(compiled.cost_analysis() or {})
-    new = memory.temp_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
-    collectives = Counter(match[1] for match in COLLECTIVE.finditer(compiled.as_text()))
-    seconds = time.perf_counter() - begun
-    return Cost(seconds, memory.argument_size_in_bytes, new, counts.get("flops", 0.0), counts.get("bytes accessed", 0.0), dict(collectives))
-
-
-def chips(topology: str) -> list[Any]:
-    """The devices of a topology. Raises UserError where it is not known, or its compiler is not installed."""
-    name, _, shape = topology.partition(":")
-    extra = {"chip_config_name": "megacore"} if name == "v4" else {}  # a v4 chip's two cores act as one device
-    try:
-        return list(topologies.get_topology_desc(platform="tpu", topology_name=topology, **extra).devices)
-    except Exception as error:  # whatever the TPU's plugin raises
-        raise UserError(
-            f"--topology={topology} cannot be compiled for ({str(error).splitlines()[0][:200]}); `pip install libtpu`, and write a "
-            f"topology as {name or 'v5e'}:{shape or '2x4'}"
-        ) from error
-
-
-def lower_for_gpus(config: Config, run: Experiment, params: Any) -> None:
-    """Lowers every program for CUDA."""
-    for name, trace in programs(config, run, params).items():
-        begun = time.perf_counter()
-        text = trace().lower(lowering_platforms=("cuda",)).as_text()
-        print(f"{name:<9} lowers for CUDA: {len(text.splitlines())} lines of StableHLO, {time.perf_counter() - begun:.0f} s", flush=True)
-
-
-def compile_for_tpus(config: Config, run: Experiment, params: Any) -> dict[str, Any]:
-    """Compiles every program; tells, and gives, what each needs of a chip."""
-    kind, mesh = run.mesh.devices.flat[0].device_kind, dict(run.mesh.shape)
-    print(f"{'program':<9} {'GiB held':>9} {'+ GiB':>7} {'GFLOP':>9} {'GB moved':>9}  collectives")
-    costs = {}
-    for name, trace in programs(config, run, params).items():
-        costs[name] = found = cost(trace)
-        listed = ", ".join(f"{count} {kind}" for kind, count in sorted(found.collectives.items())) or "none"
-        figures = f"{found.held / GIB:>9.2f} {found.new / GIB:>7.2f} {found.flops / 1e9:>9.0f} {found.moved / 1e9:>9.1f}"
-        print(f"{name:<9} {figures}  {listed} (compiled in {found.seconds:.0f} s)", flush=True)
-    most = max(found.held + found.new for found in costs.values()) / GIB
-    print(f"{'fits' if most <= MEMORY[kind] else 'DOES NOT FIT'}: {most:.1f} GiB of {MEMORY[kind]} GiB a chip")
-    return {"chip": kind, "mesh": mesh, "gib": most, "room": MEMORY[kind], "programs": {name: found._asdict() for name, found in costs.items()}}
 
 
 def main() -> None:
@@ -171,11 +43,6 @@ def main() -> None:
     found = compile_for_tpus(config, run, params)
     if JSON.value:
         Path(JSON.value).write_text(json.dumps(found, indent=2) + "\n")
-
-
-def weights(params: Any) -> float:
-    """Millions of them."""
-    return sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(params)) / 1e6
 
 
 if __name__ == "__main__":

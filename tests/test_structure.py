@@ -25,6 +25,7 @@ LEVELS = (
     ("editors",),
     ("experiment",),
     ("training",),
+    ("ahead",),
     ("cli", "checkpoints"),
     ("workdir",),
     ("progress", "report"),
