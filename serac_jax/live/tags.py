@@ -35,9 +35,11 @@ class TagTable:
 
     def of_edits(self, edits: Sequence[Iterable[str]]) -> np.ndarray:
         """The bits of edits' tags, "n w"; a new tag gets a new number."""
-        for tag in (tag for tags in edits for tag in tags):
+        each = [tuple(tags) for tags in edits]
+        kinds = {tags: number for number, tags in enumerate(dict.fromkeys(each))}  # many edits, few kinds
+        for tag in (tag for tags in kinds for tag in tags):
             self.numbers.setdefault(tag, len(self.numbers) + 1)
-        return self.packed([[self.numbers[tag] for tag in tags] or [EVERYBODY] for tags in edits])
+        return self.packed([[self.numbers[tag] for tag in tags] or [EVERYBODY] for tags in kinds])[[kinds[tags] for tags in each]]
 
     def of_queries(self, queries: Sequence[Tags]) -> np.ndarray:
         """The bits of what queries see, "n w"."""

@@ -1,0 +1,235 @@
+"""How long it takes to find the edit that a question falls under, among many: ours beside faiss, and beside embedding every edit again, as the original does.
+
+    python -m benchmarks.memory                            10², 10⁴ and 10⁶ edits
+    python -m benchmarks.memory --sizes 100 10000 --hnsw 10000 --json=table.json
+
+The sides take turns in one process, on the same keys and queries. Keys are 128 numbers, the width of the shipped scope classifier, drawn from a normal
+distribution; a query is the key of a random edit plus half as much noise, so that the true edit is known. All find the 8 nearest, as the editor does.
+
+    ours                 `live.index.BlockedIndex`: exact; its keys, squared lengths and tags (a search looks at these too)
+    ours, bfloat16       the same with rounded keys, and exact ones on the host that score again what is proposed
+    faiss flat           IndexFlatL2: exact
+    faiss HNSW           IndexHNSWFlat with 32 links, efConstruction 40, efSearch 64: approximate; up to --hnsw edits, for it takes long to build
+    embedding again      every edit is embedded for every batch of queries, which the shipped classifier does for texts that are tokenised already; measured up
+                         to 10⁴ edits, and beyond that 10⁴ edits' time in proportion
+
+Then 100,000 inserts, one at a time: how often programs are compiled. faiss is optional: pip install faiss-cpu.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from serac_jax import live
+from serac_jax.editors.scope import SQUARED, log_similarity
+from serac_jax.live.buckets import chunks
+from serac_jax.live.index import FEWEST, BlockedIndex
+from serac_jax.live.matching import MANY
+from serac_jax.store import edits as texts
+
+try:
+    import faiss  # pyright: ignore[reportMissingImports]
+except ImportError:
+    faiss = None
+
+WIDTH, NEAREST = 128, 8
+BATCHES = 1, 32
+NOISE = 0.5
+EMBEDDED = 10_000  # edits that are embedded again at most
+ROUNDS = 300  # of turns at most
+Search = Callable[[np.ndarray], np.ndarray]  # from queries, "n d", to the nearest edits, "n k"
+
+
+class Side(NamedTuple):
+    """size: bytes an edit. scale: what times are multiplied by, where not all edits are looked at. slow: it takes part as long as its own time lasts."""
+
+    name: str
+    search: Search
+    build: float
+    size: float
+    scale: float = 1.0
+    slow: bool = False
+
+
+def ours(keys: np.ndarray, rounded: bool) -> tuple[Search, float]:
+    index = BlockedIndex(WIDTH, SQUARED, rounded)
+    for start in range(0, len(keys), MANY):
+        rows = keys[start : start + MANY]
+        padded = np.pad(rows, ((0, (1 << (len(rows) - 1).bit_length()) - len(rows)), (0, 0)))
+        slots = np.where(np.arange(len(padded)) < len(rows), np.arange(start, start + len(padded)), -1)
+        index.put(slots, padded, np.ones((len(padded), 1), np.uint32))  # pyright: ignore[reportArgumentType]
+    jax.block_until_ready(index.stored)
+    held = sum(leaf.nbytes for leaf in index.stored) + (0 if index.exact is None else index.exact.nbytes)
+    return lambda queries: index.search(queries, np.ones((len(queries), 1), np.uint32), NEAREST)[0], held / len(keys)  # pyright: ignore[reportArgumentType]
+
+
+def faiss_flat(keys: np.ndarray) -> tuple[Search, float]:
+    assert faiss
+    index = faiss.IndexFlatL2(WIDTH)
+    index.add(keys)
+    return lambda queries: index.search(queries, NEAREST)[1], index.sa_code_size()
+
+
+def faiss_hnsw(keys: np.ndarray) -> tuple[Search, float]:
+    assert faiss
+    index = faiss.IndexHNSWFlat(WIDTH, 32)
+    index.hnsw.efConstruction, index.hnsw.efSearch = 40, 64
+    index.add(keys)
+    return lambda queries: index.search(queries, NEAREST)[1], len(faiss.serialize_index(index)) / len(keys)
+
+
+class Again:
+    """Embeds edits for every batch of queries, and compares."""
+
+    def __init__(self, count: int):
+        embedder = live.load("mini", base=str).matcher.embedder
+        assert embedder
+        self.embedder, self.count = embedder, count
+        edits = [texts.make(f"Who wrote the book with the number {number}?", f"Author {number}") for number in range(count)]
+        self.tokens = [embedder.texts.edits(group) for group in chunks(edits)]
+        for tokens in (self.tokens[0], self.tokens[-1]):
+            embedder.embed(embedder.params, tokens)  # compiles
+        self.nearest = jax.jit(lambda keys, queries: jax.lax.top_k(log_similarity(keys[None], queries[:, None], SQUARED), NEAREST)[1])
+
+    def search(self, queries: np.ndarray) -> np.ndarray:
+        keys = jnp.concatenate([self.embedder.embed(self.embedder.params, tokens) for tokens in self.tokens])
+        return np.asarray(self.nearest(keys[: self.count], queries))
+
+    @property
+    def size(self) -> float:
+        """Bytes of tokens and mask."""
+        return sum(np.asarray(leaf).nbytes for tokens in self.tokens for leaf in tokens) / self.count
+
+
+def built(name: str, make: Callable[[], tuple[Search, float]], keys: np.ndarray) -> Side:
+    begun = time.perf_counter()
+    search, size = make()
+    return Side(name, search, time.perf_counter() - begun, size)
+
+
+def sides(keys: np.ndarray, again: Again, most_hnsw: int) -> list[Side]:
+    found = [built("ours", partial(ours, keys, False), keys), built("ours, bfloat16", partial(ours, keys, True), keys)]
+    if faiss:
+        found.append(built("faiss flat", partial(faiss_flat, keys), keys))
+        if len(keys) <= most_hnsw:
+            found.append(built("faiss HNSW", partial(faiss_hnsw, keys), keys))
+    return [*found, Side("embedding again", again.search, 0.0, again.size, len(keys) / again.count, slow=True)]
+
+
+def compare(keys: np.ndarray, found: list[Side], seconds: float, rng: np.random.Generator) -> list[dict[str, Any]]:
+    """A row for each side and batch: seconds of a search, and the share of queries whose true edit is the first that is found."""
+    rows = []
+    for batch in BATCHES:
+        times, right, spent = [[] for _ in found], [[] for _ in found], [0.0 for _ in found]
+        for side in found:
+            if not side.slow:
+                side.search(queries_of(keys, rng, batch)[0])  # compiles
+        while len(times[0]) < ROUNDS and sum(own for own, side in zip(spent, found, strict=True) if not side.slow) < seconds:
+            queries, true = queries_of(keys, rng, batch)
+            for number, side in enumerate(found):
+                if not side.slow or spent[number] < seconds:
+                    begun = time.perf_counter()
+                    slots = side.search(queries)
+                    took = time.perf_counter() - begun
+                    spent[number] += took
+                    times[number].append(took * side.scale)
+                    right[number].append(float((slots[:, 0] == true).mean()))
+        for side, took, hits in zip(found, times, right, strict=True):
+            rows.append(
+                {
+                    "edits": len(keys),
+                    "batch": batch,
+                    "side": side.name,
+                    "build": side.build,
+                    "median": float(np.median(took)),
+                    "p99": float(np.quantile(took, 0.99)),
+                    "ratio": float(np.median(took) / np.median(times[0])),
+                    "recall": float(np.mean(hits)) if side.name != "embedding again" else None,
+                    "bytes": side.size,
+                    "searches": len(took),
+                    "extrapolated": side.scale != 1,
+                }
+            )
+    return rows
+
+
+def queries_of(keys: np.ndarray, rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
+    true = rng.integers(len(keys), size=count)
+    return keys[true] + NOISE * rng.standard_normal((count, WIDTH), np.float32), true
+
+
+def streaming(count: int) -> dict[str, Any]:
+    """Inserts one at a time, and counts what is compiled."""
+    compiled = []
+    jax.monitoring.register_event_duration_secs_listener(lambda event, duration_secs, **kwargs: compiled.append(event))
+    index, key, tags = BlockedIndex(WIDTH, SQUARED), jnp.ones((1, WIDTH), jnp.float32), np.ones((1, 1), np.uint32)
+    jax.clear_caches()
+    compiled.clear()
+    begun = time.perf_counter()
+    for slot in range(count):
+        index.put(np.array([slot]), key, tags)
+    jax.block_until_ready(index.stored)
+    return {
+        "inserts": count,
+        "seconds": time.perf_counter() - begun,
+        "doublings": int(math.log2(index.capacity / FEWEST)),
+        "log2": math.log2(count),
+        "compiled": compiled.count("/jax/core/compile/backend_compile_duration"),
+    }
+
+
+def printed(rows: list[dict[str, Any]]) -> str:
+    lines = ["| edits | queries | | median | p99 | × ours | recall | build | bytes an edit |", "|---|---|---|---|---|---|---|---|---|"]
+    for row in rows:
+        recall = "" if row["recall"] is None else f"{row['recall']:.3f}"
+        name = row["side"] + " (in proportion)" * row["extrapolated"]
+        cells = f"{row['edits']:,}", row["batch"], name, shown(row["median"]), shown(row["p99"]), f"{row['ratio']:.2f}", recall
+        lines.append("| " + " | ".join(map(str, (*cells, shown(row["build"]) if row["build"] else "", f"{row['bytes']:.0f}"))) + " |")
+    return "\n".join(lines)
+
+
+def shown(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1e3:.2f} ms"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[100, 10_000, 1_000_000])
+    parser.add_argument("--hnsw", type=int, default=10_000, help="the largest size for which HNSW is built")
+    parser.add_argument("--seconds", type=float, default=30.0, help="for the searches of one size and batch")
+    parser.add_argument("--inserts", type=int, default=100_000)
+    parser.add_argument("--json", type=Path, help="a file for the rows")
+    args = parser.parse_args()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if faiss:
+        faiss.omp_set_num_threads(cores)
+    theirs = f"faiss {faiss.__version__}" if faiss else "faiss is not installed: pip install faiss-cpu"
+    versions = f"JAX {jax.__version__} on {jax.devices()[0].platform}, {cores} cores; {theirs}"
+    print(f"{versions}; load {os.getloadavg()[0]:.1f}", flush=True)
+    rng = np.random.default_rng(0)
+    rows, again = [], None
+    for size in args.sizes:
+        keys = rng.standard_normal((size, WIDTH), np.float32)
+        again = again if again and again.count == min(size, EMBEDDED) else Again(min(size, EMBEDDED))
+        rows += compare(keys, sides(keys, again, args.hnsw), args.seconds, rng)
+        print(printed([row for row in rows if row["edits"] == size]), flush=True)
+    inserts = streaming(args.inserts)
+    print("{inserts:,} inserts, one at a time: {seconds:.1f} s, {doublings} doublings (log₂ n = {log2:.1f}), {compiled} programs compiled".format(**inserts))
+    if args.json:
+        args.json.write_text(json.dumps({"versions": versions, "searches": rows, "inserts": inserts}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
