@@ -37,7 +37,7 @@ def test_double_precision_tells_rounding_from_a_difference():
 
 def test_a_scalar_is_settled_only_by_rounding_as_large_as_its_difference():
     single, double = Comparison("case", {}), Comparison("case", {})
-    for comparison, near, far in ((single, 1.001, 1.001), (double, 1.0002, 1.00105)):
+    for comparison, near, far in ((single, 1.001, 1.001), (double, 1.003, 1.0015)):
         comparison.check("near", np.float32(near), np.float32(1))
         comparison.check("far", np.float32(far), np.float32(1))
     single.settle(double)

@@ -55,8 +55,9 @@ class Comparison:
     def settle(self, double: Comparison) -> None:
         """Tells rounding from a difference, in what is over its tolerance in single precision.
 
-        It is rounding where double precision is within the same tolerance. Of scalars after steps of an optimizer NOISE.json tells nothing:
-        there the noise, of which the tolerance is ten times as much, is measured here, as the difference of single and double precision.
+        It is rounding where double precision is within the same tolerance. So it is where a scalar of which NOISE.json tells nothing
+        is nearer to the record than single and double precision are to one another: after steps of Adam, which divides gradients
+        by their own size, the record itself is no nearer to the number without rounding.
         """
         rounded = {name: ratio for name, ratio in self.over.items() if double.ratios.get(name, np.inf) <= 1}
         if rounded:
@@ -65,10 +66,9 @@ class Comparison:
             self.depart(f"magnified rounding: {kind} are over in float32, by up to {max(rounded.values()):.3g} times, and within the tolerance in float64")
         for name in self.over:
             (single, difference), (exact, _) = self.scalars.get(name, (0.0, np.inf)), double.scalars.get(name, (0.0, np.inf))
-            noise = abs(single - exact)
-            if difference <= 10 * noise:
-                self.depart(f"magnified rounding: {name}, {self.ratios[name]:.3g} times 1e-5 off, has a noise of {noise:.3g} here (float32 less float64)")
-                self.ratios[name] = difference / (10 * noise)
+            if difference <= abs(single - exact):
+                self.depart(f"magnified rounding: {name}, {self.ratios[name]:.3g} times over, is nearer to the record than float32 to float64 here")
+                self.ratios[name] = difference / abs(single - exact)
 
     def depart(self, reason: str) -> None:
         self.departures.add(reason)
