@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array, Float, Scalar
 from safetensors.numpy import load_file, save_file
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
@@ -110,11 +111,12 @@ def contrastive(model: Model) -> Callable[..., Any]:
     """Row i of one list is nearer to row i of the other than to any other row, and the reverse."""
     distances = squared_distances(model)
 
-    def loss(params: Any, batch: tuple[Tokens, Tokens]) -> Any:
-        near = -distances(params, batch)
-        return -(jnp.diag(jax.nn.log_softmax(near, 0)) + jnp.diag(jax.nn.log_softmax(near, 1))).mean() / 2
+    return lambda params, batch: told_apart(-distances(params, batch))
 
-    return loss
+
+def told_apart(similar: Float[Array, "n n"]) -> Scalar:
+    """The same of a table of similarities."""
+    return -(jnp.diag(jax.nn.log_softmax(similar, 0)) + jnp.diag(jax.nn.log_softmax(similar, 1))).mean() / 2
 
 
 def set_border(model: Model, params: Any, batches: Iterator[Any], share: float = 0.95) -> Any:
