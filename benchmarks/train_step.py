@@ -106,7 +106,7 @@ def main() -> None:
     batch, optimizer = real_size.batch(), training.make_optimizer(TRAIN, editor)
 
     def state() -> training.TrainState:
-        return training.init_state(editor._replace(init=lambda key, base: params), optimizer, base_params, 0, make_mesh(1, 1))
+        return training.init_state(editor._replace(init=lambda key, base: params), optimizer, base_params, 0, make_mesh(data=1))
 
     loss = jax.jit(jax.value_and_grad(training.loss_of(editor), has_aux=True)).lower(params, base_params, batch, None).compile()
     counted, hand = dict(loss.cost_analysis() or {})["flops"], needed()

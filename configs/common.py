@@ -121,7 +121,8 @@ def get_config() -> Config:
 
     config.mesh = ConfigDict()
     config.mesh.data = -1  # devices over which a batch is split; −1: all that are left
-    config.mesh.model = 1  # devices over which every model is split
+    config.mesh.fsdp = 1  # devices over which a batch is split too, and each of which holds only a part of every weight and of its moments
+    config.mesh.model = 1  # devices over which every model is split, and its computation
 
     config.log = ConfigDict()
     config.log.tensorboard = True  # event files in the workdir

@@ -47,7 +47,7 @@ class Cost(NamedTuple):
 def abstract(config: Config, cache: Path, devices: Sequence[Any], mirror: str | None = None) -> tuple[Experiment, Any]:
     """The experiment with shapes in the place of weights, and the shapes of what it learns; `mirror`: a folder of models, each under its name."""
     loaded: list[tuple[Model, Any]] = []
-    mesh = sharding.make_mesh(config.mesh.data, config.mesh.model, devices)
+    mesh = sharding.make_mesh(data=config.mesh.data, fsdp=config.mesh.fsdp, model=config.mesh.model, devices=devices)
 
     def load(name: str, *, checkpoint: str = "", fresh: tuple[str, ...] = (), seed: int = 0, output: str = "", labels: int = 0, **options: Any) -> Any:
         defaults = {"dropout": 0.0, "remat": False} | options

@@ -18,6 +18,7 @@ from serac_jax.types import Config
 RUNS = Path("runs")
 # Fields that may differ when a run goes on: they do not change what a step computes.
 FREE = ("train.steps", "train.log_every", "train.save_every", "train.profile", "mesh.", "eval.", "log.", "data.cache", "data.workers")
+ONE_DEVICE = {"mesh.data": 1, "mesh.fsdp": 1, "mesh.model": 1}  # for what was trained on many devices and is used on this one
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "transformers", "numpy")
 
 

@@ -9,7 +9,7 @@ from serac_jax import ahead, experiment, training
 from serac_jax.errors import UserError
 from tests.tiny import config_of, tiny
 
-FIELDS = {"mesh.data": 4, "mesh.model": 2, "train.edits": 4, "eval.edits": 3}
+FIELDS = {"mesh.data": 2, "mesh.fsdp": 2, "mesh.model": 2, "train.edits": 4, "eval.edits": 3}
 EDITORS = {"serac": {}, "mend": {"editor": "mend", "mend.rank": 8}}
 
 

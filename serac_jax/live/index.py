@@ -50,7 +50,7 @@ class BlockedIndex:
 
     def __init__(self, width: int, distance: Distance, rounded: bool | None = None, devices: Sequence[Any] | None = None):
         devices = jax.devices()[:1] if devices is None else devices
-        self.distance, self.mesh = distance, make_mesh(len(devices), 1, devices)
+        self.distance, self.mesh = distance, make_mesh(data=len(devices), devices=devices)
         self.block = BLOCK_CPU if devices[0].platform == "cpu" else BLOCK
         rounded = devices[0].platform != "cpu" if rounded is None else rounded
         self.stored = nearest.blank(FEWEST * len(devices), width, distance.heads, not rounded, self.mesh)

@@ -16,7 +16,7 @@ from serac_jax.tasks import TASKS
 
 def of_run(folder: Path) -> Parts:
     """Its parts, with the parameters of the best checkpoint. Raises UserError for a run of an editor that keeps no edits as text."""
-    config = workdir.config_of(folder, common.get_config(), {"mesh.data": 1})
+    config = workdir.config_of(folder, common.get_config(), workdir.ONE_DEVICE)
     if config.editor != "serac":
         raise UserError(f"{folder} is a run of the editor {config.editor!r}; only SERAC's keeps edits as text (runs _rep and _rp)")
     built = experiment.build(config, cli.cache_folder(config))
