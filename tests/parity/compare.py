@@ -16,7 +16,6 @@ class Comparison:
     noise: dict[str, Any]
     ratios: dict[str, float] = field(default_factory=dict)
     departures: set[str] = field(default_factory=set)  # what differs on purpose, by name
-    scalars: dict[str, tuple[float, float]] = field(default_factory=dict)  # our number, and its difference from the record, where NOISE.json is silent
 
     def group(self, name: str) -> dict[str, Any]:
         """What NOISE.json tells of a recorded array; empty where it is silent."""
@@ -43,8 +42,6 @@ class Comparison:
             return
         difference = np.abs(ours.astype(np.float64) - recorded.astype(np.float64)).max(initial=0)
         tolerance = max(self.tolerance(name, recorded), rounding)
-        if recorded.ndim == 0 and not self.group(name):
-            self.scalars[name] = float(ours), float(difference)
         self.ratios[name] = float(difference / tolerance) if tolerance else (0.0 if difference == 0 else np.inf)
 
     @property
@@ -53,22 +50,12 @@ class Comparison:
         return {name: ratio for name, ratio in self.ratios.items() if not ratio <= 1}
 
     def settle(self, double: Comparison) -> None:
-        """Tells rounding from a difference, in what is over its tolerance in single precision.
-
-        It is rounding where double precision is within the same tolerance. So it is where a scalar of which NOISE.json tells nothing
-        is nearer to the record than single and double precision are to one another: after steps of Adam, which divides gradients
-        by their own size, the record itself is no nearer to the number without rounding.
-        """
+        """Tells rounding from a difference, in what is over its tolerance: rounding is what is within the same tolerance in double precision."""
         rounded = {name: ratio for name, ratio in self.over.items() if double.ratios.get(name, np.inf) <= 1}
         if rounded:
             self.ratios |= {name: double.ratios[name] for name in rounded}
             kind = f"{len(rounded)} of {len(self.ratios)} arrays"
             self.depart(f"magnified rounding: {kind} are over in float32, by up to {max(rounded.values()):.3g} times, and within the tolerance in float64")
-        for name in self.over:
-            (single, difference), (exact, _) = self.scalars.get(name, (0.0, np.inf)), double.scalars.get(name, (0.0, np.inf))
-            if difference <= abs(single - exact):
-                self.depart(f"magnified rounding: {name}, {self.ratios[name]:.3g} times over, is nearer to the record than float32 to float64 here")
-                self.ratios[name] = difference / abs(single - exact)
 
     def depart(self, reason: str) -> None:
         self.departures.add(reason)
