@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -26,28 +28,41 @@ class Scores(NamedTuple):
 
 
 def measure(matcher: Matcher, trials: Iterable[Trial]) -> Scores:
-    """The scores of trials, each with its own edits in memory. Raises UserError where questions of one of the two kinds are missing."""
-    value, inside = [], []
-    for trial in trials:
-        alone = matcher.empty()
-        alone.add(texts.make(prompt, answer) for prompt, answer in trial.edits)
-        questions = [*trial.inside, *trial.outside]
-        value += [nears[0].score if nears else 0.0 for nears in alone.nearest(questions, [None] * len(questions))]
-        inside += [True] * len(trial.inside) + [False] * len(trial.outside)
-    if len(set(inside)) < 2:
+    """The scores of trials, each with its own edits in memory. Raises UserError where questions of one of the two kinds are missing.
+
+    One memory holds the edits of all, under a tag for each trial that they belong to, so that what several trials have in common is read once.
+    """
+    tags, asked = defaultdict(list), []
+    for number, trial in enumerate(trials):
+        for edit in trial.edits:
+            tags[edit].append(str(number))
+        asked += [(question, str(number), kind) for kind, side in ((True, trial.inside), (False, trial.outside)) for question in side]
+    if len({inside for _, _, inside in asked}) < 2:
         raise UserError("there are no questions in scope, or none out of scope; both are needed to tell one from the other")
-    return Scores(np.array(value), np.array(inside))
+    together = matcher.empty()
+    together.add(texts.make(*edit, tags=of) for edit, of in tags.items())
+    order = sorted(range(len(asked)), key=lambda place: asked[place])  # the same questions beside one another
+    nears = together.nearest([asked[place][0] for place in order], [(asked[place][1],) for place in order])
+    value = np.zeros(len(asked))
+    value[order] = [near[0].score if near else 0.0 for near in nears]
+    return Scores(value, np.array([inside for _, _, inside in asked]))
 
 
 def fit(scores: Scores, target: float) -> Decision:
-    """The threshold above which at most a share `target` of the questions out of scope lie.
+    """The threshold that a question out of scope exceeds with a probability of at most `target`.
 
+    It is the ⌊target·(n + 1)⌋-th highest of the n scores out of scope: of n + 1 questions that come in any order, the new one is among so many highest with
+    that probability (conformal prediction; Vovk et al. 2005), whereas the quantile of the n themselves lets too many new ones through.
     From `unsure_from` on, up to the threshold, an edit might have answered: at most about a share `target` of the questions in scope lies below.
+    Raises UserError where `target` is no rate, or the questions are too few to show one so low.
     """
     if not 0 < target < 1:
         raise UserError(f"the target {target} is no rate; give a number between 0 and 1, such as 0.05")
     outside, inside = np.sort(scores.value[~scores.inside])[::-1], np.sort(scores.value[scores.inside])
-    threshold = float(outside[int(target * len(outside))])
+    rank = math.floor(target * (len(outside) + 1) + 1e-9)
+    if not rank:
+        raise UserError(f"{len(outside)} questions out of scope cannot show a rate of {target}: give {math.ceil(1 / target) - 1} or more, or a higher target")
+    threshold = float(outside[rank - 1])
     return Decision(threshold, min(float(inside[int(target * len(inside))]), threshold))
 
 

@@ -183,7 +183,11 @@ class Matcher:
             return [[Near(edit, 0.0) for edit in self.edits.values() if visible(edit.tags, query)] for query in tags]
         if not self.edits:
             return [[] for _ in questions]
-        return self.around(self.embedder.questions(questions), tags)
+        rows = {question: row for row, question in enumerate(dict.fromkeys(questions))}  # each is read once
+        vectors = self.embedder.questions(list(rows))
+        if len(rows) < len(questions):
+            vectors = vectors[np.pad([rows[question] for question in questions], (0, bucket(len(questions)) - len(questions)))]
+        return self.around(vectors, tags)
 
     def alike(self, edits: Sequence[Edit]) -> list[list[Near]]:
         """Stored edits whose keys are nearest to each edit's own key, itself among them where it is stored; none without an embedding classifier."""

@@ -23,7 +23,8 @@ def draw(scores: Scores, decision: Decision, out: Path) -> None:
     if decision.unsure_from < decision.threshold:
         histogram.axvspan(decision.unsure_from, decision.threshold, color="k", alpha=0.15, label="unsure")
     histogram.set(title="scores", xlabel="score of the nearest edit", ylabel="questions", yscale="log")
-    histogram.legend()
+    histogram.set_ylim(top=30 * histogram.get_ylim()[1])  # room for the legend
+    histogram.legend(loc="upper left")
 
     here = float(hit[~scores.inside].mean()), float(hit[scores.inside].mean())
     roc.plot([0, *wrong], [0, *right])

@@ -27,7 +27,7 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--split", default="dev", help="of the data: what the threshold is fitted to (dev)")
     parser.add_argument("--test-split", default="test", help="of the data: what it is then measured on (test); empty: nothing")
     parser.add_argument("--edits", type=int, default=10, metavar="N", help="edits that are in memory together (10)")
-    parser.add_argument("--rounds", type=int, default=8, metavar="N", help="how often every row of the split is drawn, with other questions (8)")
+    parser.add_argument("--rounds", type=int, default=8, metavar="N", help="how often every row of a split is drawn, with other questions (8)")
 
 
 def run(options: Namespace) -> int:
@@ -61,10 +61,10 @@ def trials_of(options: Namespace, name: str, editor: LiveEditor) -> tuple[list[T
         return trials.of_file(Path(options.data)), []
     config = config_of(options.config, name)
 
-    def drawn(split: str, rounds: int) -> list[Trial]:
-        return list(trials.of_config(config, editor.parts, split, options.edits, rounds)) if split else []
+    def drawn(split: str) -> list[Trial]:
+        return list(trials.of_config(config, editor.parts, split, options.edits, options.rounds)) if split else []
 
-    return drawn(options.split, options.rounds), drawn(options.test_split, 1)
+    return drawn(options.split), drawn(options.test_split)
 
 
 def config_of(file: str | None, name: str) -> Any:
