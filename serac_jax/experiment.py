@@ -62,7 +62,7 @@ def build(config: Config, cache: Path, load: Load | None = None, devices: Sequen
 
 def placer(mesh: Mesh) -> Callable[[str, np.ndarray], Array]:
     """Puts a leaf where the sharding table says."""
-    return lambda path, array: jax.device_put(array, NamedSharding(mesh, sharding.checked_spec(path, array.shape, mesh)))
+    return lambda path, array: sharding.place(array, NamedSharding(mesh, sharding.checked_spec(path, array.shape, mesh)))
 
 
 Built = tuple[Editor, dict[str, Model], PreTrainedTokenizerBase | None]  # an editor, the networks that it trains, the scope classifier's tokenizer

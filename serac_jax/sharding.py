@@ -18,6 +18,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -108,6 +109,26 @@ def whole(tree: Any) -> Any:
         return jax.lax.with_sharding_constraint(leaf, NamedSharding(mesh, P(*kept)))
 
     return jax.tree_util.tree_map_with_path(together, tree)
+
+
+def place(tree: Any, where: Any) -> Any:
+    """Puts a tree where a sharding, or a tree of shardings, says. Of several processes each has all of it, and sends to its own devices what they keep."""
+    if jax.process_count() == 1:
+        return jax.device_put(tree, where)
+
+    def part(leaf: Any, sharding: NamedSharding) -> jax.Array:
+        if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:  # on the devices of all already
+            return jax.device_put(leaf, sharding)
+        array = np.asarray(leaf)
+        parts = [jax.device_put(array[index], device) for device, index in sharding.addressable_devices_indices_map(array.shape).items()]
+        return jax.make_array_from_single_device_arrays(array.shape, sharding, parts)
+
+    return jax.tree.map(part, tree, jax.tree.map(lambda leaf: where, tree) if isinstance(where, NamedSharding) else where)
+
+
+def fetch(tree: Any) -> Any:
+    """A tree of arrays on the host, whole, in every process. Waits for the devices."""
+    return jax.device_get(tree) if jax.process_count() == 1 else multihost_utils.process_allgather(tree, tiled=True)
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:

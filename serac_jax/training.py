@@ -19,7 +19,7 @@ from serac_jax.editors import Aux, Decision, Editor
 from serac_jax.metrics import Score, apart
 from serac_jax.models import Model
 from serac_jax.models.generate import generate
-from serac_jax.sharding import batch_sharding, path_name, row_parts, shardings, whole
+from serac_jax.sharding import batch_sharding, path_name, place, row_parts, shardings, whole
 from serac_jax.types import Config
 
 Sums = dict[str, tuple[Array, Array]]  # Σ w·x and Σ w, by name
@@ -55,7 +55,7 @@ def make_optimizer(train: Config, editor: Editor) -> optax.GradientTransformatio
 def init_params(editor: Editor, base: Any, seed: int, mesh: Mesh) -> Any:
     """What training learns, before it has begun, where the sharding table puts it."""
     params = editor.init(jax.random.key(seed), base)
-    return jax.device_put(params, shardings(params, mesh))
+    return place(params, shardings(params, mesh))
 
 
 def init_state(editor: Editor, optimizer: optax.GradientTransformation, base: Any, seed: int, mesh: Mesh) -> TrainState:
@@ -205,7 +205,7 @@ def total(scores: dict[str, Score]) -> Sums:
 
 def averages(sums: list[Sums]) -> dict[str, float]:
     """The averages over several batches; a score that no row counted for is left out. Waits for the device."""
-    added = jax.device_get(jax.tree.map(lambda *parts: sum(parts), *sums))
+    added = jax.tree.map(lambda *parts: sum(parts), *jax.device_get(sums))
     return {name: float(value / weight) for name, (value, weight) in added.items() if weight > 0}
 
 
@@ -221,4 +221,4 @@ def even(batch: Rows, mesh: Mesh) -> Rows:
 
 def put(batch: Rows, mesh: Mesh) -> Rows:
     """A batch on the devices, its rows split over the data axes, which they are filled up to divide evenly."""
-    return jax.device_put(even(batch, mesh), batch_sharding(mesh))
+    return place(even(batch, mesh), batch_sharding(mesh))

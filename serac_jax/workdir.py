@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import jax
 
+from serac_jax import hosts
 from serac_jax.cli import writable
 from serac_jax.errors import UserError
 from serac_jax.types import Config
@@ -23,7 +24,9 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tens
 
 
 def new_name(config_file: str) -> Path:
-    """runs/<config>-<variant>-<date and time>, for a run that was given no folder."""
+    """runs/<config>-<variant>-<date and time>, for a run that was given no folder. Raises UserError for one of several processes."""
+    if jax.process_count() > 1:
+        raise UserError("several processes go on in one folder, which all of them must see; name it with --workdir=…")
     file, _, variant = config_file.partition(":")
     return RUNS / "-".join(part for part in (Path(file).stem, variant, time.strftime("%Y%m%d-%H%M%S")) if part)
 
@@ -60,6 +63,14 @@ def versions() -> dict[str, str]:
 def enter(workdir: Path, config: Config) -> Path:
     """Makes the folder, or takes up the run in it. Raises UserError where it is not writable or holds a run of another config."""
     writable(workdir, "workdir")
+    if hosts.first():
+        write_config(workdir, config)
+    hosts.wait("workdir")
+    return workdir
+
+
+def write_config(workdir: Path, config: Config) -> None:
+    """Writes the config and the versions. Raises UserError where the folder holds a run of another config."""
     file = workdir / "config.json"
     new = as_json(config)
     if file.exists():
@@ -70,7 +81,6 @@ def enter(workdir: Path, config: Config) -> Path:
             raise UserError(f"{workdir} holds a run of another config ({listed}); give another --workdir, or the same fields to go on with it")
     file.write_text(json.dumps(new, indent=2) + "\n")
     (workdir / "versions.json").write_text(json.dumps(versions(), indent=2) + "\n")
-    return workdir
 
 
 def config_of(workdir: Path, template: Config, overrides: dict[str, Any]) -> Config:
@@ -135,7 +145,9 @@ class WeightsAndBiases:
 
 
 def writers(workdir: Path, config: Config, step: int) -> list[Writer]:
-    """Where a run's numbers go, from `step` on."""
+    """Where a run's numbers go, from `step` on; of several processes the first one writes them."""
+    if not hosts.first():
+        return []
     found: list[Writer] = [JsonLines(workdir / "metrics.jsonl", step)]
     if config.log.tensorboard:
         found.append(TensorBoard(workdir))

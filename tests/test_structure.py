@@ -26,7 +26,7 @@ LEVELS = (
     ("experiment",),
     ("training",),
     ("ahead",),
-    ("cli", "checkpoints"),
+    ("cli", "checkpoints", "hosts"),
     ("workdir",),
     ("progress", "report"),
     ("live",),
