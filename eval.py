@@ -27,7 +27,7 @@ WORKDIR = flags.DEFINE_string("workdir", None, "A run's folder; by default the n
 def main() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # nothing to save: one of several processes need not tell the others first
     folder = Path(WORKDIR.value) if WORKDIR.value else workdir.newest()
-    config = workdir.config_of(folder, common.get_config(), config_flags.get_override_values(flags.FLAGS["config"]))
+    config = workdir.config_of(folder, config_flags.get_override_values(flags.FLAGS["config"]), common.get_config())
     cache = cli.cache_folder(config)
     cli.use_compilation_cache(cache)
     cli.writable(folder, "workdir")

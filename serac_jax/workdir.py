@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import jax
+from ml_collections import ConfigDict
 
 from serac_jax import hosts
 from serac_jax.cli import writable
@@ -83,24 +84,30 @@ def write_config(workdir: Path, config: Config) -> None:
     (workdir / "versions.json").write_text(json.dumps(versions(), indent=2) + "\n")
 
 
-def config_of(workdir: Path, template: Config, overrides: dict[str, Any]) -> Config:
-    """The config of a run, with the types of `template`, and with some fields given anew.
+def config_of(workdir: Path, overrides: dict[str, Any], template: Config | None = None) -> Config:
+    """The config of a run, with some fields given anew; it is whole, so that the files of configs/ are not needed.
 
-    Raises UserError where the folder holds no run of this version, or where a field cannot change any more.
+    Raises UserError where the folder holds no run, or, where a `template` tells the fields of this version, one of another; and where a field
+    cannot change any more.
     """
     file = workdir / "config.json"
     if not file.exists():
         raise UserError(f"{workdir} holds no run (no config.json); name a folder that train.py has written")
     saved = json.loads(file.read_text())
-    unknown = sorted(set(flat(saved)) ^ set(flat(as_json(template))))
-    if unknown:
+    if template and (unknown := sorted(set(flat(saved)) ^ set(flat(as_json(template))))):
         raise UserError(f"{file} is of another version of this program: the fields {', '.join(unknown)} are not common to both")
     if fixed := [name for name in overrides if not name.startswith((*FREE, "data."))]:
         raise UserError(f"{fixed[0]} is part of the trained run in {workdir} and cannot be changed now; fields that can begin with eval., data. or mesh.")
-    config = template.copy_and_resolve_references()
-    config.update_from_flattened_dict(flat(saved))
+    config = ConfigDict(tuples(saved))
     config.update_from_flattened_dict(overrides)
     return config.lock()
+
+
+def tuples(saved: Any) -> Any:
+    """What JSON keeps as lists is tuples in a config."""
+    if isinstance(saved, dict):
+        return {name: tuples(value) for name, value in saved.items()}
+    return tuple(map(tuples, saved)) if isinstance(saved, list) else saved
 
 
 class Writer(Protocol):

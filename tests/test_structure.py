@@ -57,6 +57,12 @@ def test_nobody_imports_upward(file):
         assert {name for name in imports(file) if LEVEL[name] > LEVEL[part]} == set()
 
 
+@pytest.mark.parametrize("file", SOURCES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_the_package_needs_no_file_beside_it(file):
+    """Only the package is installed, not configs/."""
+    assert not re.search(r"^\s*(from|import) (configs|benchmarks|tests)\b", file.read_text(), re.MULTILINE)
+
+
 def test_files_are_short():
     long = {
         str(file.relative_to(ROOT)): count for file in [*SOURCES, ROOT / "train.py", ROOT / "eval.py"] if (count := len(file.read_text().splitlines())) > 300

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from configs import common
 from serac_jax import cli, experiment, training, workdir
 from serac_jax.checkpoints import trained
 from serac_jax.editors.scope import Distance
@@ -14,12 +14,15 @@ from serac_jax.live.spec import Spec
 from serac_jax.tasks import TASKS
 
 
-def of_run(folder: Path) -> Parts:
-    """Its parts, with the parameters of the best checkpoint. Raises UserError for a run of an editor that keeps no edits as text."""
-    config = workdir.config_of(folder, common.get_config(), workdir.ONE_DEVICE)
+def of_run(folder: Path, mesh: Mapping[str, int]) -> Parts:
+    """Its parts, with the parameters of the best checkpoint, on a mesh. Raises UserError for a run of an editor that keeps no edits as text."""
+    config = workdir.config_of(folder, workdir.ONE_DEVICE | {f"mesh.{axis}": size for axis, size in mesh.items()})
     if config.editor != "serac":
         raise UserError(f"{folder} is a run of the editor {config.editor!r}; only SERAC's keeps edits as text (runs _rep and _rp)")
-    built = experiment.build(config, cli.cache_folder(config))
+    try:
+        built = experiment.build(config, cli.cache_folder(config))
+    except AttributeError as error:  # a field that is read now, but which the run's config has not
+        raise UserError(f"{folder} is a run of another version of this program ({error}); load it with that version, or train it anew") from error
     params = trained(folder, built.editor, training.init_params(built.editor, built.base_params, config.seed, built.mesh))[1]
     chosen, scope = config.serac, "rerank" if config.serac.cross_attention else "scope"
     networks = {"base": Part(built.base, built.base_params), scope: Part(built.parts["scope"], params["scope"])}
