@@ -144,3 +144,9 @@ def row_parts(mesh: Mesh) -> int:
 def replicated(mesh: Mesh) -> NamedSharding:
     """The same on every device."""
     return NamedSharding(mesh, P())
+
+
+def whole_width(x: Any) -> Any:
+    """An activation, inside a compiled program, that is split over no axis but the first, its rows, wherever those are."""
+    mesh = jax.typeof(x).sharding.mesh
+    return x if mesh.empty else jax.lax.with_sharding_constraint(x, NamedSharding(mesh, P(P.UNCONSTRAINED, *(None,) * (x.ndim - 1))))

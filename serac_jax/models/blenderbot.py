@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float, Int, Scalar
 from serac_jax.batch import Tokens
 from serac_jax.models.bert import ACTIVATIONS
 from serac_jax.models.convert import Network, WeightError
-from serac_jax.models.linear import Dropout, Linear, masked, wide
+from serac_jax.models.linear import Dropout, Embed, Linear, masked, wide
 from serac_jax.models.t5 import Cache, Pair
 
 
@@ -153,7 +153,7 @@ class Stack(nn.Module):
         stack = cfg.decoder if self.decoder else cfg.encoder
         block = nn.remat(Block) if cfg.remat else Block
         self.block = [block(cfg, stack, self.decoder) for _ in range(stack.layers)]
-        self.positions = nn.Embed(cfg.positions, cfg.width, dtype=cfg.dtype)
+        self.positions = Embed(cfg.positions, cfg.width, dtype=cfg.dtype)
         self.norm = nn.LayerNorm(1e-5, dtype=cfg.dtype)
         self.drop = Dropout(cfg.dropout)
 
@@ -202,7 +202,7 @@ class Blenderbot(nn.Module):
 
     def setup(self):
         cfg = self.config
-        self.shared = nn.Embed(cfg.vocab, cfg.width, dtype=cfg.dtype)
+        self.shared = Embed(cfg.vocab, cfg.width, dtype=cfg.dtype)
         self.encoder, self.decoder = Stack(cfg, False), Stack(cfg, True)
         self.output_bias = self.param("output_bias", nn.initializers.zeros, (1, cfg.vocab))
 

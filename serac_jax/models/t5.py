@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Int, Scalar
 
 from serac_jax.batch import Tokens
 from serac_jax.models.convert import Network
-from serac_jax.models.linear import Dropout, Linear, masked, wide
+from serac_jax.models.linear import Dropout, Embed, Linear, masked, wide
 
 
 @dataclass(frozen=True)
@@ -263,7 +263,7 @@ class T5(nn.Module):
 
     def setup(self):
         cfg = self.config
-        self.shared = nn.Embed(cfg.vocab, cfg.width, dtype=cfg.dtype)
+        self.shared = Embed(cfg.vocab, cfg.width, dtype=cfg.dtype)
         self.encoder, self.decoder = Stack(cfg, False), Stack(cfg, True)
         if not cfg.tied:
             self.lm_head = Linear(cfg.vocab, dtype=cfg.dtype)
