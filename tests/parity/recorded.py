@@ -161,10 +161,13 @@ class Reader:
 def widen(batches: list[EditBatch]) -> list[EditBatch]:
     """Pads every array of several batches to the widest of its kind, in and out of scope alike, so that less is compiled.
 
-    Not so inputs out of scope whose mask is empty: they are attended to uniformly, padding included.
+    In scope there are as many queries in each, the last ones of weight 0. Inputs out of scope whose mask is empty stay as they are:
+    they are attended to uniformly, padding included.
     """
     masks = [batch.outside.prefix.mask for batch in batches]
     masked = any(mask.size > 0 and not bool(mask.any()) for mask in masks)
+    rows = max(len(batch.edit_of) for batch in batches)
+    batches = [with_rows(batch, rows) for batch in batches]
     edits, inside, outside = ([getattr(batch, field) for batch in batches] for field in ("edits", "inside", "outside"))
     if masked:
         inside = widest(inside)
@@ -173,6 +176,16 @@ def widen(batches: list[EditBatch]) -> list[EditBatch]:
         inside, outside = both[: len(batches)], both[len(batches) :]
     padded = zip(batches, widest(edits), inside, outside, strict=True)
     return [batch._replace(edits=edited, inside=asked, outside=other) for batch, edited, asked, other in padded]
+
+
+def with_rows(batch: EditBatch, rows: int) -> EditBatch:
+    """The batch with so many queries in scope."""
+    missing = rows - len(batch.edit_of)
+    padded = {
+        name: jax.tree.map(lambda leaf: np.pad(leaf, [(0, missing)] + [(0, 0)] * (leaf.ndim - 1)), getattr(batch, name))
+        for name in ("inside", "edit_of", "hard_inside")
+    }
+    return batch._replace(wanted=np.pad(batch.wanted, (0, missing), constant_values=True), **padded)
 
 
 def widest(trees: list[Any]) -> list[Any]:
@@ -209,8 +222,8 @@ def kl_rounding(before: Any, after: Any, weight: Any) -> float:
 
 
 def cropped(ours: Any, recorded: np.ndarray) -> np.ndarray:
-    """Without the columns that were padded on."""
-    return np.asarray(ours)[:, : recorded.shape[1]] if recorded.ndim > 1 else np.asarray(ours)
+    """Without the rows and columns that were padded on."""
+    return np.asarray(ours)[tuple(slice(size) for size in recorded.shape[:2])]
 
 
 @partial(jax.jit, static_argnums=4)
