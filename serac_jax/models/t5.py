@@ -273,14 +273,20 @@ class T5(nn.Module):
 
         `label_mask` hides decoder positions; without it the causal mask is enough, since padding comes last.
         """
-        start = jnp.full((labels.shape[0], 1), self.config.start, labels.dtype)
-        inputs = jnp.concatenate([start, labels[:, :-1]], -1)
-        mask = jnp.ones(inputs.shape, bool) if label_mask is None else label_mask
-        return self.output(self.decoder(self.shared(inputs), mask, self.encode(tokens), tokens.mask))
+        return self.decode(self.encode(tokens), tokens.mask, labels, label_mask)
 
     def encode(self, tokens: Tokens) -> Float[Array, "n l e"]:
         """The encoder's last hidden states."""
         return self.encoder(self.shared(tokens.ids), tokens.mask)
+
+    def decode(
+        self, encoded: Array, mask: Bool[Array, "n l"], labels: Int[Array, "n t"], label_mask: Bool[Array, "n t"] | None = None
+    ) -> Float[Array, "n t v"]:
+        """Teacher forcing after what `encode` gave."""
+        start = jnp.full((labels.shape[0], 1), self.config.start, labels.dtype)
+        inputs = jnp.concatenate([start, labels[:, :-1]], -1)
+        own = jnp.ones(inputs.shape, bool) if label_mask is None else label_mask
+        return self.output(self.decoder(self.shared(inputs), own, encoded, mask))
 
     def output(self, x: Float[Array, "n t e"]) -> Float[Array, "n t v"]:
         cfg = self.config
