@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +21,10 @@ class Comparison:
     def group(self, name: str) -> dict[str, Any]:
         """What NOISE.json tells of a recorded array; empty where it is silent."""
         return next((found for prefix, found in self.noise.get("groups", {}).items() if f"{name}/".startswith(f"{prefix}/")), {})
+
+    def noise_of(self, name: str, kind: str = "max_abs_diff") -> float:
+        """How far float32 was from float64 in an array when it was recorded; in one that was not kept, as in the same array of the first batch."""
+        return self.group(name).get(kind, self.group(re.sub(r"^(train|iter|grad)\d+", r"\g<1>0", name)).get(kind, 0.0))
 
     def tolerance(self, name: str, recorded: np.ndarray) -> float:
         group = self.group(name)
