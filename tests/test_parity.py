@@ -39,6 +39,17 @@ def test_double_precision_tells_rounding_from_a_difference():
     assert len(single.departures) == 1
 
 
+@pytest.mark.parametrize("drifted", [False, True])
+def test_only_after_a_step_of_our_own_may_a_number_be_as_far_off_as_precision_moves_it(drifted):
+    single, double = (Comparison("case", {}, drifted=drifted) for _ in range(2))
+    for comparison, near, far in ((single, 1.001, 1.001), (double, 1.0016, 1.0014)):
+        comparison.check("near", np.float32(near), np.float32(1))
+        comparison.check("far", np.float32(far), np.float32(1))
+        comparison.check("array", np.full(2, near), np.ones(2))
+    single.settle(double)
+    assert set(single.over) == ({"far", "array"} if drifted else {"near", "far", "array"})
+
+
 @pytest.mark.parametrize("slope", [2.0, 2.01])
 def test_a_training_step_is_compared_from_where_the_original_stood(slope):
     """Rounding noise in a gradient, which Adam makes a whole step of, is not carried on; another gradient is seen at once."""

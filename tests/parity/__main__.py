@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
+import re
 import sys
 import tempfile
 import time
@@ -34,10 +35,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", type=Path, required=True, help="folder of cases; NOISE.json in it or beside it")
     parser.add_argument("--models", type=Path, required=True, help="folder of the Hugging Face models that the manifests name")
-    parser.add_argument("--only", default="", help="compare only cases whose name contains this")
+    parser.add_argument("--only", default="", help="compare only cases in whose name this regular expression is found")
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="how many cases are compared at once")
     arguments = parser.parse_args()
-    names = [name for name in golden.names(arguments.cases) if arguments.only in name]
+    names = [name for name in golden.names(arguments.cases) if re.search(arguments.only, name)]
     print(f"{'case':<28} {'arrays':>6}  difference ÷ tolerance")
     found, start = [], time.monotonic()
     for done in results(names, arguments):

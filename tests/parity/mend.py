@@ -158,7 +158,7 @@ def compare_batch(comparison: Comparison, case: golden.Case, prefix: str, parts:
     found = Outcome(*(passes.logits(weights, side) for weights in (base, edited) for side in (batch.inside, batch.outside)))
     compare_outcome(comparison, case, prefix, found, batch, bool(parts.base.labels))
     info = case.manifest["values"].get(f"{prefix}/info", {})
-    noise = comparison.noise.get("groups", {}).get(f"{prefix}/edit0", {}).get("max_rel_to_array_max", 0.0)
+    noise = comparison.noise_of(f"{prefix}/edit0", "max_rel_to_array_max")
     for number, path in enumerate(parts.kernels.values()):
         found, lost = gradient_scalars(parts, passes.factors(base, batch.edits)[path], params["rates"][number], base, edited, path)
         for name in [name for name in found if f"grad/{name}{number}" in info]:
