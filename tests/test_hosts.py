@@ -57,8 +57,7 @@ def worker(out, processes, devices, cases, resume=None):
     listed = ";".join(f"{editor}:{','.join(map(str, mesh))}" for editor, mesh in cases)
     more = [f"--resume={resume}"] if resume else []
     told = finish(start(processes, devices, ["-m", "tests.hosts_worker", f"--out={out}", f"--cases={listed}", *more]))
-    assert json.loads(told[0].splitlines()[-1]) == {"processes": processes, "devices": processes * devices}
-    assert not any(told[1:])  # the first process alone prints
+    assert f"{processes} processes, {processes * devices} devices" in told[0]
     return {editor: dict(np.load(out / f"{editor}.npz")) for editor, _ in cases}
 
 
@@ -124,7 +123,7 @@ def stopped(cache, tmp_path_factory):
     running[1].send_signal(signal.SIGTERM)
     told = finish(running)
     assert "stopped by a signal" in told[0]
-    assert told[1] == ""
+    assert "step" not in told[1]  # the first process alone prints
     return workdir
 
 
@@ -197,7 +196,7 @@ def test_how_processes_find_one_another():
 
 def test_the_tasks_of_a_slurm_step_join():
     """By what Slurm tells each of them."""
-    program = "from absl import flags; from serac_jax import hosts; flags.FLAGS(['']); hosts.join(); import jax; print(jax.process_count(), jax.device_count())"
+    program = "import jax; from serac_jax import cli, hosts; cli.run(hosts.together(lambda: print(jax.process_count(), jax.device_count())))"
     step = {"SLURM_JOB_ID": str(free_port()), "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2", "SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NUM_NODES": "2"}
     environments = [os.environ | step | {"SLURM_PROCID": str(number), "SLURM_LOCALID": "0", "JAX_NUM_CPU_DEVICES": "2"} for number in range(2)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
