@@ -32,7 +32,13 @@ def free_port():
 def start(processes, devices, command):
     """One program as several processes on this machine, each with so many fake devices. They are killed if they hang."""
     port, running = free_port(), []
-    common = os.environ | {"JAX_NUM_CPU_DEVICES": str(devices), "JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
+    common = os.environ | {
+        "JAX_NUM_CPU_DEVICES": str(devices),
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+        "HF_HUB_OFFLINE": "1",
+        "PYTHONUNBUFFERED": "1",
+        "JAX_PLATFORMS": "cpu",
+    }
     for number in range(processes):
         joined = [f"--coordinator=127.0.0.1:{port}", f"--processes={processes}", f"--process={number}"] if processes > 1 else []
         process = subprocess.Popen([sys.executable, *command, *joined], cwd=ROOT, env=common, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
