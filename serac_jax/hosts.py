@@ -22,19 +22,19 @@ from jax.experimental import multihost_utils
 
 from serac_jax.errors import UserError
 
-COORDINATOR = flags.DEFINE_string("coordinator", None, "To run as several processes: HOST:PORT of process 0; auto: as JAX finds out.")
-PROCESSES = flags.DEFINE_integer("processes", None, "With --coordinator: how many processes there are.", lower_bound=1)
-PROCESS = flags.DEFINE_integer("process", None, "With --coordinator: which of them this one is, from 0.", lower_bound=0)
-
-PATIENCE = 300  # seconds that processes wait for one another at the start
+PATIENCE = 300  # seconds that processes wait for one another at the start, and in the end
 SILENCE = 60  # seconds after which a process that gives no sign of life is taken for dead, which ends the others
 
 
 def together(main: Callable[[], None]) -> Callable[[], None]:
-    """The program, joined with the other processes where there are some. If it fails in one of them, it ends in all."""
+    """The program, with the three flags, joined with the other processes where there are some. If it fails in one of them, it ends in all."""
+    # Defined here, not where the module is imported: a library must not take names from the programs that use it.
+    coordinator = flags.DEFINE_string("coordinator", None, "To run as several processes: HOST:PORT of process 0; auto: as JAX finds out.")
+    processes = flags.DEFINE_integer("processes", None, "With --coordinator: how many processes there are.", lower_bound=1)
+    process = flags.DEFINE_integer("process", None, "With --coordinator: which of them this one is, from 0.", lower_bound=0)
 
     def joined() -> None:
-        if not join():
+        if not join(asked(coordinator.value, processes.value, process.value, os.environ)):
             main()
             return
         try:
@@ -45,9 +45,11 @@ def together(main: Callable[[], None]) -> Callable[[], None]:
     return joined
 
 
-def join() -> bool:
-    """Whether this is one of several processes; they are connected then. Nothing may have touched a device before. Raises UserError."""
-    options = asked(COORDINATOR.value, PROCESSES.value, PROCESS.value, os.environ)
+def join(options: dict[str, Any] | None) -> bool:
+    """Whether this is one of several processes; they are connected then. Nothing may have touched a device before. Raises UserError.
+
+    options: of `jax.distributed.initialize`; None: there is no other process.
+    """
     if options is None:
         if jax.process_count() > 1:  # the hosts of a TPU pod
             raise UserError(
@@ -56,6 +58,8 @@ def join() -> bool:
         return False
     # On CPU, a program's messages can take those of the next one for its own, and both wait forever: one at a time.
     jax.config.update("jax_cpu_enable_async_dispatch", False)
+    if jax.config.values["jax_platforms"] == "cpu":  # nor do 30 seconds do, where one process compiles what another finds on disk
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_collective_timeout_seconds={PATIENCE}"
     visible = jax.config.values["jax_cuda_visible_devices"]
     try:
         jax.distributed.initialize(**options, initialization_timeout=PATIENCE, heartbeat_timeout_seconds=SILENCE, shutdown_timeout_seconds=PATIENCE)
@@ -67,8 +71,6 @@ def join() -> bool:
         ) from error
     if os.environ.get("SLURM_STEP_NUM_NODES") == os.environ.get("SLURM_STEP_NUM_TASKS"):
         jax.config.update("jax_cuda_visible_devices", visible)  # under Slurm, JAX gives a task one GPU, also where it has the node to itself
-    if jax.default_backend() == "cpu":  # where exchanges fail that wait for 30 seconds, as for a process that compiles what others find compiled
-        jax.config.update("jax_enable_compilation_cache", False)
     if jax.process_index() > 0:
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 as long as the process
     return True
@@ -78,11 +80,11 @@ def asked(coordinator: str | None, processes: int | None, process: int | None, e
     """How the processes are to be joined, as arguments of `jax.distributed.initialize`; None where this one is alone. Raises UserError."""
     if coordinator == "auto" and processes is None and process is None:
         return {}
-    flags = {"--coordinator": coordinator, "--processes": processes, "--process": process}
-    missing = [name for name, value in flags.items() if value is None]
+    given = {"--coordinator": coordinator, "--processes": processes, "--process": process}
+    missing = [name for name, value in given.items() if value is None]
     if coordinator is None or processes is None or process is None:
-        if len(missing) < len(flags):
-            raise UserError(f"{', '.join(missing)} is not given; several processes need all of {', '.join(flags)}, or --coordinator=auto alone")
+        if len(missing) < len(given):
+            raise UserError(f"{', '.join(missing)} is not given; several processes need all of {', '.join(given)}, or --coordinator=auto alone")
         in_slurm = int(environment.get("SLURM_STEP_NUM_TASKS", 1)) > 1
         in_kubernetes = "," in environment.get("TPU_WORKER_HOSTNAMES", "")
         return {} if in_slurm or in_kubernetes else None

@@ -3,7 +3,6 @@
 python -m tests.hosts_worker --out=FOLDER --cases=serac:2,2,2;mend:1,1,8 [--resume=FOLDER] [--coordinator=… --processes=… --process=…]
 """
 
-import json
 from pathlib import Path
 
 import jax
@@ -61,7 +60,7 @@ def main() -> None:
         if hosts.first():
             np.savez(out / f"{editor}.npz", **found)
     hosts.wait("the end")
-    print(json.dumps({"processes": jax.process_count(), "devices": jax.device_count()}))
+    print(f"{jax.process_count()} processes, {jax.device_count()} devices")
 
 
 if __name__ == "__main__":

@@ -290,3 +290,20 @@ def test_nothing_recompiles_after_the_first_pass_over_the_widths(cache):
         assert step._cache_size() == len(seen)
         assert update._cache_size() == 1
     assert 1 < len(seen) <= 6
+
+
+def test_a_steady_loop_compiles_and_transfers_nothing(cache, tmp_path):
+    """200 steps of train.py behind its first pass over the widths: it runs them under a guard against implicit transfers, and JAX tells what it compiles."""
+    fields = {"train.val_every": 1000, "train.save_every": 1000, "train.steps": 1000, "data.text_widths": "(32, 40)"}
+    command = [sys.executable, "train.py", *arguments(cache, tmp_path / "steady", **fields)]
+    environment = os.environ | {"JAX_LOG_COMPILES": "1", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "PYTHONUNBUFFERED": "1"}
+    compiled, step = {True: 0, False: 0}, 0
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        for line in process.stdout:
+            step = int(line.split()[1].split("/")[0]) if line.startswith("step ") else step
+            compiled[step > 80] += "Finished XLA compilation of" in line
+            if step == 280:
+                break
+        process.kill()
+    assert step == 280
+    assert compiled[True] == 0 < 8 < compiled[False]

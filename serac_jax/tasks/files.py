@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -70,9 +70,12 @@ def check_texts(texts: list[Any], where: str) -> list[str]:
     return [text for text in texts if text.strip()]
 
 
-def once(cache: Path) -> contextlib.AbstractContextManager[Any]:
+@contextlib.contextmanager
+def once(cache: Path) -> Iterator[None]:
     """While one process prepares files in a cache, others wait, and find them then."""
-    return locked(cache / "preparing", patience=12 * 3600)
+    cache.mkdir(parents=True, exist_ok=True)
+    with locked(cache / "preparing", patience=12 * 3600):
+        yield
 
 
 def prepare(builder: type[tfds.core.GeneratorBasedBuilder], folder: Path, cache: Path) -> Any:
