@@ -11,8 +11,4 @@ from configs import experiments, zsre_rep
 
 
 def get_config(size: str = "full"):
-    config = experiments.zsre_hard(zsre_rep.get_config(size), size)
-    if size == "mini":
-        config.train.lr = 3e-4  # the shipped counterfactual model has not learned from implied and yes/no questions
-        config.train.cedit = 1.0
-    return config
+    return experiments.zsre_hard(zsre_rep.get_config(size), size)
