@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Scalar
 
-from serac_jax.batch import Tokens
+from serac_jax.batch import Tokens, spread
 from serac_jax.models.convert import Network
 from serac_jax.models.linear import Dropout, Linear, masked, wide
 
@@ -188,7 +188,7 @@ class Block(nn.Module):
         self.drop = Dropout(cfg.dropout)
 
     def __call__(self, x: Array, bias: Array, encoded: Array | None = None, encoded_bias: Array | None = None) -> Array:
-        cross = None if encoded is None else self.cross_attention.keys_values(encoded)
+        cross = None if encoded is None else tuple(spread(pair, len(x)) for pair in self.cross_attention.keys_values(encoded))
         y = self.self_norm(x)
         return self.layers(x, y, self.self_attention.keys_values(y), bias, cross, encoded_bias)
 
@@ -271,12 +271,13 @@ class T5(nn.Module):
     def __call__(self, tokens: Tokens, labels: Int[Array, "n t"], label_mask: Bool[Array, "n t"] | None = None) -> Float[Array, "n t v"]:
         """Teacher forcing: logits of each label given the labels before it.
 
+        Where there are more rows of labels than of tokens, each of these is read by as many of those, in turn.
         `label_mask` hides decoder positions; without it the causal mask is enough, since padding comes last.
         """
         start = jnp.full((labels.shape[0], 1), self.config.start, labels.dtype)
         inputs = jnp.concatenate([start, labels[:, :-1]], -1)
         mask = jnp.ones(inputs.shape, bool) if label_mask is None else label_mask
-        return self.output(self.decoder(self.shared(inputs), mask, self.encode(tokens), tokens.mask))
+        return self.output(self.decoder(self.shared(inputs), mask, self.encode(tokens), spread(tokens.mask, len(inputs))))
 
     def encode(self, tokens: Tokens) -> Float[Array, "n l e"]:
         """The encoder's last hidden states."""
