@@ -181,7 +181,8 @@ def forward_passes(rng: np.random.Generator, seconds: float) -> list[dict[str, A
     search, (model, params) = ours(keys, "float32")[0], real_size.random_model(real_size.SMALL_T5)
     forward, found = jax.jit(model.logits), []
     for batch in BATCHES:
-        read, labels = (jnp.asarray(rng.integers(5, 32_000, (batch, width)), jnp.int32) for width in (real_size.QUERY, real_size.LABEL))
+        widths = real_size.QUESTIONS.query[1], real_size.QUESTIONS.label[1]
+        read, labels = (jnp.asarray(rng.integers(5, 32_000, (batch, width)), jnp.int32) for width in widths)
         question = Tokens(read, jnp.ones(read.shape, bool))
         examples = Examples(question, question, question, labels, jnp.ones(labels.shape))
         queries, times = queries_of(keys, rng, batch)[0], []

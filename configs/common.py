@@ -35,7 +35,7 @@ def get_config() -> Config:
     config.serac.soft_weighting = False  # mix both models' probabilities instead of choosing one
     config.serac.all_negatives = False  # scope loss: every edit × every out-of-scope query, not only the pairs drawn together
     config.serac.freeze = placeholder(int)  # train only the last so many blocks of the scope classifier, and its head
-    config.serac.remat = False  # recompute the scope classifier's activations in the backward pass (gradient checkpointing)
+    config.serac.remat = False  # recompute activations in the backward pass, of both networks (gradient checkpointing)
 
     config.enn = ConfigDict()
     config.enn.steps = 1  # of gradient descent, an edit
@@ -83,14 +83,16 @@ def get_config() -> Config:
     config.data.implications = False  # also ask what follows from the new answer
     config.data.yes_no = False  # also ask "True or False: …"
     config.data.opinions = 20  # sentiment editing: in-scope queries an edit; a part of longer lists is drawn
+    config.data.questions = 2  # sentiment editing: different questions before them in training, each read once; a divisor of data.opinions
     config.data.natural_questions = False  # draw out-of-scope queries from Natural Questions
     config.data.hard_negatives = ""  # a sentence embedding model, under which they are found; empty: the rows' own, where they have some
     config.data.hard_negative_neighbors = 100  # how many of the nearest questions are looked at
     config.data.hard_negative_exclude = 25  # how many of these, the nearest, are too near to be negatives
     config.data.hard_negative_temperature = 0.1  # a neighbour is drawn with probability ∝ exp(cosine / temperature)
     config.data.hard_negative_rate = 0.0  # in training, how often a batch's out-of-scope queries are drawn near its edits
-    config.data.text_widths = (16, 24, 32)  # questions are padded to the smallest that fits and cut at the last; one compilation each
-    config.data.label_widths = (8, 16, 32, 64)  # answers likewise, but a longer one is an error, or in sentiment editing cut
+    config.data.text_widths = (16, 24, 32)  # questions are padded to the smallest that fits and cut at the last; a compilation each combination of widths
+    config.data.label_widths = (4, 8, 16, 32, 64)  # answers likewise, but a longer one is an error, or in sentiment editing cut
+    config.data.context_widths = (24, 32, 40, 48)  # edits and queries read together likewise; where none fits, as wide as both
     config.data.workers = 0  # processes that prepare batches; 0: threads
 
     config.train = ConfigDict()

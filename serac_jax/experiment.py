@@ -81,7 +81,7 @@ def build_serac(config: Config, base: Model, load: Load, cache: Path) -> Built:
     counterfactual = counterfactual_params = None
     if not options.freeze_counterfactual:
         answers: dict[str, Any] = {"output": base.output, "labels": base.labels, "fresh": ("head",)}  # as the base model's
-        counterfactual, counterfactual_params = load(options.counterfactual, **answers, **loading)
+        counterfactual, counterfactual_params = load(options.counterfactual, remat=options.remat, **answers, **loading)
         check_vocabulary(base, counterfactual)
     editor = serac(
         base,

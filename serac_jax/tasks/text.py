@@ -1,7 +1,7 @@
 """From strings to padded token arrays of a few fixed widths, once for every reader.
 
-Widths come from two short lists, one for questions and one for labels, so that a training run compiles at most
-len(text) × len(label) programs and then never again.
+Layout come from three short lists, for questions, labels, and edits with what stands beside them, so that a training run compiles a
+few programs, one for each combination that occurs, and then never again.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from serac_jax.batch import EditBatch, Examples, Tokens
+from serac_jax.batch import EditBatch, Examples, Layout, Tokens
 from serac_jax.errors import UserError
 
 
@@ -39,6 +39,7 @@ class TextBatch(NamedTuple):
     edit_of: Sequence[int]
     outside: Sequence[Query | None]
     outside_of: Sequence[int]
+    alike: int = 1  # so many in-scope queries in a row ask the same question
 
 
 def lead(tokenizer: PreTrainedTokenizerBase) -> int:
@@ -85,8 +86,10 @@ Encode = Callable[[TextBatch], Any]  # how a batch in words becomes one of anoth
 class Encoder:
     """Tokenises batches for the base model (whose vocabulary the counterfactual model shares) and the scope classifier.
 
-    text_widths, label_widths: increasing; a batch takes the smallest that fit. Questions longer than the last text width
-    are cut, as in the original; a longer label is an error, since a cut answer would be another answer, unless `cut_labels`.
+    text_widths, label_widths: increasing; a batch takes the smallest that fit: one for its edits, one for its queries. Questions longer
+    than the last text width are cut, as in the original; a longer label is an error, since a cut answer would be another answer, unless `cut_labels`.
+    context_widths: of what the scope classifier reads of edits, and of edits and queries read together; where none fits, as wide as the parts.
+    pairs: whether the scope classifier reads edits and queries together.
     classes: where given, an answer is one of them, its label is their number, and nothing that reads an edit is told the answer.
     The scope classifier reads lower case where the base vocabulary knows no other, as in the original.
     """
@@ -97,6 +100,8 @@ class Encoder:
     label_widths: tuple[int, ...]
     cut_labels: bool = False  # for answers of which a part tests as well as the whole
     classes: tuple[str, ...] = ()
+    context_widths: tuple[int, ...] = ()
+    pairs: bool = False
 
     def __call__(self, batch: TextBatch) -> EditBatch:
         groups = (batch.edits, batch.inside, batch.outside)
@@ -105,26 +110,21 @@ class Encoder:
         scopes = [self.scope_texts(group, number == 0) for number, group in enumerate(groups)]
         prefixes = self.contexts(questions[0], labels[0])
 
-        label_width = smallest(self.label_widths, max(len(row) for group in labels for row in group))
-        edit_width = smallest(self.label_widths, max(len(row) for row in labels[0]))
-        text_width = max(
-            smallest(self.text_widths, max(len(row) for group in [*questions, *scopes[1:]] for row in group)),
-            smallest(self.text_widths, max(len(row) for row in [*prefixes, *scopes[0]]) - edit_width),
-        )
-        context_width = text_width + edit_width
-        scope_widths = (context_width, text_width) if self.scope else (0, 0)
-        empty = [[] for _ in batch.outside]
+        label_widths = [smallest(self.label_widths, longest(group)) for group in labels]
+        edit_width = max(smallest(self.text_widths, longest(questions[0])), smallest(self.text_widths, longest([*prefixes, *scopes[0]]) - label_widths[0]))
+        query_width = smallest(self.text_widths, longest([row for group in (*questions[1:], *scopes[1:]) for row in group]))
+        prefix_width = edit_width + label_widths[0]
+        scope_widths = (self.narrow(longest(scopes[0]), prefix_width), query_width, query_width) if self.scope else (0, 0, 0)
 
-        def examples(group: Sequence[Query | None], questions: list, labels: list, scope: Tokens, prefix: Tokens) -> Examples:
-            padded = pad(labels, label_width)
+        def examples(number: int, text_width: int, prefixes: list, prefix_width: int) -> Examples:
+            group, padded = groups[number], pad(labels[number], label_widths[number])
             weight = padded.mask * np.array([[query is not None] for query in group], np.float32)
-            return Examples(pad(questions, text_width), scope, prefix, padded.ids, weight.astype(np.float32))
+            scope = pad([row[: scope_widths[number]] for row in scopes[number]], scope_widths[number])
+            return Examples(pad(questions[number], text_width), scope, pad(prefixes, prefix_width), padded.ids, weight.astype(np.float32))
 
-        edits = examples(batch.edits, questions[0], labels[0], pad([row[:context_width] for row in scopes[0]], scope_widths[0]), pad(prefixes, context_width))
-        inside = examples(batch.inside, questions[1], labels[1], pad(scopes[1], scope_widths[1]), pad([[] for _ in batch.inside], 0))
-        outside = examples(batch.outside, questions[2], labels[2], pad(scopes[2], scope_widths[1]), pad(empty, 0))
+        inside, outside = (examples(number, query_width, [[] for _ in groups[number]], 0) for number in (1, 2))
         return EditBatch(
-            edits=edits,
+            edits=examples(0, edit_width, prefixes, prefix_width),
             inside=inside,
             edit_of=host(batch.edit_of, np.int32),
             wanted=host([query is None or query.wanted for query in batch.inside], bool),
@@ -132,12 +132,29 @@ class Encoder:
             outside=outside,
             outside_of=host(batch.outside_of, np.int32),
             hard_outside=host([bool(query and query.hard) for query in batch.outside], bool),
+            layout=self.together(batch, prefixes, questions, scopes, prefix_width + query_width),
         )
 
-    def widest(self, edits: int, inside: int, outside: int) -> EditBatch:
+    def together(self, batch: TextBatch, prefixes: list[list[int]], questions: list[list[list[int]]], scopes: list[list[list[int]]], limit: int) -> Layout:
+        """How wide edits and queries get together, of which none is wider than `limit`; unknown where it makes no difference."""
+        if not self.context_widths or not self.scope:
+            return Layout(alike=batch.alike)
+
+        def joined(edits: list[list[int]], queries: list[list[int]], of: Sequence[int]) -> list[int]:
+            return [len(edits[edit]) + len(query) for query, edit in zip(queries, of, strict=True)]
+
+        context = max(joined(prefixes, questions[1], batch.edit_of))
+        pair = max(joined(scopes[0], scopes[1], batch.edit_of) + joined(scopes[0], scopes[2], batch.outside_of))
+        return Layout(self.narrow(context, limit), self.narrow(pair, limit) if self.pairs else None, batch.alike)
+
+    def narrow(self, length: int, limit: int) -> int:
+        """The first context width that holds `length`; where none is narrower, the limit."""
+        return smallest((*(width for width in self.context_widths if width < limit), limit), length)
+
+    def widest(self, edits: int, inside: int, outside: int, alike: int) -> EditBatch:
         """A batch of padding, with so many rows of each kind, as wide as any can be."""
-        only = replace(self, text_widths=self.text_widths[-1:], label_widths=self.label_widths[-1:])
-        return only(TextBatch([None] * edits, [None] * inside, [0] * inside, [None] * outside, [0] * outside))
+        only = replace(self, text_widths=self.text_widths[-1:], label_widths=self.label_widths[-1:], context_widths=())
+        return only(TextBatch([None] * edits, [None] * inside, [0] * inside, [None] * outside, [0] * outside, alike))
 
     def labels(self, group: Sequence[Query | None]) -> list[list[int]]:
         """Ids of the answers, or the numbers of their classes; a query without an answer has a label that nobody reads."""
@@ -179,6 +196,10 @@ class Encoder:
     def words(self, answer: Any) -> str:
         """An answer's ids as text, or its class."""
         return self.classes[int(answer[0])] if self.classes else str(self.base.decode(answer, skip_special_tokens=True))
+
+
+def longest(rows: Sequence[Sequence[int]]) -> int:
+    return max(map(len, rows))
 
 
 def smallest(widths: tuple[int, ...], length: int) -> int:
