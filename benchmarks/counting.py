@@ -23,7 +23,7 @@ def needed(batch: EditBatch, classifier: Model, counterfactual: Model, cross_att
     asked, edits, outside = batch.asked, batch.edits, batch.outside
     rows, beyond = asked.inputs.ids.shape[0], outside.scope.ids.shape[0]
     if cross_attention:
-        pair = batch.layout.pair or edits.scope.ids.shape[1] + asked.scope.ids.shape[1] - 1
+        pair = batch.layout.context or edits.scope.ids.shape[1] + asked.scope.ids.shape[1] - 1
         scope = read(classifier, rows + beyond, pair)
     else:
         scope = sum(read(classifier, *tokens.ids.shape) for tokens in (edits.scope, asked.scope, outside.scope))

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from transformers import BertConfig, BlenderbotSmallConfig, DistilBertConfig, PretrainedConfig, T5Config
 
+from serac_jax import tasks
 from serac_jax.models import NETWORKS, Model, abstract, convert
 from serac_jax.models.decoding import Decoding
 from serac_jax.tasks import fnli
@@ -144,7 +145,6 @@ def drawn(experiment: Experiment, seed: int = 0) -> TextBatch:
 def encoder(experiment: Experiment, config: Config) -> Encoder:
     """The project's own, which decides how wide arrays are."""
     classes = fnli.CLASSES if experiment.base == "bert" else ()
-    labels = (1,) if classes else tuple(config.data.label_widths)
-    widths = {"context_widths": tuple(config.data.context_widths), "pairs": experiment.cross_attention}
+    labels, widths = (1,) if classes else tuple(config.data.label_widths), tasks.widths(config)
     scope: Any = BERT_TOKENS
     return Encoder(TOKENS[experiment.base], scope, tuple(config.data.text_widths), labels, cut_labels=not classes, classes=classes, **widths)

@@ -90,9 +90,13 @@ def get_config() -> Config:
     config.data.hard_negative_exclude = 25  # how many of these, the nearest, are too near to be negatives
     config.data.hard_negative_temperature = 0.1  # a neighbour is drawn with probability ∝ exp(cosine / temperature)
     config.data.hard_negative_rate = 0.0  # in training, how often a batch's out-of-scope queries are drawn near its edits
-    config.data.text_widths = (16, 24, 32)  # questions are padded to the smallest that fits and cut at the last; a compilation each combination of widths
-    config.data.label_widths = (4, 8, 16, 32, 64)  # answers likewise, but a longer one is an error, or in sentiment editing cut
-    config.data.context_widths = (24, 32, 40, 48)  # edits and queries read together likewise; where none fits, as wide as both
+    # Sizes of batches: the i-th of each list make one, the last of a list stands for those that it lacks, a batch is padded to the first size that holds it,
+    # and each size is compiled once.
+    config.data.text_widths = (16, 24, 24, 28, 32, 32)  # tokens of an edit's question; longer ones are cut at the last
+    config.data.label_widths = (4, 8, 12, 16, 16, 64)  # of an answer; a longer one is an error, or in sentiment editing cut
+    config.data.query_widths = ()  # of a query; longer ones are cut at the last; empty: as text_widths
+    config.data.edit_label_widths = ()  # of an edit's answer; empty: as label_widths
+    config.data.context_widths = (24, 40, 44, 48, 64, 96)  # of an edit and a query read together; where not enough, or empty: as wide as both
     config.data.workers = 0  # processes that prepare batches; 0: threads
 
     config.train = ConfigDict()

@@ -56,14 +56,12 @@ class Examples(NamedTuple):
 class Layout:
     """What is known of a batch before it is compiled for, besides the shapes of its arrays.
 
-    context, pair: how wide a row gets where an edit and a query are read together; both have padding behind them, so that the longest of such
-        rows is shorter than both arrays. None: as wide as both. `context`: an in-scope query behind its own edit, as the counterfactual model
-        reads it. `pair`: a query behind the edit that it is paired with in the scope loss, as a cross-attention classifier reads it.
+    context: how wide a row gets where an edit and a query are read together, behind one another. Both have padding behind them, so that the longest
+        of such rows is shorter than both arrays. None: as wide as both.
     alike: so many in-scope queries, one after the other, are of one edit and ask the same question, about different answers.
     """
 
     context: int | None = None
-    pair: int | None = None
     alike: int = 1
 
 

@@ -58,8 +58,6 @@ def join(options: dict[str, Any] | None) -> bool:
         return False
     # On CPU, a program's messages can take those of the next one for its own, and both wait forever: one at a time.
     jax.config.update("jax_cpu_enable_async_dispatch", False)
-    if jax.config.values["jax_platforms"] == "cpu":  # nor do 30 seconds do, where one process compiles what another finds on disk
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_collective_timeout_seconds={PATIENCE}"
     visible = jax.config.values["jax_cuda_visible_devices"]
     try:
         jax.distributed.initialize(**options, initialization_timeout=PATIENCE, heartbeat_timeout_seconds=SILENCE, shutdown_timeout_seconds=PATIENCE)
@@ -71,6 +69,8 @@ def join(options: dict[str, Any] | None) -> bool:
         ) from error
     if os.environ.get("SLURM_STEP_NUM_NODES") == os.environ.get("SLURM_STEP_NUM_TASKS"):
         jax.config.update("jax_cuda_visible_devices", visible)  # under Slurm, JAX gives a task one GPU, also where it has the node to itself
+    if jax.default_backend() == "cpu":  # where a first exchange fails that waits for 30 seconds, as for a process that compiles what others find compiled
+        jax.config.update("jax_enable_compilation_cache", False)
     if jax.process_index() > 0:
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 as long as the process
     return True

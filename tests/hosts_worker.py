@@ -3,6 +3,7 @@
 python -m tests.hosts_worker --out=FOLDER --cases=serac:2,2,2;mend:1,1,8 [--resume=FOLDER] [--coordinator=… --processes=… --process=…]
 """
 
+import os
 from pathlib import Path
 
 import jax
@@ -67,4 +68,5 @@ if __name__ == "__main__":
     OUT = flags.DEFINE_string("out", None, "Where parameters and checkpoints go.", required=True)
     CASES = flags.DEFINE_string("cases", None, "editor:data,fsdp,model, separated by semicolons.", required=True)
     RESUME = flags.DEFINE_string("resume", None, "The folder of another run whose checkpoints this one goes on from.")
+    jax.config.update("jax_num_cpu_devices", int(os.environ["JAX_NUM_CPU_DEVICES"]))  # tests/conftest.py, imported above, asks for 8
     cli.run(hosts.together(main))

@@ -38,7 +38,9 @@ def tokenizers():
 
 def task_of(tmp_path, **fields):
     config = experiments.sent("full")
-    config.update_from_flattened_dict({"data.dir": str(folder_of(tmp_path, ROWS)), "data.opinions": 4, "data.text_widths": (32,)} | fields)
+    config.update_from_flattened_dict(
+        {"data.dir": str(folder_of(tmp_path, ROWS)), "data.opinions": 4, "data.text_widths": (32,), "data.edit_label_widths": (16,)} | fields
+    )
     return tasks.build(config, *tokenizers(), tmp_path / "cache")
 
 

@@ -123,7 +123,7 @@ def serac(
 
         def paired(of: Int[Array, " n"], vectors: Array, queries: Examples) -> Float[Array, " n"]:
             """Log-similarity of each query and the edit that it belongs to."""
-            return scope.pairs(params["scope"], stored[of], take(batch.edits, of), vectors, queries, keys[3], batch.layout.pair)
+            return scope.pairs(params["scope"], stored[of], take(batch.edits, of), vectors, queries, keys[3], batch.layout.context)
 
         if options.all_negatives:
             positive = paired(edit_of, vectors[:count], questions)

@@ -60,7 +60,7 @@ class Reader:
         questions = cut(self.encoder.base, [edit.prompt for edit in edits], self.encoder.text_widths[-1])
         if self.encoder.classes:  # the answer is not read, so it need not be a class: the edit may be of another editor's memory
             return self.encoder.contexts(questions, [[]] * len(edits))
-        return self.encoder.contexts(questions, self.encoder.labels([Query(edit.prompt, edit.answer, source=f"edit {edit.id}") for edit in edits]))
+        return self.encoder.contexts(questions, self.encoder.labels([Query(edit.prompt, edit.answer, source=f"edit {edit.id}") for edit in edits], True))
 
     def input_of(self, edit: Edit, question: str) -> str:
         """The text that the model reads."""

@@ -30,7 +30,6 @@ def of_run(folder: Path, mesh: Mapping[str, int]) -> Parts:
         networks["counterfactual"] = Part(built.parts["counterfactual"], params["counterfactual"])
     names = {part: f"./{part}" for part in networks} | ({} if config.base.checkpoint else {"base": config.base.name})
     classes = TASKS[config.task].classes
-    widths = tuple(config.data.text_widths), (1,) if classes else tuple(config.data.label_widths)
-    return Parts(
-        Spec(names, classes, chosen.pool, Distance(chosen.cosine, chosen.square, chosen.bounded, chosen.heads), *widths), networks, built.base.tokenizer
-    )
+    text_widths, label_widths = (tuple(sorted(set(config.data[name]))) for name in ("text_widths", "label_widths"))
+    distance = Distance(chosen.cosine, chosen.square, chosen.bounded, chosen.heads)
+    return Parts(Spec(names, classes, chosen.pool, distance, text_widths, (1,) if classes else label_widths), networks, built.base.tokenizer)

@@ -60,7 +60,7 @@ def build_zsre(config: Config, base: PreTrainedTokenizerBase, scope: PreTrainedT
     data = config.data
     locate = partial(archive.locate, data.dir, cache)  # may download
     options = zsre.Options(data.implications, data.yes_no, data.natural_questions, data.hard_negative_rate)
-    encode = Encoder(base, scope, tuple(data.text_widths), tuple(data.label_widths), **contexts(config))
+    encode = Encoder(base, scope, tuple(data.text_widths), tuple(data.label_widths), **widths(config))
 
     def needs(split: str) -> Needs:
         return Needs(locate(), len(zsre.open_rows(locate(), cache, split, options)[0]), data.hard_negatives)
@@ -77,7 +77,7 @@ def build_zsre(config: Config, base: PreTrainedTokenizerBase, scope: PreTrainedT
 def build_fnli(config: Config, base: PreTrainedTokenizerBase, scope: PreTrainedTokenizerBase | None, cache: Path) -> Task:
     data = config.data
     locate = partial(archive.locate, data.dir, cache)  # may download
-    encode = Encoder(base, scope, tuple(data.text_widths), (1,), classes=fnli.CLASSES, **contexts(config))
+    encode = Encoder(base, scope, tuple(data.text_widths), (1,), classes=fnli.CLASSES, **widths(config))
 
     def needs(split: str) -> Needs:
         return Needs(locate(), len(fnli.open_rows(locate(), cache, split)))
@@ -99,7 +99,7 @@ def build_sent(config: Config, base: PreTrainedTokenizerBase, scope: PreTrainedT
     if data.opinions % data.questions:
         raise DataError(f"data.opinions={data.opinions} cannot be divided among data.questions={data.questions}; choose a divisor")
     options = sent.Options(data.opinions, data.opinions // data.questions, data.hard_negative_rate)
-    encode = Encoder(base, scope, tuple(data.text_widths), tuple(data.label_widths), cut_labels=True, **contexts(config))
+    encode = Encoder(base, scope, tuple(data.text_widths), tuple(data.label_widths), cut_labels=True, **widths(config))
 
     def needs(split: str) -> Needs:
         return Needs(locate(), len(sent.open_rows(locate(), cache, split)), data.hard_negatives)
@@ -113,9 +113,10 @@ def build_sent(config: Config, base: PreTrainedTokenizerBase, scope: PreTrainedT
     return Task(needs, make, partial(widest, encode, options.opinions, options.alike), sent.score, sent.score_answers, encode.words)
 
 
-def contexts(config: Config) -> dict[str, Any]:
-    """The fields of an Encoder about what is read together."""
-    return {"context_widths": tuple(config.data.context_widths), "pairs": config.serac.cross_attention}
+def widths(config: Config) -> dict[str, Any]:
+    """The fields of an Encoder that all tasks have, but for the two lists that each gives itself."""
+    of = {name: tuple(config.data[name]) for name in ("query_widths", "edit_label_widths", "context_widths")}
+    return of | {"pairs": config.serac.cross_attention}
 
 
 def widest(encode: Encoder, asked: int, alike: int, size: int, train: bool) -> EditBatch:
