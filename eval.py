@@ -9,23 +9,25 @@ change the trained editor can be given anew: eval., data., mesh.
 
 import itertools
 import json
+import signal
 from pathlib import Path
 
-import jax
 from absl import flags
 from ml_collections import config_flags
 
 from configs import common
-from serac_jax import cli, experiment, report, training, workdir
+from serac_jax import cli, experiment, hosts, report, training, workdir
 from serac_jax.checkpoints import trained
+from serac_jax.sharding import fetch
 
 CONFIG = config_flags.DEFINE_config_dict("config", common.get_config(), "Fields to change: --config.eval.split=…")
 WORKDIR = flags.DEFINE_string("workdir", None, "A run's folder; by default the newest under runs/.")
 
 
 def main() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # nothing to save: one of several processes need not tell the others first
     folder = Path(WORKDIR.value) if WORKDIR.value else workdir.newest()
-    config = workdir.config_of(folder, common.get_config(), config_flags.get_override_values(flags.FLAGS["config"]))
+    config = workdir.config_of(folder, config_flags.get_override_values(flags.FLAGS["config"]), common.get_config())
     cache = cli.cache_folder(config)
     cli.use_compilation_cache(cache)
     cli.writable(folder, "workdir")
@@ -40,16 +42,17 @@ def main() -> None:
     for batch in itertools.islice(run.task.batches(config.eval.split, config.eval.edits, False), config.eval.batches or None):
         batch = training.even(batch, run.mesh)
         placed = training.put(batch, run.mesh)
-        teacher_forced, answers = jax.device_get((eval_step(params, run.base_params, placed), answer_step(params, run.base_params, placed)))
+        teacher_forced, answers = fetch((eval_step(params, run.base_params, placed), answer_step(params, run.base_params, placed)))
         scores.append(teacher_forced | run.task.score_answers(answers, batch))
         texts += report.examples(batch, answers, run.base.tokenizer, run.task.words, config.eval.examples - len(texts))
         clock.tick(batch)
 
     results = report.results(scores, clock, config, step, texts)
     print(report.table(results), report.shown(texts), sep="\n\n")
-    (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+    if hosts.first():
+        (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n")
     print(f"\nwritten: {folder / 'results.json'}")
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(hosts.together(main))

@@ -2,15 +2,17 @@
 
     python train.py --config=configs/zsre_rep.py[:mini] [--config.FIELD=VALUE …] [--workdir=FOLDER]
 
+As several processes: docs/devices.md.
 A run that was killed or stopped goes on, without a difference, when it is started again with its workdir.
 """
 
 from pathlib import Path
 
+import jax
 from absl import flags
 from ml_collections import config_flags
 
-from serac_jax import cli, experiment, training, workdir
+from serac_jax import cli, experiment, hosts, training, workdir
 from serac_jax.checkpoints import Checkpoints
 from serac_jax.progress import Progress
 
@@ -39,15 +41,16 @@ def main() -> None:
     train_step = training.make_train_step(run.editor, state, train.accumulate, config.seed)
     update_step = training.make_update_step(optimizer, state)
     eval_step = training.make_eval_step(run.editor, run.base, run.task.score)
-    step = int(state.step)
+    step = int(jax.device_get(state.step))
     progress = Progress(train, folder, workdir.writers(folder, config, step), step, loop)
 
     while not (reason := progress.finished(step)):
-        state, metrics = train_step(state, run.base_params, training.put(next(data), run.mesh))
-        step += 1
-        if step % train.accumulate == 0:
-            state = update_step(state)
-        progress.trained(step, metrics, state.opt_state.skipped)
+        with jax.transfer_guard("disallow"):  # what goes to the devices, or is waited for, says so
+            state, metrics = train_step(state, run.base_params, training.put(next(data), run.mesh))
+            step += 1
+            if step % train.accumulate == 0:
+                state = update_step(state)
+            progress.trained(step, metrics, state.opt_state.skipped)
         scores = None
         if step % train.val_every == 0 or step == train.steps:
             scores = training.evaluate(eval_step, state.params, run.base_params, validation, run.mesh, train.val_batches)
@@ -60,4 +63,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(hosts.together(main))

@@ -7,13 +7,15 @@ The sides take turns in one process, on the same keys and queries. Keys are 128 
 distribution; a query is the key of a random edit plus half as much noise, so that the true edit is known. All find the 8 nearest, as the editor does.
 
     ours                 `live.index.BlockedIndex`: exact; its keys, squared lengths and tags (a search looks at these too)
-    ours, bfloat16       the same with rounded keys, and exact ones on the host that score again what is proposed
+    ours, bfloat16       the same with rounded keys; exact ones on the host, which count too, score again what is proposed
+    ours, int8           likewise
     faiss flat           IndexFlatL2: exact
     faiss HNSW           IndexHNSWFlat with 32 links, efConstruction 40, efSearch 64: approximate; up to --hnsw edits, for it takes long to build
     embedding again      every edit is embedded for every batch of queries, which the shipped classifier does for texts that are tokenised already; measured up
                          to 10⁴ edits, and beyond that 10⁴ edits' time in proportion
 
-Then 100,000 inserts, one at a time: how often programs are compiled. faiss is optional: pip install faiss-cpu.
+Then a search among 10⁴ edits beside a forward pass of T5-small (random weights; 13 tokens of question, 4 of answer), and 100,000 inserts, one at a time: how
+often programs are compiled. faiss is optional: pip install faiss-cpu.
 """
 
 from __future__ import annotations
@@ -32,9 +34,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks import real_size
 from serac_jax import live
+from serac_jax.batch import Examples, Tokens
 from serac_jax.editors.scope import SQUARED, log_similarity
-from serac_jax.live.buckets import chunks
+from serac_jax.live.buckets import bucket, chunks
 from serac_jax.live.index import FEWEST, BlockedIndex
 from serac_jax.live.matching import MANY
 from serac_jax.store import edits as texts
@@ -49,6 +53,7 @@ BATCHES = 1, 32
 NOISE = 0.5
 EMBEDDED = 10_000  # edits that are embedded again at most
 ROUNDS = 300  # of turns at most
+OURS = {"ours": "float32", "ours, bfloat16": "bfloat16", "ours, int8": "int8"}
 Search = Callable[[np.ndarray], np.ndarray]  # from queries, "n d", to the nearest edits, "n k"
 
 
@@ -63,15 +68,15 @@ class Side(NamedTuple):
     slow: bool = False
 
 
-def ours(keys: np.ndarray, rounded: bool) -> tuple[Search, float]:
-    index = BlockedIndex(WIDTH, SQUARED, rounded)
+def ours(keys: np.ndarray, kind: str) -> tuple[Search, float]:
+    index = BlockedIndex(WIDTH, SQUARED, kind)
     for start in range(0, len(keys), MANY):
         rows = keys[start : start + MANY]
-        padded = np.pad(rows, ((0, (1 << (len(rows) - 1).bit_length()) - len(rows)), (0, 0)))
+        padded = np.pad(rows, ((0, bucket(len(rows)) - len(rows)), (0, 0)))
         slots = np.where(np.arange(len(padded)) < len(rows), np.arange(start, start + len(padded)), -1)
         index.put(slots, padded, np.ones((len(padded), 1), np.uint32))  # pyright: ignore[reportArgumentType]
     jax.block_until_ready(index.stored)
-    held = sum(leaf.nbytes for leaf in index.stored) + (0 if index.exact is None else index.exact.nbytes)
+    held = sum(leaf.nbytes for leaf in jax.tree.leaves(index.stored)) + (0 if index.exact is None else index.exact.nbytes)
     return lambda queries: index.search(queries, np.ones((len(queries), 1), np.uint32), NEAREST)[0], held / len(keys)  # pyright: ignore[reportArgumentType]
 
 
@@ -120,7 +125,7 @@ def built(name: str, make: Callable[[], tuple[Search, float]], keys: np.ndarray)
 
 
 def sides(keys: np.ndarray, again: Again, most_hnsw: int) -> list[Side]:
-    found = [built("ours", partial(ours, keys, False), keys), built("ours, bfloat16", partial(ours, keys, True), keys)]
+    found = [built(name, partial(ours, keys, kind), keys) for name, kind in OURS.items()]
     if faiss:
         found.append(built("faiss flat", partial(faiss_flat, keys), keys))
         if len(keys) <= most_hnsw:
@@ -170,6 +175,28 @@ def queries_of(keys: np.ndarray, rng: np.random.Generator, count: int) -> tuple[
     return keys[true] + NOISE * rng.standard_normal((count, WIDTH), np.float32), true
 
 
+def forward_passes(rng: np.random.Generator, seconds: float) -> list[dict[str, Any]]:
+    """Seconds of a search among EMBEDDED edits and of a forward pass of T5-small for as many questions, in turns."""
+    keys = rng.standard_normal((EMBEDDED, WIDTH), np.float32)
+    search, (model, params) = ours(keys, "float32")[0], real_size.random_model(real_size.SMALL_T5)
+    forward, found = jax.jit(model.logits), []
+    for batch in BATCHES:
+        widths = real_size.QUESTIONS.query[1], real_size.QUESTIONS.label[1]
+        read, labels = (jnp.asarray(rng.integers(5, 32_000, (batch, width)), jnp.int32) for width in widths)
+        question = Tokens(read, jnp.ones(read.shape, bool))
+        examples = Examples(question, question, question, labels, jnp.ones(labels.shape))
+        queries, times = queries_of(keys, rng, batch)[0], []
+        while len(times) < 3 or sum(map(sum, times)) < seconds:
+            begun = time.perf_counter()
+            search(queries)
+            between = time.perf_counter()
+            jax.block_until_ready(forward(params, examples))
+            times.append((between - begun, time.perf_counter() - between))
+        ours_took, theirs = (float(np.median(took)) for took in zip(*times[1:], strict=True))  # the first round compiles
+        found.append({"edits": EMBEDDED, "batch": batch, "search": ours_took, "forward": theirs, "share": ours_took / theirs})
+    return found
+
+
 def streaming(count: int) -> dict[str, Any]:
     """Inserts one at a time, and counts what is compiled."""
     compiled = []
@@ -206,13 +233,13 @@ def shown(seconds: float) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[100, 10_000, 1_000_000])
+    parser.add_argument("--sizes", type=int, nargs="*", default=[100, 10_000, 1_000_000])
     parser.add_argument("--hnsw", type=int, default=10_000, help="the largest size for which HNSW is built")
     parser.add_argument("--seconds", type=float, default=30.0, help="for the searches of one size and batch")
     parser.add_argument("--inserts", type=int, default=100_000)
     parser.add_argument("--json", type=Path, help="a file for the rows")
     args = parser.parse_args()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if faiss:
         faiss.omp_set_num_threads(cores)
     theirs = f"faiss {faiss.__version__}" if faiss else "faiss is not installed: pip install faiss-cpu"
@@ -225,10 +252,14 @@ def main() -> None:
         again = again if again and again.count == min(size, EMBEDDED) else Again(min(size, EMBEDDED))
         rows += compare(keys, sides(keys, again, args.hnsw), args.seconds, rng)
         print(printed([row for row in rows if row["edits"] == size]), flush=True)
+    passes = forward_passes(rng, args.seconds)
+    for row in passes:
+        took = shown(row["search"]), shown(row["forward"])
+        print("a search among {:,} edits, {} queries: {}; a forward pass of T5-small: {}; {:.1%} of it".format(row["edits"], row["batch"], *took, row["share"]))
     inserts = streaming(args.inserts)
     print("{inserts:,} inserts, one at a time: {seconds:.1f} s, {doublings} doublings (log₂ n = {log2:.1f}), {compiled} programs compiled".format(**inserts))
     if args.json:
-        args.json.write_text(json.dumps({"versions": versions, "searches": rows, "inserts": inserts}, indent=1) + "\n")
+        args.json.write_text(json.dumps({"versions": versions, "searches": rows, "forward_passes": passes, "inserts": inserts}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

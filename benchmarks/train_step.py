@@ -1,77 +1,92 @@
-"""One SERAC training step at real size: FLOPs against what the loss needs, and time against computing what the original computes.
+"""A training step of every editor at real size: seconds, FLOPs, share of a bare matrix product's rate, memory; beside PyTorch.
 
-    python -m benchmarks.train_step            ours beside the original's work, both in JAX
-    python -m benchmarks.train_step --torch    and beside the original's work in PyTorch (needs torch and transformers)
+    python -m benchmarks.train_step                                    every editor × experiment
+    python -m benchmarks.train_step --only=fnli_rep,zsre_gtn --json=FILE
 
-Prints ratios of medians; every pair is timed by turns in one process.
+Beside ours are timed, by turns in one process and on the same texts (`real_size`), where torch is installed: the same needed computation written with the
+modules of `transformers`, and the work that a step of the PyTorch original does (`torch_steps`). A step is the loss, its gradient, and adding that to the mean
+of an optimizer step; the optimizer's own step, once every ten batches, is timed apart. T5-large is the base of SERAC only, whose step does not run it.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
+import importlib.util
+import json
+import platform
+import resource
+import subprocess
+import sys
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
-from benchmarks import real_size
-from benchmarks.real_size import CONTEXT, DISTILBERT, EDITS, LABEL, PREFIX, QUERY, SMALL_T5
-from configs import common
+from benchmarks import counting, real_size
+from benchmarks.real_size import DISTILBERT, EXPERIMENTS, NAMED, Experiment
+from benchmarks.timing import by_turns
 from serac_jax import training
 from serac_jax.batch import EditBatch
+from serac_jax.editors import Editor, enn, mend
+from serac_jax.editors import scope as scopes
+from serac_jax.editors.serac import Options, serac
 from serac_jax.sharding import make_mesh
+from serac_jax.types import Config
 
-TRAIN = common.get_config().train
-ACCUMULATE = TRAIN.accumulate
-
-
-def dense(rows: int, *pairs: tuple[int, int]) -> int:
-    """FLOPs of `rows` vectors through matrices of these sizes."""
-    return sum(2 * rows * a * b for a, b in pairs)
+CASES = ["zsre_rep", "zsre_large_rep", "fnli_rep", "sent_rep", "zsre_gtn", "fnli_gtn", "sent_gtn", "zsre_enn"]
+GOALS = {"zsre_rep": 3.0, "zsre_large_rep": 5.0, "fnli_rep": 8.0, "sent_rep": 3.0, "zsre_gtn": 1.5, "fnli_gtn": 1.5, "sent_gtn": 1.5}
+ACCUMULATE = 10
 
 
-def needed() -> int:
-    """FLOPs of the matrix products that the loss and its gradient need: thrice the forward pass (Kaplan et al. 2020, section 2.1)."""
-    t5, bert = SMALL_T5, DISTILBERT
-    inner = t5.num_heads * t5.d_kv
-    projections, mlp = [(t5.d_model, inner)] * 4, [(t5.d_model, t5.d_ff)] * 2
-    read, written = EDITS * (PREFIX + QUERY), EDITS * LABEL
-
-    def attention(rows: int, queries: int, keys: int, width: int) -> int:
-        return 2 * 2 * rows * queries * keys * width
-
-    encoder = dense(read, *projections, *mlp) + attention(EDITS, PREFIX + QUERY, PREFIX + QUERY, inner)
-    own = dense(written, *projections) + attention(EDITS, LABEL, LABEL, inner)
-    cross = dense(written, *projections[:2]) + dense(read, *projections[:2]) + attention(EDITS, LABEL, PREFIX + QUERY, inner)
-    forward = t5.num_layers * encoder + t5.num_layers * (own + cross + dense(written, *mlp)) + dense(written, (t5.d_model, t5.vocab_size))
-
-    for width in (CONTEXT, QUERY, QUERY):  # every edit, in-scope query and out-of-scope query once
-        rows, square = EDITS * width, (bert.dim, bert.dim)
-        full = dense(rows, *[square] * 4, *[(bert.dim, bert.hidden_dim)] * 2) + attention(EDITS, width, width, bert.dim)
-        last = dense(rows, *[square] * 2) + dense(EDITS, *[square] * 2, *[(bert.dim, bert.hidden_dim)] * 2) + attention(EDITS, 1, width, bert.dim)
-        forward += (bert.n_layers - 1) * full + last  # of the last layer only the first token is read
-    return 3 * forward
+class Case(NamedTuple):
+    experiment: Experiment
+    editor: str
+    config: Config
+    batch: EditBatch
 
 
-def original_work(editor: Any, base: Any, state: training.TrainState) -> Callable[..., Any]:
-    """A step that also computes what the original's step computes and only its metrics read, written with our networks.
+class Ours(NamedTuple):
+    """needed: FLOPs by hand; None where nobody has counted them. start: makes the state before the first step."""
 
-    The base model on the out-of-scope queries twice and the in-scope queries once, every stored edit embedded for each
-    side, and the counterfactual model given the retrieved edits of both sides. No gradient flows through these.
-    """
-    plain = training.make_train_step(editor, state, ACCUMULATE, 0).__wrapped__
+    editor: Editor
+    base_params: Any
+    needed: int | None
+    start: Callable[[], training.TrainState]
+    optimizer: Any
 
-    def step(state: Any, base_params: Any, batch: EditBatch) -> Any:
-        after, metrics = plain(state, base_params, batch)
-        edited = editor.edit(state.params, editor.start(state.params, base_params, batch.edits), batch.edits)
-        extra = [base.logits(base_params, queries).sum() for queries in (batch.outside, batch.inside)]
-        extra += [editor.apply(state.params, edited, queries).sum() for queries in (batch.inside, batch.outside)]
-        return after, metrics | {"extra": (sum(extra), jnp.float32(1))}
 
-    return jax.jit(step, donate_argnums=0, out_shardings=(training.placement(state), None))
+def case(name: str) -> Case:
+    key, _, editor = name.rpartition("_")
+    experiment = EXPERIMENTS[key]
+    config = real_size.config_of(f"{experiment.run}_{editor}")
+    config.serac.cross_attention = experiment.cross_attention
+    if key == "zsre":  # the last two blocks of T5-small, which has six
+        config.inner = (r"(encoder|decoder)/block_[45]/mlp/(wi|wo)/kernel",)
+    return Case(experiment, editor, config, real_size.encoder(experiment, config)(real_size.drawn(experiment)))
+
+
+def ours(case: Case) -> Ours:
+    experiment, config = case.experiment, case.config
+    output, labels = ("head", 1) if experiment.base == "bert" else ("", 0)
+    train, needed = config.train, None
+    weights = {"cedit": train.cedit, "cloc": train.cloc, "unlikelihood": train.unlikelihood}
+    if case.editor == "rep":
+        base, base_params = real_size.network(NAMED[experiment.base], output, labels), {}  # not part of the step
+        counterfactual, counterfactual_params = real_size.random_model(NAMED[experiment.counterfactual], output, labels, 1)
+        classifier, scope_params = real_size.random_model(DISTILBERT, "head" if experiment.cross_attention else "cls", 0, 2)
+        scope = scopes.cross_attention(classifier, 1) if experiment.cross_attention else scopes.embedding(classifier)
+        lead = 1 if output else 0
+        editor = serac(base, scope, scope_params, counterfactual, counterfactual_params, lead, Options())
+        needed = counting.needed(case.batch, classifier, counterfactual, experiment.cross_attention)
+    else:
+        base, base_params = real_size.random_model(NAMED[experiment.base], output, labels)
+        if case.editor == "gtn":
+            editor = mend.mend(base, tuple(config.inner), mend.Options(**config.mend, **weights))
+        else:
+            editor = enn.enn(base, tuple(config.inner), enn.Options(**config.enn, **weights))
+    optimizer = training.make_optimizer(train, editor)
+    return Ours(editor, base_params, needed, lambda: training.init_state(editor, optimizer, base_params, 0, make_mesh(data=1)), optimizer)
 
 
 def held(step: Callable[..., Any], state: Any, *args: Any) -> Callable[[], None]:
@@ -85,48 +100,97 @@ def held(step: Callable[..., Any], state: Any, *args: Any) -> Callable[[], None]
     return run
 
 
-def by_turns(functions: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
-    """Median seconds of each function; a first, compiling call of each does not count."""
-    seconds: dict[str, list[float]] = {name: [] for name in functions}
-    for _ in range(repeats + 1):
-        for name, function in functions.items():
-            start = time.perf_counter()
-            function()
-            seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(times[1:]) for name, times in seconds.items()}
+def torch_side(case: Case, original: bool) -> Callable[[], None]:
+    from benchmarks import torch_steps
+
+    return torch_steps.STEPS[case.editor](case.experiment, torch_steps.Batch(case.batch), original)[0]
+
+
+def measure(name: str, repeats: int, sides: list[str]) -> dict[str, Any]:
+    """Everything about one case, as a dictionary for --json."""
+    found = case(name)
+    mine = ours(found)
+    state = mine.start()
+    step = training.make_train_step(mine.editor, state, ACCUMULATE, 0).lower(state, mine.base_params, found.batch).compile()
+    memory = step.memory_analysis()
+    functions = {"ours": held(step, state, mine.base_params, found.batch)}
+    functions |= {side: torch_side(found, side == "original") for side in sides}
+    timed = by_turns(functions, repeats)
+    flops = dict(step.cost_analysis() or {})["flops"]
+    result = {
+        "case": name,
+        "seconds": {side: one.seconds for side, one in timed.items()},
+        "ratios": {side: timed[side].of_product / timed["ours"].of_product for side in sides},
+        "flops": flops,
+        "needed_flops": mine.needed,
+        "share": (mine.needed or flops) / timed["ours"].of_product,
+        "gib": (memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes + memory.temp_size_in_bytes) / 2**30,
+        "goal": GOALS.get(name),
+    }
+    state = mine.start()
+    result["seconds"]["update"] = by_turns({"update": held(training.make_update_step(mine.optimizer, state), state)}, 3)["update"].seconds
+    return result
+
+
+def peak(name: str, side: str) -> float:
+    """GiB that a process of its own needs at most for one side of a case, interpreter and libraries included."""
+    done = subprocess.run([sys.executable, "-m", "benchmarks.train_step", f"--only={name}", f"--alone={side}"], check=True, capture_output=True, text=True)
+    return float(done.stdout.split()[-1])
+
+
+def alone(name: str, side: str) -> None:
+    """Two steps of one side; prints the most memory that this process had, in GiB."""
+    found = case(name)
+    if side == "ours":
+        mine = ours(found)
+        state = mine.start()
+        step = held(training.make_train_step(mine.editor, state, ACCUMULATE, 0), state, mine.base_params, found.batch)
+    else:
+        step = torch_side(found, side == "original")
+    step()
+    step()
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+
+
+def line(result: dict[str, Any]) -> str:
+    def shown(value: float | None, form: str) -> str:
+        return "–" if value is None else format(value, form)
+
+    seconds, ratios = result["seconds"], result["ratios"]
+    times = " ".join(f"{shown(seconds.get(side), '.2f'):>8}" for side in ("ours", "needed", "original", "update"))
+    against = " ".join(f"{shown(ratios.get(side), '.2f'):>8}" for side in ("needed", "original"))
+    needed = result["needed_flops"] and result["needed_flops"] / 1e9
+    return (
+        f"{result['case']:<15} {times}  {against} {shown(result['goal'], '.1f'):>5}  {result['flops'] / 1e9:>7.0f} {shown(needed, '.0f'):>7} "
+        f"{result['share']:>6.2f} {result['gib']:>6.2f} {' / '.join(format(value, '.1f') for value in result.get('peak', {}).values())}"
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--torch", action="store_true", help="also time the original's work in PyTorch")
-    parser.add_argument("--repeats", type=int, default=5, help="timed steps of each kind (default 5)")
+    parser.add_argument("--only", default=",".join(CASES), help="cases, with commas between them (default: all)")
+    parser.add_argument("--repeats", type=int, default=5, help="timed steps of each side (default 5)")
+    parser.add_argument("--memory", action="store_true", help="also start a process for each side and tell the most memory that it had")
+    parser.add_argument("--json", type=Path, help="where to write all figures")
+    parser.add_argument("--alone", choices=("ours", "needed", "original"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-
-    editor, base, base_params, params = real_size.editor()
-    batch, optimizer = real_size.batch(), training.make_optimizer(TRAIN, editor)
-
-    def state() -> training.TrainState:
-        return training.init_state(editor._replace(init=lambda key, base: params), optimizer, base_params, 0, make_mesh(1, 1))
-
-    loss = jax.jit(jax.value_and_grad(training.loss_of(editor), has_aux=True)).lower(params, base_params, batch, None).compile()
-    counted, hand = dict(loss.cost_analysis() or {})["flops"], needed()
-    print(f"FLOPs of loss and gradient: {counted / 1e9:.1f} G counted by XLA, {hand / 1e9:.1f} G needed, ratio {counted / hand:.3f}")
-
-    begun = state()
-    functions = {
-        "ours": held(training.make_train_step(editor, begun, ACCUMULATE, 0), begun, base_params, batch),
-        "the original's work": held(original_work(editor, base, begun), state(), base_params, batch),
-        "optimizer": held(training.make_update_step(optimizer, begun), state()),
-    }
-    if arguments.torch:
-        from benchmarks.torch_step import make_step
-
-        functions["the original's work in PyTorch"] = make_step()
-    seconds = by_turns(functions, arguments.repeats)
-    print(f"median seconds a batch: {', '.join(f'{name} {value:.2f}' for name, value in seconds.items() if name != 'optimizer')}")
-    print(f"a step of the optimizer, once every {ACCUMULATE} batches: {seconds['optimizer']:.2f}")
-    for name in set(seconds) - {"ours", "optimizer"}:
-        print(f"ours ÷ {name}: {seconds['ours'] / seconds[name]:.3f}")
+    names = arguments.only.split(",")
+    if arguments.alone:
+        alone(names[0], arguments.alone)
+        return
+    sides = ["needed", "original"] if importlib.util.find_spec("torch") else []
+    print(f"{'':<15} {'seconds a batch':<35}  {'ratio to ours':<17} goal    GFLOP  needed  share    GiB peak GiB")
+    print(f"{'':<15} {'ours':>8} {'needed':>8} {'original':>8} {'update':>8}  {'needed':>8} {'original':>8}")
+    results = []
+    for name in names:
+        result = measure(name, arguments.repeats, sides)
+        if arguments.memory:
+            result["peak"] = {side: peak(name, side) for side in ["ours", *sides]}
+        results.append(result)
+        print(line(result), flush=True)
+        jax.clear_caches()
+    if arguments.json:
+        arguments.json.write_text(json.dumps({"machine": platform.platform(), "jax": jax.__version__, "cases": results}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

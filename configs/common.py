@@ -35,7 +35,7 @@ def get_config() -> Config:
     config.serac.soft_weighting = False  # mix both models' probabilities instead of choosing one
     config.serac.all_negatives = False  # scope loss: every edit × every out-of-scope query, not only the pairs drawn together
     config.serac.freeze = placeholder(int)  # train only the last so many blocks of the scope classifier, and its head
-    config.serac.remat = False  # recompute the scope classifier's activations in the backward pass (gradient checkpointing)
+    config.serac.remat = False  # recompute activations in the backward pass, of both networks (gradient checkpointing)
 
     config.enn = ConfigDict()
     config.enn.steps = 1  # of gradient descent, an edit
@@ -83,14 +83,20 @@ def get_config() -> Config:
     config.data.implications = False  # also ask what follows from the new answer
     config.data.yes_no = False  # also ask "True or False: …"
     config.data.opinions = 20  # sentiment editing: in-scope queries an edit; a part of longer lists is drawn
+    config.data.questions = 2  # sentiment editing: different questions before them in training, each read once; a divisor of data.opinions
     config.data.natural_questions = False  # draw out-of-scope queries from Natural Questions
     config.data.hard_negatives = ""  # a sentence embedding model, under which they are found; empty: the rows' own, where they have some
     config.data.hard_negative_neighbors = 100  # how many of the nearest questions are looked at
     config.data.hard_negative_exclude = 25  # how many of these, the nearest, are too near to be negatives
     config.data.hard_negative_temperature = 0.1  # a neighbour is drawn with probability ∝ exp(cosine / temperature)
     config.data.hard_negative_rate = 0.0  # in training, how often a batch's out-of-scope queries are drawn near its edits
-    config.data.text_widths = (16, 24, 32)  # questions are padded to the smallest that fits and cut at the last; one compilation each
-    config.data.label_widths = (8, 16, 32, 64)  # answers likewise, but a longer one is an error, or in sentiment editing cut
+    # Sizes of batches: the i-th of each list make one, the last of a list stands for those that it lacks, a batch is padded to the first size that holds it,
+    # and each size is compiled once.
+    config.data.text_widths = (16, 24, 24, 28, 32, 32)  # tokens of an edit's question; longer ones are cut at the last
+    config.data.label_widths = (4, 8, 12, 16, 16, 64)  # of an answer; a longer one is an error, or in sentiment editing cut
+    config.data.query_widths = ()  # of a query; longer ones are cut at the last; empty: as text_widths
+    config.data.edit_label_widths = ()  # of an edit's answer; empty: as label_widths
+    config.data.context_widths = (24, 40, 44, 48, 64, 96)  # of an edit and a query read together; where not enough, or empty: as wide as both
     config.data.workers = 0  # processes that prepare batches; 0: threads
 
     config.train = ConfigDict()
@@ -121,7 +127,8 @@ def get_config() -> Config:
 
     config.mesh = ConfigDict()
     config.mesh.data = -1  # devices over which a batch is split; −1: all that are left
-    config.mesh.model = 1  # devices over which every model is split
+    config.mesh.fsdp = 1  # devices over which a batch is split too, and each of which holds only a part of every weight and of its moments
+    config.mesh.model = 1  # devices over which every model is split, and its computation
 
     config.log = ConfigDict()
     config.log.tensorboard = True  # event files in the workdir

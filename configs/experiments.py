@@ -31,6 +31,7 @@ def zsre(size: str) -> Config:
         config.serac.pool = "mean"
         config.data.text_widths = (40,)
         config.data.label_widths = (16,)
+        config.data.context_widths = ()
         config.train.steps = 300  # the shipped models have learned most of it from other questions
     return config
 
@@ -57,8 +58,10 @@ def sent(size: str) -> Config:
     config.inner = (r"(encoder|decoder)/block_[67]/(wi|wo)/kernel",)
     config.data.val_split = "val"
     config.eval.split = "val"
-    config.data.text_widths = (16, 24, 32, 96)
-    config.data.label_widths = (8, 32, 64, 96)
+    config.data.text_widths = (16, 16, 24, 32, 96)
+    config.data.label_widths = (24, 32, 32, 64, 96)  # of opinions
+    config.data.edit_label_widths = (8,)  # of sentiments
+    config.data.context_widths = (32, 40, 48, 64, 200)
     config.train.edits = 5
     config.eval.edits = 5
     if size == "mini":
@@ -68,8 +71,10 @@ def sent(size: str) -> Config:
         config.serac.pool = "mean"
         config.inner = (r"(encoder|decoder)/block_\d/(wi|wo)/kernel",)
         config.data.text_widths = (24,)
-        config.data.label_widths = (8, 32)  # sentiments, opinions
+        config.data.label_widths = (32,)
+        config.data.context_widths = ()
         config.data.opinions = 10
+        config.data.questions = 10
         config.eval.split = "test"
         config.train.steps = 100
     return config
@@ -83,7 +88,9 @@ def fnli(size: str) -> Config:
     config.base.checkpoint = "data/fever/FC_model.ckpt"  # of the original's archive: BERT trained on FEVER, with its head
     config.serac.counterfactual = "bert-base-uncased"
     config.inner = (r"block_(9|10|11)/(wi|wo)/kernel",)
-    config.data.text_widths = (64, 96, 120)
+    config.data.text_widths = (32, 48, 64, 80, 96, 120)  # of passages
+    config.data.query_widths = (24, 24, 32, 40, 48, 120)  # of claims
+    config.data.context_widths = (48, 64, 88, 112, 128, 240)
     if size == "mini":
         config.base.name = "mini/fnli_base"
         config.base.checkpoint = ""
@@ -92,5 +99,7 @@ def fnli(size: str) -> Config:
         config.serac.pool = "mean"
         config.inner = (r"block_\d/(wi|wo)/kernel",)
         config.data.text_widths = (64,)
+        config.data.query_widths = ()
+        config.data.context_widths = ()
         config.train.steps = 100
     return config

@@ -4,6 +4,7 @@
 #   python -m serac_jax.download --config=configs/zsre_rep.py             once for every config, on a machine with network
 #   sbatch scripts/slurm.sh [scripts/main.sh [--config.FIELD=VALUE …]]
 #   sbatch --array=0-7 scripts/slurm.sh scripts/ablations.sh
+#   sbatch --nodes=2 --ntasks=2 --ntasks-per-node=1 --gres=gpu:8 scripts/slurm.sh    every run over the GPUs of two nodes, a process each
 #   LLsub scripts/slurm.sh [2,4,10]                                       a wrapper that numbers its processes itself
 #
 # Two minutes before the time limit, or where the job is to make room, runs are told to stop: they save, the job is put back
@@ -30,7 +31,11 @@ runs=$(DRY=1 "$grid" | grep -c '^python eval.py')
 stopped='' child=''
 stop() {
     stopped=1
-    kill -TERM "$child" || true # there may be none just now
+    if [[ ${SLURM_NTASKS:-1} -gt 1 ]]; then
+        scancel --signal=TERM "$SLURM_JOB_ID" || true # to all tasks of the step, not to this script
+    else
+        kill -TERM "$child" || true # there may be none just now
+    fi
 }
 trap stop TERM
 
@@ -41,6 +46,9 @@ for ((number = rank; number < runs; number += size)); do
         if [[ -n ${DRY:-} ]]; then
             echo "$line"
             continue
+        fi
+        if [[ ${SLURM_NTASKS:-1} -gt 1 ]]; then
+            command=(srun --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" "${command[@]}")
         fi
         "${command[@]}" &
         child=$!

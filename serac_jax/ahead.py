@@ -25,7 +25,9 @@ from serac_jax.types import Config
 
 # Memory of a chip as its maker states it, GiB, by jax's name of its kind.
 MEMORY = {"TPU v4": 32, "TPU v5 lite": 16, "TPU v5": 95, "TPU v6 lite": 32}
-COLLECTIVE = re.compile(r" (all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)(?:-start)?\(")
+GPUS = (16, 24, 40, 80)  # what usual GPUs have, GB, of which a tenth is kept for the driver and libraries
+# A collective: its kind, and the channel by which the parts of one, of which a TPU's compiler makes many, are known to be the same.
+COLLECTIVE = re.compile(r" (all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)(?:-start)?\(.*?channel_id=(\d+)")
 GIB = 2**30
 
 
@@ -47,7 +49,7 @@ class Cost(NamedTuple):
 def abstract(config: Config, cache: Path, devices: Sequence[Any], mirror: str | None = None) -> tuple[Experiment, Any]:
     """The experiment with shapes in the place of weights, and the shapes of what it learns; `mirror`: a folder of models, each under its name."""
     loaded: list[tuple[Model, Any]] = []
-    mesh = sharding.make_mesh(config.mesh.data, config.mesh.model, devices)
+    mesh = sharding.make_mesh(data=config.mesh.data, fsdp=config.mesh.fsdp, model=config.mesh.model, devices=devices)
 
     def load(name: str, *, checkpoint: str = "", fresh: tuple[str, ...] = (), seed: int = 0, output: str = "", labels: int = 0, **options: Any) -> Any:
         defaults = {"dropout": 0.0, "remat": False} | options
@@ -80,9 +82,14 @@ def batch(run: Experiment, size: int, train: bool) -> Any:
 
 
 def programs(config: Config, run: Experiment, params: Any) -> dict[str, Callable[[], Any]]:
-    """What traces each program of train.py and eval.py."""
+    """What traces each program of train.py and eval.py, and editing alone."""
     asked = batch(run, config.eval.edits, False)
+
+    def edit(params: Any, base: Any, edits: Any) -> Any:
+        return run.editor.edit(params, run.editor.start(params, base, edits), edits)
+
     found: dict[str, Any] = {
+        "edit": (jax.jit(edit), params, run.base_params, asked.edits),
         "evaluate": (training.make_eval_step(run.editor, run.base, run.task.score), params, run.base_params, asked),
         "generate": (training.make_answer_step(run.editor, run.base), params, run.base_params, asked),
     }
@@ -97,12 +104,21 @@ def programs(config: Config, run: Experiment, params: Any) -> dict[str, Callable
 
 def cost(trace: Callable[[], Any]) -> Cost:
     begun = time.perf_counter()
-    compiled = trace().lower().compile()
+    try:
+        compiled = trace().lower().compile()
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise UserError(f"DOES NOT FIT: {str(error).splitlines()[0]}") from error
     memory, counts = compiled.memory_analysis(), dict(compiled.cost_analysis() or {})
     new = memory.temp_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
-    collectives = Counter(match[1] for match in COLLECTIVE.finditer(compiled.as_text()))
     seconds = time.perf_counter() - begun
-    return Cost(seconds, memory.argument_size_in_bytes, new, counts.get("flops", 0.0), counts.get("bytes accessed", 0.0), dict(collectives))
+    return Cost(seconds, memory.argument_size_in_bytes, new, counts.get("flops", 0.0), counts.get("bytes accessed", 0.0), collectives(compiled.as_text()))
+
+
+def collectives(program: str) -> dict[str, int]:
+    """How many collectives of each kind a compiled program has, by its text."""
+    return dict(Counter(kind for kind, _ in {match.groups() for match in COLLECTIVE.finditer(program)}))
 
 
 def chips(topology: str) -> list[Any]:
@@ -113,32 +129,49 @@ def chips(topology: str) -> list[Any]:
         return list(topologies.get_topology_desc(platform="tpu", topology_name=topology, **extra).devices)
     except Exception as error:  # whatever the TPU's plugin raises
         raise UserError(
-            f"--topology={topology} cannot be compiled for ({str(error).splitlines()[0][:200]}); `pip install libtpu`, and write a "
+            f"--topology={topology} cannot be compiled for ({str(error).splitlines()[0][:200]}); `pip install -r requirements-tpu.txt`, and write a "
             f"topology as {name or 'v5e'}:{shape or '2x4'}"
         ) from error
 
 
-def lower_for_gpus(config: Config, run: Experiment, params: Any) -> None:
-    """Lowers every program for CUDA."""
-    for name, trace in programs(config, run, params).items():
-        begun = time.perf_counter()
-        text = trace().lower(lowering_platforms=("cuda",)).as_text()
-        print(f"{name:<9} lowers for CUDA: {len(text.splitlines())} lines of StableHLO, {time.perf_counter() - begun:.0f} s", flush=True)
+def compile_all(config: Config, run: Experiment, params: Any, gpus: bool = False) -> dict[str, Any]:
+    """Compiles every program; tells, and gives, what each needs of a device, and whether that fits.
 
-
-def compile_for_tpus(config: Config, run: Experiment, params: Any) -> dict[str, Any]:
-    """Compiles every program; tells, and gives, what each needs of a chip."""
-    kind, mesh = run.mesh.devices.flat[0].device_kind, dict(run.mesh.shape)
+    gpus: each is lowered for CUDA, and compiled by the CPU's compiler, whose temporaries stand for those of a GPU's.
+    """
     print(f"{'program':<9} {'GiB held':>9} {'+ GiB':>7} {'GFLOP':>9} {'GB moved':>9}  collectives")
     costs = {}
     for name, trace in programs(config, run, params).items():
+        if gpus:
+            trace().lower(lowering_platforms=("cuda",))
         costs[name] = found = cost(trace)
         listed = ", ".join(f"{count} {kind}" for kind, count in sorted(found.collectives.items())) or "none"
         figures = f"{found.held / GIB:>9.2f} {found.new / GIB:>7.2f} {found.flops / 1e9:>9.0f} {found.moved / 1e9:>9.1f}"
         print(f"{name:<9} {figures}  {listed} (compiled in {found.seconds:.0f} s)", flush=True)
-    most = max(found.held + found.new for found in costs.values()) / GIB
-    print(f"{'fits' if most <= MEMORY[kind] else 'DOES NOT FIT'}: {most:.1f} GiB of {MEMORY[kind]} GiB a chip")
-    return {"chip": kind, "mesh": mesh, "gib": most, "room": MEMORY[kind], "programs": {name: found._asdict() for name, found in costs.items()}}
+    need = needed(costs)
+    kind = "GPU" if gpus else run.mesh.devices.flat[0].device_kind
+    room = next((size for size in GPUS if need * GIB <= 0.9e9 * size), 0) if gpus else MEMORY[kind]
+    return {
+        "device": kind,
+        "mesh": dict(run.mesh.shape),
+        "gib": need,
+        "room": room,
+        "fits": need <= room,
+        "programs": {name: found._asdict() for name, found in costs.items()},
+    }
+
+
+def needed(costs: dict[str, Cost]) -> float:
+    """GiB of a device on which these programs take turns: what the one that holds most holds stays there while the others run."""
+    return (max(found.held for found in costs.values()) + max(found.new for found in costs.values())) / GIB
+
+
+def verdict(found: dict[str, Any]) -> str:
+    """Whether what `compile_all` found fits, in a line."""
+    need, room = found["gib"], found["room"]
+    if found["device"] != "GPU":
+        return f"{'fits' if found['fits'] else 'DOES NOT FIT'}: {need:.1f} GiB of {room} GiB a chip"
+    return f"about {need:.1f} GiB a GPU: {f'fits one of {room} GB' if room else 'DOES NOT FIT, split the models over more'}"
 
 
 def weights(params: Any) -> float:

@@ -10,6 +10,7 @@ loss or score.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -50,6 +51,20 @@ class Examples(NamedTuple):
         return (self.weight.max(-1) > 0).astype(jnp.float32)
 
 
+@jax.tree_util.register_static
+@dataclass(frozen=True)
+class Layout:
+    """What is known of a batch before it is compiled for, besides the shapes of its arrays.
+
+    context: how wide a row gets where an edit and a query are read together, behind one another. Both have padding behind them, so that the longest
+        of such rows is shorter than both arrays. None: as wide as both.
+    alike: so many in-scope queries, one after the other, are of one edit and ask the same question, about different answers.
+    """
+
+    context: int | None = None
+    alike: int = 1
+
+
 class EditBatch(NamedTuple):
     """A set of edits that is applied at once, and the queries inside and outside their scope.
 
@@ -67,16 +82,24 @@ class EditBatch(NamedTuple):
     outside: Examples
     outside_of: Int[Array, " o"]
     hard_outside: Bool[Array, " o"]
+    layout: Layout = Layout()
+
+    @property
+    def asked(self) -> Examples:
+        """The in-scope queries, each question once: fewer rows of what is read than of answers."""
+        read = jax.tree.map(lambda leaf: leaf[:: self.layout.alike], self.inside)
+        return read._replace(labels=self.inside.labels, weight=self.inside.weight)
 
 
-def splice(prefix: Tokens, tokens: Tokens, lead: int) -> Tokens:
-    """The row `prefix` + `tokens[lead:]`, still padded on the right; shape "n p+l-lead".
+def splice(prefix: Tokens, tokens: Tokens, lead: int, width: int | None = None) -> Tokens:
+    """The row `prefix` + `tokens[lead:]`, still padded on the right; shape "n p+l-lead", or cut behind `width` positions.
 
     `lead` counts the special tokens that open every text of the tokenizer (1 for BERT's [CLS], 0 for T5): the prefix
     already has them. Tokenizers whose pieces never cross white space make this equal to tokenising the joined text.
     """
     before = prefix.mask.sum(-1, keepdims=True)
-    position = jnp.arange(prefix.ids.shape[1] + tokens.ids.shape[1] - lead)[None, :]
+    full = prefix.ids.shape[1] + tokens.ids.shape[1] - lead
+    position = jnp.arange(full if width is None else min(width, full))[None, :]
     both = jnp.concatenate([prefix.ids, tokens.ids], -1)
     valid = jnp.concatenate([prefix.mask, tokens.mask], -1)
     source = jnp.where(position < before, position, position - before + prefix.ids.shape[1] + lead)
@@ -84,6 +107,22 @@ def splice(prefix: Tokens, tokens: Tokens, lead: int) -> Tokens:
     source = jnp.minimum(source, both.shape[1] - 1)
     mask = jnp.take_along_axis(valid, source, -1) & inside
     return Tokens(jnp.where(mask, jnp.take_along_axis(both, source, -1), 0), mask)
+
+
+def join(first: Tokens, second: Tokens) -> Tokens:
+    """The rows of both, as wide as the wider."""
+    width = max(first.ids.shape[1], second.ids.shape[1])
+    return jax.tree.map(lambda *leaves: jnp.concatenate([jnp.pad(leaf, ((0, 0), (0, width - leaf.shape[1]))) for leaf in leaves]), first, second)
+
+
+def spread(rows: Rows, count: int) -> Rows:
+    """`count` rows of every array: each row as often, one after the other. Questions that several answers share are read once."""
+
+    def each(leaf: Array) -> Array:
+        times = -(-count // leaf.shape[0])
+        return leaf if times == 1 else jnp.repeat(leaf, times, 0)[:count]
+
+    return jax.tree.map(each, rows)
 
 
 def take(rows: Rows, index: Int[Array, " m"] | Int[np.ndarray, " m"]) -> Rows:

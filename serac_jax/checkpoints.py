@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import grain
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
 from serac_jax.editors import Editor
 from serac_jax.errors import UserError
+from serac_jax.sharding import place
 from serac_jax.training import TrainState
 
 
@@ -25,9 +26,9 @@ class Checkpoints:
         options = ocp.CheckpointManagerOptions(preservation_policy=policies.AnyPreservationPolicy([last, best]))
         self.manager = ocp.CheckpointManager((workdir / "checkpoints").resolve(), options=options)
 
-    def save(self, state: TrainState, data: Iterator, loop: dict[str, float], val_loss: float | None) -> None:
+    def save(self, state: TrainState, data: grain.DatasetIterator, loop: dict[str, float], val_loss: float | None) -> None:
         """Writes in the background; a run that is killed meanwhile goes on from the checkpoint before."""
-        step = int(state.step)
+        step = int(jax.device_get(state.step))
         if self.manager.latest_step() == step:
             return
         self.manager.save(
@@ -35,13 +36,13 @@ class Checkpoints:
             args=ocp.args.Composite(
                 params=ocp.args.StandardSave(state.params),
                 opt_state=ocp.args.StandardSave(state.opt_state),
-                data=grain.checkpoint.CheckpointSave(data),
+                data=ocp.args.JsonSave(data.get_state()),  # the same in every process: each draws the same batches
                 loop=ocp.args.JsonSave(loop),
             ),
             metrics=None if val_loss is None else {"loss": val_loss},
         )
 
-    def restore_or_start(self, state: TrainState, data: Iterator, init_from: str) -> tuple[TrainState, dict[str, float]]:
+    def restore_or_start(self, state: TrainState, data: grain.DatasetIterator, init_from: str) -> tuple[TrainState, dict[str, float]]:
         """The last checkpoint, placed as `state` is, with `data` moved to its position.
 
         In a new folder the given state, with the best parameters of the run `init_from` where one is named.
@@ -57,11 +58,13 @@ class Checkpoints:
             args=ocp.args.Composite(
                 params=ocp.args.StandardRestore(abstract.params),
                 opt_state=ocp.args.StandardRestore(abstract.opt_state),
-                data=grain.checkpoint.CheckpointRestore(data),
+                data=ocp.args.JsonRestore(),
                 loop=ocp.args.JsonRestore(),
             ),
         )
-        return TrainState(jax.device_put(step, state.step.sharding).astype(state.step.dtype), saved["params"], saved["opt_state"]), saved["loop"]
+        data.set_state(saved["data"])
+        counted = place(np.asarray(step, state.step.dtype), state.step.sharding)
+        return TrainState(counted, saved["params"], saved["opt_state"]), saved["loop"]
 
     def best_params(self, params: Any) -> tuple[int, Any]:
         """The step and the parameters of the lowest validation loss, or of the last checkpoint where none was validated; placed as `params` are."""

@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerBase
 
 from serac_jax import models, sharding, tasks
 from serac_jax.batch import Examples, stack
-from serac_jax.editors import Editor, enn, finetune, lookup, mend
+from serac_jax.editors import Editor, enn, finetune, lookup, mend, of_whole_weights
 from serac_jax.editors import scope as scopes
 from serac_jax.editors.serac import Options, serac
 from serac_jax.errors import UserError
@@ -44,7 +44,7 @@ def build(config: Config, cache: Path, load: Load | None = None, devices: Sequen
     load: how models are loaded; by default, each leaf goes where the sharding table says as soon as it is read.
     devices: of which the mesh is made; by default this machine's.
     """
-    mesh = sharding.make_mesh(config.mesh.data, config.mesh.model, devices)
+    mesh = sharding.make_mesh(data=config.mesh.data, fsdp=config.mesh.fsdp, model=config.mesh.model, devices=devices)
     load = load or partial(models.load, place=placer(mesh))
     dtype = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}.get(config.base.dtype)
     if dtype is None:
@@ -57,12 +57,12 @@ def build(config: Config, cache: Path, load: Load | None = None, devices: Sequen
         raise UserError(f"editor={config.editor!r} is not known; there are {', '.join(sorted(EDITORS))}")
     editor, parts, scope_tokenizer = EDITORS[config.editor](config, base, load, cache)
     task = tasks.build(config, base.tokenizer, scope_tokenizer, cache)
-    return Experiment(mesh, base, base_params, editor, task, parts)
+    return Experiment(mesh, base, base_params, of_whole_weights(editor), task, parts)
 
 
 def placer(mesh: Mesh) -> Callable[[str, np.ndarray], Array]:
     """Puts a leaf where the sharding table says."""
-    return lambda path, array: jax.device_put(array, NamedSharding(mesh, sharding.checked_spec(path, array.shape, mesh)))
+    return lambda path, array: sharding.place(array, NamedSharding(mesh, sharding.checked_spec(path, array.shape, mesh)))
 
 
 Built = tuple[Editor, dict[str, Model], PreTrainedTokenizerBase | None]  # an editor, the networks that it trains, the scope classifier's tokenizer
@@ -81,7 +81,7 @@ def build_serac(config: Config, base: Model, load: Load, cache: Path) -> Built:
     counterfactual = counterfactual_params = None
     if not options.freeze_counterfactual:
         answers: dict[str, Any] = {"output": base.output, "labels": base.labels, "fresh": ("head",)}  # as the base model's
-        counterfactual, counterfactual_params = load(options.counterfactual, **answers, **loading)
+        counterfactual, counterfactual_params = load(options.counterfactual, remat=options.remat, **answers, **loading)
         check_vocabulary(base, counterfactual)
     editor = serac(
         base,

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from absl import flags
 
-from configs import common
 from serac_jax import cli, experiment, models, training, workdir
 from serac_jax.checkpoints import Checkpoints
 from serac_jax.errors import UserError
@@ -21,7 +20,7 @@ OUT = flags.DEFINE_string("out", None, "Where the folders are written.", require
 
 def main() -> None:
     folder = Path(WORKDIR.value) if WORKDIR.value else workdir.newest()
-    config = workdir.config_of(folder, common.get_config(), {})
+    config = workdir.config_of(folder, workdir.ONE_DEVICE)
     run = experiment.build(config, cli.cache_folder(config))
     if not run.parts:
         raise UserError(f"{folder}: the editor {config.editor!r} trains no network of its own, so there is nothing to export")

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 
+from serac_jax import hosts
 from serac_jax.training import Sums, averages
 from serac_jax.types import Config
 from serac_jax.workdir import Writer
@@ -26,15 +27,19 @@ class Progress:
         self.start: tuple[int, float] | None = None  # the first step, which compiles, is not part of the estimate
         self.since = step, time.monotonic()
         self.signalled = False
-        for kind in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(kind, self.on_signal)
+        signal.signal(signal.SIGINT, self.on_signal)
+        if jax.process_count() == 1:  # else JAX has its own handler of SIGTERM, which tells all processes
+            signal.signal(signal.SIGTERM, self.on_signal)
 
     def on_signal(self, number: int, frame: Any) -> None:
-        self.signalled = True
+        if jax.process_count() == 1:
+            self.signalled = True
+        else:
+            signal.raise_signal(signal.SIGTERM)
 
     def finished(self, step: int) -> str:
         """Why training should stop at this step; empty where it should go on."""
-        if self.signalled:
+        if self.signalled or hosts.stopped(step):
             return "stopped by a signal; start it again with its workdir to go on"
         if step >= self.train.steps:
             return "all steps done"
@@ -51,7 +56,7 @@ class Progress:
         self.profile(step - self.start[0], metrics)
         if step % self.train.log_every and step != self.train.steps:
             return
-        scalars = averages(self.pending) | {"skipped": float(skipped)}
+        scalars = averages(self.pending) | {"skipped": float(jax.device_get(skipped))}
         self.pending = []
         if step > self.since[0]:
             scalars["steps_per_second"] = (step - self.since[0]) / (time.monotonic() - self.since[1])
@@ -69,9 +74,11 @@ class Progress:
 
     def profile(self, count: int, metrics: Sums) -> None:
         """Traces the first `train.profile` steps that are already compiled into the run's folder, for TensorBoard or Perfetto."""
-        if self.train.profile and count == 0:
+        if not self.train.profile or not hosts.first():
+            return
+        if count == 0:
             jax.profiler.start_trace(str(self.folder / "profile"))
-        if self.train.profile and count == self.train.profile:
+        if count == self.train.profile:
             jax.block_until_ready(metrics)
             jax.profiler.stop_trace()
 

@@ -19,7 +19,7 @@ from serac_jax.editors import Aux, Decision, Editor
 from serac_jax.metrics import Score, apart
 from serac_jax.models import Model
 from serac_jax.models.generate import generate
-from serac_jax.sharding import batch_sharding, path_name, shardings
+from serac_jax.sharding import batch_sharding, path_name, place, row_parts, shardings, whole
 from serac_jax.types import Config
 
 Sums = dict[str, tuple[Array, Array]]  # Σ w·x and Σ w, by name
@@ -55,7 +55,7 @@ def make_optimizer(train: Config, editor: Editor) -> optax.GradientTransformatio
 def init_params(editor: Editor, base: Any, seed: int, mesh: Mesh) -> Any:
     """What training learns, before it has begun, where the sharding table puts it."""
     params = editor.init(jax.random.key(seed), base)
-    return jax.device_put(params, shardings(params, mesh))
+    return place(params, shardings(params, mesh))
 
 
 def init_state(editor: Editor, optimizer: optax.GradientTransformation, base: Any, seed: int, mesh: Mesh) -> TrainState:
@@ -142,7 +142,7 @@ def make_eval_step(editor: Editor, base_model: Model, score: Callable[..., dict[
 
     def eval_step(params: Any, base: Any, batch: EditBatch) -> dict[str, Score]:
         edited = editor.edit(params, editor.start(params, base, batch.edits), batch.edits)
-        queries = batch.inside, batch.outside
+        base, queries = whole(base), (batch.inside, batch.outside)
         before = tuple(base_model.logits(base, query) for query in queries)
         after = tuple(editor.apply(params, edited, query) for query in queries)
         scores = score(before, after, batch)
@@ -162,7 +162,7 @@ def make_answer_step(editor: Editor, base_model: Model) -> Callable[..., dict[st
 
     def answer_step(params: Any, base: Any, batch: EditBatch) -> dict[str, Array]:
         edited = editor.edit(params, editor.start(params, base, batch.edits), batch.edits)
-        answers = {}
+        base, answers = whole(base), {}
         for side, queries in (("inside", batch.inside), ("outside", batch.outside)):
             steps = queries.labels.shape[1]
             if base_model.decodes:
@@ -205,20 +205,20 @@ def total(scores: dict[str, Score]) -> Sums:
 
 def averages(sums: list[Sums]) -> dict[str, float]:
     """The averages over several batches; a score that no row counted for is left out. Waits for the device."""
-    added = jax.device_get(jax.tree.map(lambda *parts: sum(parts), *sums))
+    added = jax.tree.map(lambda *parts: sum(parts), *jax.device_get(sums))
     return {name: float(value / weight) for name, (value, weight) in added.items() if weight > 0}
 
 
 def even(batch: Rows, mesh: Mesh) -> Rows:
-    """The batch, or any part of one, with rows of padding, whose weight is 0, up to a multiple of the data axis."""
+    """The batch, or any part of one, with rows of padding, whose weight is 0, up to a multiple of the data axes."""
 
     def fill(leaf: Any) -> Any:
-        missing = -leaf.shape[0] % mesh.shape["data"]
+        missing = -leaf.shape[0] % row_parts(mesh)
         return np.pad(leaf, [(0, missing)] + [(0, 0)] * (leaf.ndim - 1)) if missing else leaf
 
     return jax.tree.map(fill, batch)
 
 
 def put(batch: Rows, mesh: Mesh) -> Rows:
-    """A batch on the devices, its rows split over the data axis, which they are filled up to divide evenly."""
-    return jax.device_put(even(batch, mesh), batch_sharding(mesh))
+    """A batch on the devices, its rows split over the data axes, which they are filled up to divide evenly."""
+    return place(even(batch, mesh), batch_sharding(mesh))

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import jax
+from ml_collections import ConfigDict
 
+from serac_jax import hosts
 from serac_jax.cli import writable
 from serac_jax.errors import UserError
 from serac_jax.types import Config
@@ -18,11 +20,14 @@ from serac_jax.types import Config
 RUNS = Path("runs")
 # Fields that may differ when a run goes on: they do not change what a step computes.
 FREE = ("train.steps", "train.log_every", "train.save_every", "train.profile", "mesh.", "eval.", "log.", "data.cache", "data.workers")
+ONE_DEVICE = {"mesh.data": 1, "mesh.fsdp": 1, "mesh.model": 1}  # for what was trained on many devices and is used on this one
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "transformers", "numpy")
 
 
 def new_name(config_file: str) -> Path:
-    """runs/<config>-<variant>-<date and time>, for a run that was given no folder."""
+    """runs/<config>-<variant>-<date and time>, for a run that was given no folder. Raises UserError for one of several processes."""
+    if jax.process_count() > 1:
+        raise UserError("several processes go on in one folder, which all of them must see; name it with --workdir=…")
     file, _, variant = config_file.partition(":")
     return RUNS / "-".join(part for part in (Path(file).stem, variant, time.strftime("%Y%m%d-%H%M%S")) if part)
 
@@ -59,6 +64,14 @@ def versions() -> dict[str, str]:
 def enter(workdir: Path, config: Config) -> Path:
     """Makes the folder, or takes up the run in it. Raises UserError where it is not writable or holds a run of another config."""
     writable(workdir, "workdir")
+    if hosts.first():
+        write_config(workdir, config)
+    hosts.wait("workdir")
+    return workdir
+
+
+def write_config(workdir: Path, config: Config) -> None:
+    """Writes the config and the versions. Raises UserError where the folder holds a run of another config."""
     file = workdir / "config.json"
     new = as_json(config)
     if file.exists():
@@ -69,27 +82,32 @@ def enter(workdir: Path, config: Config) -> Path:
             raise UserError(f"{workdir} holds a run of another config ({listed}); give another --workdir, or the same fields to go on with it")
     file.write_text(json.dumps(new, indent=2) + "\n")
     (workdir / "versions.json").write_text(json.dumps(versions(), indent=2) + "\n")
-    return workdir
 
 
-def config_of(workdir: Path, template: Config, overrides: dict[str, Any]) -> Config:
-    """The config of a run, with the types of `template`, and with some fields given anew.
+def config_of(workdir: Path, overrides: dict[str, Any], template: Config | None = None) -> Config:
+    """The config of a run, with some fields given anew; it is whole, so that the files of configs/ are not needed.
 
-    Raises UserError where the folder holds no run of this version, or where a field cannot change any more.
+    Raises UserError where the folder holds no run, or, where a `template` tells the fields of this version, one of another; and where a field
+    cannot change any more.
     """
     file = workdir / "config.json"
     if not file.exists():
         raise UserError(f"{workdir} holds no run (no config.json); name a folder that train.py has written")
     saved = json.loads(file.read_text())
-    unknown = sorted(set(flat(saved)) ^ set(flat(as_json(template))))
-    if unknown:
+    if template and (unknown := sorted(set(flat(saved)) ^ set(flat(as_json(template))))):
         raise UserError(f"{file} is of another version of this program: the fields {', '.join(unknown)} are not common to both")
     if fixed := [name for name in overrides if not name.startswith((*FREE, "data."))]:
         raise UserError(f"{fixed[0]} is part of the trained run in {workdir} and cannot be changed now; fields that can begin with eval., data. or mesh.")
-    config = template.copy_and_resolve_references()
-    config.update_from_flattened_dict(flat(saved))
+    config = ConfigDict(tuples(saved))
     config.update_from_flattened_dict(overrides)
     return config.lock()
+
+
+def tuples(saved: Any) -> Any:
+    """What JSON keeps as lists is tuples in a config."""
+    if isinstance(saved, dict):
+        return {name: tuples(value) for name, value in saved.items()}
+    return tuple(map(tuples, saved)) if isinstance(saved, list) else saved
 
 
 class Writer(Protocol):
@@ -134,7 +152,9 @@ class WeightsAndBiases:
 
 
 def writers(workdir: Path, config: Config, step: int) -> list[Writer]:
-    """Where a run's numbers go, from `step` on."""
+    """Where a run's numbers go, from `step` on; of several processes the first one writes them."""
+    if not hosts.first():
+        return []
     found: list[Writer] = [JsonLines(workdir / "metrics.jsonl", step)]
     if config.log.tensorboard:
         found.append(TensorBoard(workdir))

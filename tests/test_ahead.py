@@ -9,7 +9,7 @@ from serac_jax import ahead, experiment, training
 from serac_jax.errors import UserError
 from tests.tiny import config_of, tiny
 
-FIELDS = {"mesh.data": 4, "mesh.model": 2, "train.edits": 4, "eval.edits": 3}
+FIELDS = {"mesh.data": 2, "mesh.fsdp": 2, "mesh.model": 2, "train.edits": 4, "eval.edits": 3}
 EDITORS = {"serac": {}, "mend": {"editor": "mend", "mend.rank": 8}}
 
 
@@ -34,23 +34,33 @@ def test_the_shapes_and_places_are_those_of_the_run(tmp_path, name):
         assert all(most.dtype == leaf.dtype and all(a >= b for a, b in zip(most.shape, leaf.shape, strict=True)) for most, leaf in pairs)
 
 
-def test_every_program_is_compiled_and_its_memory_counted(tmp_path):
+def test_every_program_is_compiled_and_its_memory_counted(tmp_path, capsys):
     config = config_of(**tiny() | FIELDS)
     run, params = ahead.abstract(config, tmp_path, jax.devices())
-    programs = ahead.programs(config, run, params)
-    assert list(programs) == ["train", "update", "evaluate", "generate"]
-    found = ahead.cost(programs["train"])
+    found = ahead.compile_all(config, run, params, gpus=True)
+    assert list(found["programs"]) == ["train", "update", "edit", "evaluate", "generate"]
     learned = sum(leaf.dtype.itemsize * math.prod(leaf.sharding.shard_shape(leaf.shape)) for leaf in jax.tree.leaves(params))
-    assert found.held > 4 * learned  # what is learned, its mean gradient and two moments
-    assert found.collectives["all-reduce"] > 0
+    train = found["programs"]["train"]
+    assert train["held"] > 4 * learned  # what is learned, its mean gradient and two moments
+    assert train["collectives"]["all-reduce"] > 0
+    assert found["gib"] * ahead.GIB >= max(program["held"] + program["new"] for program in found["programs"].values())
+    assert found["fits"]
+    assert ahead.verdict(found).endswith("fits one of 16 GB")
+    assert capsys.readouterr().out.count("compiled in") == 5
 
 
-def test_the_programs_lower_for_gpus(tmp_path, capsys):
-    config = config_of(**tiny() | FIELDS)
-    ahead.lower_for_gpus(config, *ahead.abstract(config, tmp_path, jax.devices()))
-    assert capsys.readouterr().out.count("lowers for CUDA") == 4
+def test_what_does_not_fit_is_said():
+    found = {"device": "TPU v5 lite", "gib": 17.0, "room": 16, "fits": False}
+    assert ahead.verdict(found) == "DOES NOT FIT: 17.0 GiB of 16 GiB a chip"
+    assert "DOES NOT FIT" in ahead.verdict(found | {"device": "GPU", "room": 0})
+
+
+def test_the_parts_of_one_collective_count_once():
+    part = "%x = f32[8] all-gather({}), channel_id={}, dimensions={{0}}"
+    text = "\n".join([part.format("%a", 8), part.format("%b", 8), part.format("%c", 11), "%y = f32[] all-reduce-start(%d), channel_id=3"])
+    assert ahead.collectives(text) == {"all-gather": 2, "all-reduce": 1}
 
 
 def test_an_unknown_topology_says_what_to_do():
-    with pytest.raises(UserError, match="pip install libtpu"):
+    with pytest.raises(UserError, match=r"pip install -r requirements-tpu\.txt"):
         ahead.chips("v0:1x1")

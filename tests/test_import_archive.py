@@ -67,7 +67,7 @@ def test_an_archive_of_mend_scores_as_in_the_original(cache):
         logits(weights, queries) for weights, queries in ((run.base_params, batch.outside), (edited, batch.inside), (edited, batch.outside))
     )
     expected = json.loads((ARCHIVES / "expected.json").read_text())["qa_gtn"]["info"]
-    ours = scalars(batch, inside, before, outside)
+    ours = scalars(batch, inside, before, outside, True)
     for name in ("loss/edit", "loss/loc", "edit/acc", "edit/prob", "retain/edit"):
         assert float(ours[name]) == pytest.approx(expected[name], rel=1e-5, abs=1e-6), name
 

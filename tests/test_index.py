@@ -9,7 +9,8 @@ import pytest
 
 from serac_jax import live
 from serac_jax.editors.scope import SQUARED, Distance, log_similarity
-from serac_jax.live import matching
+from serac_jax.errors import UserError
+from serac_jax.live import matching, nearest
 from serac_jax.live.index import FEWEST, BlockedIndex
 from serac_jax.live.keys import HEADER, KeyCache
 from serac_jax.live.tags import TagTable, visible
@@ -17,7 +18,7 @@ from serac_jax.store.store import Store
 from tests.test_live import traced
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
-KINDS = {"one": {}, "sharded": {"devices": 8}, "rounded": {"rounded": True}, "rounded, sharded": {"rounded": True, "devices": 8}}
+KINDS = {"one": {}, "sharded": {"devices": 8}, "bfloat16": {"keys": "bfloat16"}, "int8, sharded": {"keys": "int8", "devices": 8}}
 
 
 def build(width, distance=SQUARED, devices=1, **options):
@@ -82,22 +83,54 @@ def test_slots_are_used_again_and_eight_devices_equal_one():
     assert {shard.data.shape[0] for shard in eight.stored.keys.addressable_shards} == {eight.capacity // 8}
 
 
-def test_rounded_keys_find_the_same_best_edit():
-    """Among 20,000 keys each of whose 8 nearest are within the rounding of bfloat16, 2⁻⁹ of a value, of one another's distance to the query."""
+@pytest.mark.parametrize(("kind", "rounding", "times"), [("bfloat16", 2.0**-9, 2), ("int8", 3 / 254, 4)])
+def test_rounded_keys_find_the_same_best_edits(kind, rounding, times):
+    """Among 20,000 keys each of whose 8 nearest are within the rounding, of a value of the size 1, of one another's distance to the query."""
     rng = np.random.default_rng(2)
     centres = rng.normal(size=(2500, 32))
-    keys = (centres[:, None] * (1 + 2.0**-9 * rng.normal(size=(2500, 8, 32)))).reshape(-1, 32).astype(np.float32)
-    exact, rounded = build(32), build(32, rounded=True)
+    keys = (centres[:, None] * (1 + rounding * rng.normal(size=(2500, 8, 32)))).reshape(-1, 32).astype(np.float32)
+    exact, rounded = build(32), build(32, keys=kind)
     for index in (exact, rounded):
         index.block = 1024
         for start in range(0, 20_000, 1000):
             slots = np.append(np.arange(start, start + 1000), [-1] * 24)
             index.put(slots, jnp.asarray(np.resize(keys[start : start + 1000], (1024, 32))), np.ones((1024, 1), np.uint32))
-    queries = jnp.asarray(keys[rng.permutation(20_000)[:64]] + 2.0**-11 * rng.normal(size=(64, 32)), jnp.float32)
+    queries = jnp.asarray(keys[rng.permutation(20_000)[:64]] + rounding / 4 * rng.normal(size=(64, 32)), jnp.float32)
     found, again = (index.search(queries, np.ones((64, 1), np.uint32), 8) for index in (exact, rounded))
     np.testing.assert_array_equal(found[0], again[0])
     np.testing.assert_allclose(found[1], again[1], rtol=1e-6)
-    assert rounded.stored.keys.nbytes * 2 == exact.stored.keys.nbytes
+    assert rounded.stored.keys.nbytes * times == exact.stored.keys.nbytes
+
+
+def test_keys_are_kept_in_known_ways():
+    with pytest.raises(UserError, match="keys='int4' is not known; there are float32, bfloat16, int8"):
+        BlockedIndex(8, SQUARED, "int4")
+    zeros = build(8, keys="int8")  # a row of zeros has no largest number to divide by
+    zeros.put(np.array([0]), jnp.zeros((1, 8)), np.ones((1, 1), np.uint32))
+    assert zeros.search(jnp.zeros((1, 8)), np.ones((1, 1), np.uint32), 1)[1].item() == 0
+
+
+@pytest.mark.parametrize("distinct", [10, 10**9], ids=["ties", "no ties"])
+def test_the_largest_are_those_of_a_sort(distinct):
+    rng = np.random.default_rng(6)
+    scores = rng.integers(distinct, size=(5, 4 * nearest.COLUMNS)).astype(np.float32)
+    scores[1] = -np.inf
+    scores[2, 7:] = -np.inf
+    found, at = nearest.largest(jnp.asarray(scores), 16)
+    np.testing.assert_array_equal(found, -np.sort(-scores, 1)[:, :16])
+    np.testing.assert_array_equal(np.take_along_axis(scores, np.asarray(at), 1), found)
+    assert all(len(set(row)) == 16 for row in np.asarray(at).tolist())
+
+
+def test_many_queries_are_searched_in_turns(monkeypatch):
+    rng = np.random.default_rng(7)
+    index = build(8)
+    index.put(np.arange(256), jnp.asarray(rng.normal(size=(256, 8)), jnp.float32), np.ones((256, 1), np.uint32))
+    queries, seen = jnp.asarray(rng.normal(size=(16, 8)), jnp.float32), np.ones((16, 1), np.uint32)
+    together = index.search(queries, seen, 4)
+    monkeypatch.setattr("serac_jax.live.index.SCORES", 4 * index.capacity)
+    for one, other in zip(together, index.search(queries, seen, 4), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("devices", [1, 8])
@@ -251,7 +284,7 @@ def test_another_classifier_has_keys_of_its_own(loaded):
 
 
 def test_the_editor_takes_another_index(loaded):
-    index = functools.partial(BlockedIndex, rounded=True, devices=jax.devices())
+    index = functools.partial(BlockedIndex, keys="int8", devices=jax.devices())
     editor = live.LiveEditor(loaded.parts, Store.open(None), str.upper, index).with_memory(Store.open(None))
     assert isinstance(editor.matcher.index, BlockedIndex)
     assert editor.matcher.index.mesh.size == 8

@@ -334,6 +334,47 @@ def test_conflicts_are_found_and_the_policy_decides(editor):
         editor.edit(EDITS[0][0], "Nobody", policy="oldest")
 
 
+def test_what_others_write_while_conflicts_are_looked_for_is_looked_at_too(editor, tmp_path):
+    """While a person is asked about one contradiction, another program takes that edit out and adds another that contradicts."""
+    one, two = (editor.with_memory(Store.open(tmp_path / "edits.jsonl", author=name)) for name in ("one", "two"))
+    first, met, other = one.edit(*EDITS[0]), [], []
+
+    def ask(conflict):
+        met.append(conflict.old.id)
+        if not other:
+            two.memory.remove([first.id])
+            other.append(two.edit("From whose pen did Dracula come?", "Jules Verne").id)
+        return "newest"
+
+    with pytest.warns(live.Replaced):
+        edit = one.edit(REWORDED, "Bram Stoker", policy=ask)
+    assert met == [first.id, *other]
+    assert list(one.memory.edits) == [edit.id]
+    assert list(Store.open(tmp_path / "edits.jsonl").edits) == [edit.id]
+
+
+def test_models_on_several_devices_answer_as_on_one(editor):
+    """Eight devices: models split over two, rows over four, keys over all."""
+    edits = editor.edit_many(EDITS).edits
+    spread = serac_jax.load("mini", memory=editor.memory, mesh={"data": 4, "model": 2})
+    for part in spread.parts.networks.values():
+        kernels = [leaf for path, leaf in jax.tree_util.tree_leaves_with_path(part.params) if path[-1].key == "kernel"]
+        assert {len(leaf.sharding.device_set) for leaf in kernels} == {8}
+        assert all(leaf.addressable_shards[0].data.size * 2 == leaf.size for leaf in kernels)
+    index = spread.matcher.index
+    assert isinstance(index, live.BlockedIndex)
+    questions = [prompt for prompt, _ in EDITS] + [REWORDED, *UNRELATED]
+    for asked in (questions, questions[:1], questions[:3]):
+        one, eight = editor.ask(asked), spread.ask(asked)
+        assert [(answer.text, answer.edit_id) for answer in one] == [(answer.text, answer.edit_id) for answer in eight]
+        np.testing.assert_allclose([answer.score for answer in one], [answer.score for answer in eight], rtol=1e-4)
+    assert len(index.stored.keys.sharding.device_set) == 8
+    assert spread.why(REWORDED).answer.edit_id == edits[0].id
+    assert [found.kind for found in spread.conflicts_of([editor.memory.make(REWORDED, "Bram Stoker")])] == ["contradiction"]
+    with pytest.raises(UserError, match="mesh has no axis 'rows'"):
+        serac_jax.load("mini", mesh={"rows": 2})
+
+
 def test_a_tags_own_edit_contradicts_only_that_tags(editor):
     everybody = editor.edit(*EDITS[0])
     own = editor.edit(EDITS[0][0], "Jules Verne", tags=["acme"])

@@ -1,6 +1,8 @@
 """An editor that train.py has trained answers as its evaluation says."""
 
 import importlib
+import json
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +32,7 @@ def cache(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("name", "fields"), RUNS.values(), ids=RUNS)
-def test_a_run_answers_as_in_its_evaluation(name, fields, cache, tmp_path):
+def test_a_run_answers_as_in_its_evaluation(name, fields, cache, tmp_path, monkeypatch):
     config = importlib.import_module(f"configs.{name}").get_config("mini")
     config.update_from_flattened_dict(fields | {"data.cache": str(cache), "mesh.data": 1})
     built = experiment.build(config.lock(), cache)
@@ -56,7 +58,8 @@ def test_a_run_answers_as_in_its_evaluation(name, fields, cache, tmp_path):
         return built.editor.decide(params, edited, queries), ids
 
     decision, ids = evaluated(state.params, built.base_params)
-    editor = live.load(tmp_path)
+    monkeypatch.setitem(sys.modules, "configs", None)  # as where only the package is installed
+    editor = live.load(tmp_path, mesh={"data": 2, "model": 2} if name == "zsre_rp" else None)
     edits = editor.edit_many([(query.question, query.answer) for query in texts.edits], policy="keep").edits
     answers = editor.ask(questions)
     np.testing.assert_allclose([answer.score for answer in answers], np.exp(decision.log_similarity), rtol=1e-4)
@@ -69,4 +72,14 @@ def test_only_runs_that_keep_edits_as_text_are_loaded(tmp_path):
     workdir.enter(tmp_path, config)
     (tmp_path / "checkpoints").mkdir()
     with pytest.raises(UserError, match="a run of the editor 'finetune'"):
+        serac_jax.load(tmp_path)
+
+
+def test_a_run_of_another_version_is_refused(tmp_path):
+    workdir.enter(tmp_path, importlib.import_module("configs.zsre_rep").get_config("mini"))
+    (tmp_path / "checkpoints").mkdir()
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["serac"]["pool"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match=r"a run of another version of this program \(.*pool"):
         serac_jax.load(tmp_path)

@@ -5,7 +5,9 @@ import json
 
 import pytest
 
+from serac_jax.shell import changing
 from serac_jax.shell import main as shell
+from serac_jax.store.store import Store
 from tests.test_live import EDITS, REWORDED, UNRELATED
 
 
@@ -73,6 +75,22 @@ def test_add_asks_an_editor_about_other_words(run, dracula):
     assert run(*contradiction)[0] == 2  # the same words, which need no editor
     replaced = json.loads(run("add", "From whose pen did Dracula come?", "Jules Verne", "--editor=mini", "--json")[1])["replaced"]
     assert dracula in replaced
+
+
+def test_add_looks_again_where_another_program_wrote_meanwhile(run, dracula, monkeypatch):
+    agreed, other = changing.agreed, []
+
+    def slow(*asked):
+        if not other:
+            store = Store.open("edits.jsonl")
+            store.remove([dracula])
+            other.append(store.add([store.make("From whose pen did Dracula come?", "Jules Verne")])[0].id)
+        return agreed(*asked)
+
+    monkeypatch.setattr(changing, "agreed", slow)
+    found = json.loads(run("add", REWORDED, "Bram Stoker", "--editor=mini", "--json")[1])
+    assert found["replaced"] == other
+    assert [json.loads(line)["id"] for line in run("list", "--json")[1].splitlines()] == [found["id"]]
 
 
 def test_a_session_corrects_takes_back_and_explains(run):

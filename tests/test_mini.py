@@ -3,11 +3,12 @@
 import json
 import re
 
+import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
 from serac_jax import models
-from serac_jax.mini import build, claims, corpus, fact_check, opinions, topics, world
+from serac_jax.mini import build, claims, corpus, fact_check, opinions, reading, topics, world
 from serac_jax.tasks.archive import SHIPPED as DATA
 from serac_jax.tasks.zsre_data import ROWS, SPLITS
 from tests.conftest import MINI, ROOT
@@ -15,9 +16,9 @@ from tests.conftest import MINI, ROOT
 KNOWN = {"base": corpus.all_text, "fnli_base": fact_check.known_text, "sent_base": opinions.known_text}
 LEARNED = {
     f"{experiment}{name}": text
-    for experiment, text in (("", corpus.training_text), ("fnli_", fact_check.training_claims), ("sent_", opinions.training_text))
+    for experiment, text in (("", corpus.followed_text), ("fnli_", fact_check.training_claims), ("sent_", opinions.training_text))
     for name in ("counterfactual", "scope")
-} | {"scope": corpus.followed_text}
+}
 
 
 def rows(split):
@@ -149,3 +150,21 @@ def test_vocabularies_know_the_alphabet_of_the_world():
     tokenizer = AutoTokenizer.from_pretrained(MINI / "models" / "base")
     for fact in world.facts():
         assert tokenizer.unk_token_id not in tokenizer(fact.subject + " " + fact.answer)["input_ids"]
+
+
+def test_what_the_counterfactual_model_reads_follows_from_the_edit():
+    """A statement is true where it names the edit's answer; every other answer stands in the edit."""
+    readings = reading.Readings(np.random.default_rng(0), models.load("mini/counterfactual")[0], reading.COMPARING)
+    drawn = [readings.draw() for _ in range(300)]
+    assert len({each.answer in ("True", "False") for each in drawn}) == 2
+    for edit, question, answer in drawn:
+        told = edit.split()[-1]
+        assert told in question if answer == "True" else answer == "False" or answer.lower() in edit.lower()
+
+
+def test_the_counterfactual_model_is_chosen_by_what_is_said_of_dev_subjects_alone():
+    subjects = {row["subject"] for row in rows("dev")}
+    asked = reading.held_out(np.random.default_rng(0))
+    assert {each.answer for each in asked["implied"]} <= subjects
+    assert all(any(subject.lower() in each.edit.lower() for subject in subjects) for kind in asked.values() for each in kind)
+    assert {each.answer for each in asked["yes/no"]} == {"True", "False"}

@@ -1,17 +1,21 @@
 """Equal to the PyTorch original, number by number, on recorded cases; `python -m tests.parity` runs any folder of such cases."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from serac_jax.editors import Editor
+from serac_jax.losses import token_kl, weighted_mean
 from tests.conftest import MODELS, ROOT
-from tests.parity import golden
-from tests.parity.__main__ import compare
+from tests.parity import golden, training
+from tests.parity.cases import compare
 from tests.parity.compare import Comparison
+from tests.parity.precision import double
+from tests.parity.recorded import kl_rounding
 
 CASES = Path(__file__).parent / "data" / "golden" / "cases"
 NOISE = golden.noise(CASES)
@@ -35,13 +39,52 @@ def test_double_precision_tells_rounding_from_a_difference():
     assert len(single.departures) == 1
 
 
-def test_a_scalar_is_settled_only_by_rounding_as_large_as_its_difference():
-    single, double = Comparison("case", {}), Comparison("case", {})
-    for comparison, near, far in ((single, 1.001, 1.001), (double, 1.003, 1.0015)):
+@pytest.mark.parametrize("drifted", [False, True])
+def test_only_after_a_step_of_our_own_may_a_number_be_as_far_off_as_precision_moves_it(drifted):
+    single, double = (Comparison("case", {}, drifted=drifted) for _ in range(2))
+    for comparison, near, far in ((single, 1.001, 1.001), (double, 1.0016, 1.0014)):
         comparison.check("near", np.float32(near), np.float32(1))
         comparison.check("far", np.float32(far), np.float32(1))
+        comparison.check("array", np.full(2, near), np.ones(2))
     single.settle(double)
-    assert list(single.over) == ["far"]
+    assert set(single.over) == ({"far", "array"} if drifted else {"near", "far", "array"})
+
+
+@pytest.mark.parametrize("slope", [2.0, 2.01])
+def test_a_training_step_is_compared_from_where_the_original_stood(slope):
+    """Rounding noise in a gradient, which Adam makes a whole step of, is not carried on; another gradient is seen at once."""
+    lr, noise = 0.1, np.array([1e-9, 1.0], np.float32)
+    start, case = np.array([1.0, 1.0], np.float32), golden.Case()
+    case |= {"grad0/w": noise, "step1/w": start - lr * np.array([1e-9 / (1e-9 + 1e-8), 1.0], np.float32)}
+    case.manifest = {
+        "kind": "case",
+        "config": {"lr": lr, "lr_lr": lr, "grad_clip": 100.0},
+        "values": {"train1/grad_norm": 2.0 * float(np.linalg.norm(case["step1/w"]))},
+        "errors": {},
+    }
+    editor = Editor(*[None] * 6, groups=lambda params: {"w": "weights"}, decide=None)
+    gradients = iter([-noise * np.array([1, -1], np.float32), None])
+
+    def gradient(params, batch):
+        first = next(gradients)
+        return {"w": slope * params["w"] if first is None else jnp.asarray(first)}, {}
+
+    comparison = Comparison("case", {"groups": {"grad0": {"max_abs_diff": 1e-9}}})
+    learner = training.Learner(editor, {"w": jnp.asarray(start)}, gradient, lambda name: name, lambda *arguments: None)
+    training.run(comparison, case, learner, [None, None])
+    assert set(comparison.ratios) == {"grad0/w", "step1/w", "train1/grad_norm"}
+    assert list(comparison.over) == ([] if slope == 2.0 else ["train1/grad_norm"])
+
+
+def test_the_bound_of_the_rounding_of_a_kl_holds_and_is_narrow():
+    rng = np.random.default_rng(0)
+    before = rng.normal(0, 5, (4, 3, 500)).astype(np.float32)
+    after = before + rng.normal(0, 1e-4, before.shape).astype(np.float32)
+    weight = np.ones((4, 3), np.float32)
+    single = weighted_mean(token_kl(before, after), weight)
+    with double():
+        exact = weighted_mean(token_kl(*(logits.astype(np.float64) for logits in (before, after))), weight.astype(np.float64))
+    assert abs(float(single) - float(exact)) <= kl_rounding(before, after, weight) < 1e-5
 
 
 def test_the_command_fails_where_a_number_is_off_or_a_case_is_unknown(tmp_path):
@@ -55,11 +98,9 @@ def test_the_command_fails_where_a_number_is_off_or_a_case_is_unknown(tmp_path):
     riddle.mkdir()
     (riddle / "riddle.json").write_text('{"kind": "riddle", "aliases": {}}')
     np.savez(riddle / "riddle.npz")
-    environment = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
     process = subprocess.run(
-        [sys.executable, "-m", "tests.parity", f"--cases={tmp_path / 'cases'}", f"--models={MODELS}"],
+        [sys.executable, "-m", "tests.parity", f"--cases={tmp_path / 'cases'}", f"--models={MODELS}", "--processes=2"],
         cwd=ROOT,
-        env=environment,
         capture_output=True,
         text=True,
         check=False,

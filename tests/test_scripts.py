@@ -78,12 +78,28 @@ for _ in {1..600}; do sleep 0.1; done
 """
 
 
-def test_a_job_that_is_stopped_saves_and_goes_back_into_the_queue(tmp_path):
-    for name, text in {"python": STOPPED, "scontrol": '#!/usr/bin/env bash\necho "$*" >> "$LOG"\n'}.items():
+SRUN = """#!/usr/bin/env bash
+echo $$ > "$LOG.task"
+shift
+exec "$@"
+"""
+SCANCEL = """#!/usr/bin/env bash
+echo "scancel $*" >> "$LOG"
+kill -TERM "$(cat "$LOG.task")"
+"""
+SCONTROL = """#!/usr/bin/env bash
+echo "$*" >> "$LOG"
+"""
+
+
+@pytest.mark.parametrize("tasks", [1, 2])
+def test_a_job_that_is_stopped_saves_and_goes_back_into_the_queue(tmp_path, tasks):
+    """A run as several processes is told through Slurm, which reaches all of them."""
+    for name, text in {"python": STOPPED, "scontrol": SCONTROL, "srun": SRUN, "scancel": SCANCEL}.items():
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
     log = tmp_path / "log"
-    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "LOG": str(log), "SLURM_JOB_ID": "17"}
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "LOG": str(log), "SLURM_JOB_ID": "17", "SLURM_NTASKS": str(tasks)}
     job = subprocess.Popen(["scripts/slurm.sh"], cwd=ROOT, env=environment)
     while not log.exists():
         time.sleep(0.05)
@@ -92,7 +108,7 @@ def test_a_job_that_is_stopped_saves_and_goes_back_into_the_queue(tmp_path):
     started, *after = log.read_text().splitlines()
     assert started.startswith("train.py --config=configs/")
     assert started.endswith("offline=1")
-    assert after == ["saved", "requeue 17"]
+    assert after == [*(["scancel --signal=TERM 17"] if tasks > 1 else []), "saved", "requeue 17"]
 
 
 DOCUMENTED = re.findall(r"--config\.[^`\s]+", (ROOT / "docs" / "original.md").read_text())

@@ -38,7 +38,9 @@ def tokenizers():
 
 def task_of(tmp_path, **fields):
     config = experiments.sent("full")
-    config.update_from_flattened_dict({"data.dir": str(folder_of(tmp_path, ROWS)), "data.opinions": 4, "data.text_widths": (32,)} | fields)
+    config.update_from_flattened_dict(
+        {"data.dir": str(folder_of(tmp_path, ROWS)), "data.opinions": 4, "data.text_widths": (32,), "data.edit_label_widths": (16,)} | fields
+    )
     return tasks.build(config, *tokenizers(), tmp_path / "cache")
 
 
@@ -154,3 +156,16 @@ def test_scores_are_those_of_each_edit():
     assert sent.score(before, after, unlabelled)["edit_success"].weight.tolist() == [0, 1]
     assert np.allclose(sent.score(before, before, batch)["drawdown"].value, 0, atol=1e-6)
     assert np.array_equal(sent.score(before, before, batch)["topic"].value, np.ones(2))
+
+
+def test_opinions_share_questions_in_training_only(tmp_path):
+    """Two questions an edit, each before three opinions in a row; evaluation draws one for every opinion."""
+    rows = sent.open_rows(folder_of(tmp_path, ROWS), tmp_path / "cache", "train")
+    encode = Encoder(*tokenizers(), (32,), (16,))
+    for train, alike in ((True, 3), (False, 1)):
+        texts = sent.Draw(rows, None, sent.Options(6, 3), encode, train).texts(np.arange(2), np.random.default_rng(0))
+        assert texts.alike == alike
+        for start in range(0, len(texts.inside), alike):
+            assert len({query.question for query in texts.inside[start : start + alike] if query}) <= 1
+    with pytest.raises(DataError, match=r"data.opinions=4 cannot be divided among data.questions=3"):
+        task_of(tmp_path, **{"data.questions": 3})

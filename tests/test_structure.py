@@ -26,7 +26,7 @@ LEVELS = (
     ("experiment",),
     ("training",),
     ("ahead",),
-    ("cli", "checkpoints"),
+    ("cli", "checkpoints", "hosts"),
     ("workdir",),
     ("progress", "report"),
     ("live",),
@@ -55,6 +55,12 @@ def test_nobody_imports_upward(file):
     part = file.relative_to(ROOT / "serac_jax").parts[0].removesuffix(".py")
     if part != "__init__":
         assert {name for name in imports(file) if LEVEL[name] > LEVEL[part]} == set()
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_the_package_needs_no_file_beside_it(file):
+    """Only the package is installed, not configs/."""
+    assert not re.search(r"^\s*(from|import) (configs|benchmarks|tests)\b", file.read_text(), re.MULTILINE)
 
 
 def test_files_are_short():

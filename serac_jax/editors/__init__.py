@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Int, Scalar
 
 from serac_jax.batch import EditBatch, Examples
 from serac_jax.metrics import Score
+from serac_jax.sharding import whole
 from serac_jax.types import Edited, Params
 
 
@@ -57,3 +58,19 @@ class Editor(NamedTuple):
     loss: Callable[[Params, Any, EditBatch, Array | None], tuple[Scalar, Aux]] | None
     groups: Callable[[Params], Any]
     decide: Callable[[Params, Edited, Examples], Decision] | None
+
+
+def of_whole_weights(editor: Editor) -> Editor:
+    """The editor with all that it computes with, what it learned and the model, put together where the mesh's axis "fsdp" splits it."""
+
+    def given(function: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda params, model, *rest: function(whole(params), whole(model), *rest)
+
+    return editor._replace(
+        start=given(editor.start),
+        edit=given(editor.edit),
+        apply=given(editor.apply),
+        generate=given(editor.generate),
+        loss=given(editor.loss) if editor.loss else None,
+        decide=given(editor.decide) if editor.decide else None,
+    )

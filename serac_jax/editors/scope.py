@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
-from serac_jax.batch import Examples, Tokens, splice, take
+from serac_jax.batch import Examples, Tokens, splice
 from serac_jax.memory import EditMemory
 from serac_jax.models import Model
 from serac_jax.models.linear import wide
@@ -23,7 +23,8 @@ from serac_jax.types import Params
 class Scope(NamedTuple):
     """keys: (params, edits, key) -> what the memory keeps of edits, "k d".
     queries: (params, examples, key) -> what is computed once a query.
-    pairs: (params, keys, edits, queries, examples, key) -> log-similarity of row i of the edits and row i of the queries, "n".
+    pairs: (params, keys, edits, queries, examples, key, width) -> log-similarity of row i of the edits and row i of the queries, "n";
+        `width`: how many positions hold the two together, where fewer than both have do.
     table: (params, memory, queries, examples) -> log-similarity of every query and every slot, "n c".
     """
 
@@ -75,7 +76,7 @@ def embedding(model: Model, distance: Distance = SQUARED) -> Scope:
     def queries(params: Params, examples: Examples, key: Array | None = None) -> Float[Array, "n d"]:
         return embed(params, examples.scope, key)
 
-    def pairs(params: Params, keys: Array, edits: Examples, queries: Array, examples: Examples, key: Array | None = None) -> Float[Array, " n"]:
+    def pairs(params: Params, keys: Array, edits: Examples, queries: Array, examples: Examples, key: Array | None = None, width: int | None = None):
         return log_similarity(keys, queries, distance)
 
     def table(params: Params, memory: EditMemory, queries: Array, examples: Examples, key: Array | None = None) -> Float[Array, "n c"]:
@@ -97,10 +98,10 @@ def cross_attention(model: Model, lead: int) -> Scope:
         return jnp.zeros((edits.labels.shape[0], 0))
 
     def queries(params: Params, examples: Examples, key: Array | None = None) -> Float[Array, "n 0"]:
-        return jnp.zeros((examples.labels.shape[0], 0))
+        return jnp.zeros((examples.scope.ids.shape[0], 0))
 
-    def pairs(params: Params, keys: Array, edits: Examples, queries: Array, examples: Examples, key: Array | None = None) -> Float[Array, " n"]:
-        logits = model.apply(params, splice(edits.scope, examples.scope, lead), key=key)[:, 0]
+    def pairs(params: Params, keys: Array, edits: Examples, queries: Array, examples: Examples, key: Array | None = None, width: int | None = None):
+        logits = model.apply(params, splice(edits.scope, examples.scope, lead, width), key=key)[:, 0]
         return jax.nn.log_softmax(logits)[:, 0]
 
     def table(params: Params, memory: EditMemory, queries: Array, examples: Examples, key: Array | None = None) -> Float[Array, "n c"]:
@@ -113,8 +114,3 @@ def cross_attention(model: Model, lead: int) -> Scope:
         return jax.lax.map(against, (memory.keys, memory.edits)).T  # a slot at a time: memory and queries may be many
 
     return Scope(keys, queries, pairs, table)
-
-
-def gather(scope: Scope, params: Params, keys: Array, edits: Examples, of: Int[Array, " n"], queries: Array, examples: Examples, key: Array | None = None):
-    """Log-similarity of each query and the edit that it belongs to."""
-    return scope.pairs(params, keys[of], take(edits, of), queries, examples, key)

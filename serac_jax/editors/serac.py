@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Scalar
+from jaxtyping import Array, Float, Int, Scalar
 
 from serac_jax import memory
-from serac_jax.batch import EditBatch, Examples, Tokens, splice, take
+from serac_jax.batch import EditBatch, Examples, Tokens, join, splice, spread, take
 from serac_jax.editors import Aux, Decision, Editor
-from serac_jax.editors.scope import Scope, gather
+from serac_jax.editors.scope import Scope
 from serac_jax.losses import EPS, balanced_bce, edit_loss, locality_loss
 from serac_jax.memory import EditMemory
 from serac_jax.metrics import Score, one, scope_right, whole_answer_right
@@ -67,8 +67,8 @@ def serac(
         """The model that reads an edit before a query."""
         return (base, base_params) if counterfactual is None else (counterfactual, params["counterfactual"])
 
-    def in_context(prefix: Tokens, queries: Examples) -> Examples:
-        return queries._replace(inputs=splice(prefix, queries.inputs, lead))
+    def in_context(prefix: Tokens, queries: Examples, width: int | None = None) -> Examples:
+        return queries._replace(inputs=splice(prefix, queries.inputs, lead, width))
 
     def apply(params: Params, edited: Edited, queries: Examples, key: Array | None = None) -> Float[Array, "n t v"]:
         decision = decide(params, edited, queries, key)
@@ -113,18 +113,27 @@ def serac(
 
         Where the base model takes the counterfactual model's place, its NLL is a constant of what is learned and is left out.
         """
-        keys = split(key, 5)
-        inside, outside = batch.inside, batch.outside
+        keys = split(key, 4)
+        inside, outside, questions = batch.inside, batch.outside, batch.asked
+        edit_of = batch.edit_of[:: batch.layout.alike]
         stored = scope.keys(params["scope"], batch.edits, keys[1])
-        asked = scope.queries(params["scope"], inside, keys[2]), scope.queries(params["scope"], outside, keys[3])
-        positive = gather(scope, params["scope"], stored, batch.edits, batch.edit_of, asked[0], inside, keys[4])
+        # Both kinds of queries at once: larger products, and no two gradients of every weight to add up.
+        both, count = questions._replace(scope=join(questions.scope, outside.scope)), len(edit_of)
+        vectors = scope.queries(params["scope"], both, keys[2])
+
+        def paired(of: Int[Array, " n"], vectors: Array, queries: Examples) -> Float[Array, " n"]:
+            """Log-similarity of each query and the edit that it belongs to."""
+            return scope.pairs(params["scope"], stored[of], take(batch.edits, of), vectors, queries, keys[3], batch.layout.context)
+
         if options.all_negatives:
+            positive = paired(edit_of, vectors[:count], questions)
             everything = EditMemory(stored, batch.edits, batch.edits.rows > 0, jnp.int32(0))
-            negative = scope.table(params["scope"], everything, asked[1], outside, keys[4])
+            negative = scope.table(params["scope"], everything, vectors[count:], outside, keys[3])
             negative, negative_weight = negative.reshape(-1), (outside.rows[:, None] * batch.edits.rows[None]).reshape(-1)
         else:
-            negative = gather(scope, params["scope"], stored, batch.edits, batch.outside_of, asked[1], outside, keys[4])
-            negative_weight = outside.rows
+            similarities = paired(jnp.concatenate([edit_of, batch.outside_of]), vectors, both)
+            positive, negative, negative_weight = similarities[:count], similarities[count:], outside.rows
+        positive = spread(positive, len(inside.labels))
         scope_loss = balanced_bce(positive, inside.rows, negative, negative_weight)
 
         metrics = {
@@ -134,7 +143,8 @@ def serac(
         }
         if counterfactual is None:
             return options.cloc * scope_loss, Aux(metrics)
-        logits = counterfactual.logits(params["counterfactual"], in_context(take(batch.edits.prefix, batch.edit_of), inside), keys[0])
+        contexts = in_context(take(batch.edits.prefix, edit_of), questions, batch.layout.context)
+        logits = counterfactual.logits(params["counterfactual"], contexts, keys[0])
         answer_loss = edit_loss(logits, inside, batch.wanted, options.unlikelihood)
         metrics |= {
             "loss_counterfactual": one(answer_loss),

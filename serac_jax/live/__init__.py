@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -26,7 +27,8 @@ def load(
     memory: str | Path | Store | None = None,
     base: Callable[[str], str] | None = None,
     rerank: str = "",
-    index: MakeIndex = BlockedIndex,
+    index: MakeIndex | None = None,
+    mesh: Mapping[str, int] | None = None,
 ) -> LiveEditor:
     """An editor that answers.
 
@@ -35,10 +37,13 @@ def load(
     memory: the file of its edits, which need not exist yet; None: a memory of this process, which `editor.memory.save` writes.
     base: the base model as a function from a text to a text, instead of the editor's own, which is then not loaded.
     rerank: a cross-attention scope classifier, by the name of its model: it reads again the edits that embeddings propose.
-    index: makes what searches keys, from their width and distance: functools.partial(BlockedIndex, rounded=True, devices=jax.devices()), or one of yours.
+    index: makes what searches keys, from their width and distance: functools.partial(BlockedIndex, keys="int8"), or one of yours.
+    mesh: devices to work on together, as in a run's config: {"data": 4, "model": 2} splits every model over 2 and the rows of what it reads over 4;
+        keys are split over all 8. By default one device does everything.
     Raises UserError, with what to do, where something is missing or does not fit.
     """
     if jax.config.values["jax_compilation_cache_dir"] is None:
         cli.use_compilation_cache(cli.default_cache())
-    parts = folder.find(str(name), base=base is None, rerank=rerank)
+    parts = folder.find(str(name), base=base is None, rerank=rerank, mesh=mesh)
+    index = index or partial(BlockedIndex, devices=folder.devices(mesh))
     return LiveEditor(parts, memory if isinstance(memory, Store) else Store.open(memory), base, index)

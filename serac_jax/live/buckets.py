@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
+import jax
+import numpy as np
+
 from serac_jax.batch import Tokens
+from serac_jax.sharding import batch_sharding, row_parts
 from serac_jax.tasks.text import pad, smallest
+from serac_jax.types import Params
 
 MOST = 256  # rows that a program reads at a time
 Item = TypeVar("Item")
@@ -28,3 +33,14 @@ def tokens(rows: Sequence[Sequence[int]], widths: tuple[int, ...]) -> Tokens:
     kept = [row[: widths[-1]] for row in rows]
     kept += [kept[0]] * (bucket(len(rows)) - len(rows))
     return pad(kept, smallest(widths, max(map(len, kept))))
+
+
+def beside(params: Params, read: Tokens) -> Tokens:
+    """Tokens for a program with these parameters: where a mesh holds them, its rows are split over its axis "data", up to a multiple of whose size the last row
+    is repeated.
+    """
+    placed = jax.tree.leaves(params)[0].sharding
+    if placed.num_devices == 1:
+        return read
+    missing = -read.ids.shape[0] % row_parts(placed.mesh)
+    return jax.device_put(jax.tree.map(lambda leaf: np.pad(leaf, ((0, missing), (0, 0)), mode="edge"), read), batch_sharding(placed.mesh))

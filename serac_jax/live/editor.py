@@ -95,21 +95,34 @@ class LiveEditor:
 
         policy: what becomes of an edit that a new one contradicts, by the scope classifier: "newest" removes the old one, "refuse" raises
         ContradictionRefused and inserts nothing, "keep" looks for no conflicts and keeps all; or a function that is asked, a conflict at a time.
+        No one waits while conflicts are looked for. Where another program wrote meanwhile, they are looked for again, and only new ones are asked about.
         """
         made = [edit if isinstance(edit, Edit) else self.memory.make(*edit) for edit in edits]
         for edit in made:
             self.check(edit)
-        found = [] if policy == "keep" else self.conflicts_of(list({edit.id: edit for edit in made}.values()))
+        found: list[Conflict] = []
+        decided: dict[tuple[str, str], str] = {}
+        while True:
+            if policy != "keep":
+                found = self.conflicts_of(list({edit.id: edit for edit in made}.values()))
+            gone = self.contradicted(found, policy, decided)
+            with self.memory.turn():
+                if policy == "keep" or self.seq == self.memory.seq:
+                    kept = [edit for edit in made if edit.id not in gone]
+                    stored = self.memory.add(kept, replacing=[old for old in gone if old in self.memory.edits], message=message)
+                    return Inserted(stored, found)
+
+    def contradicted(self, found: Iterable[Conflict], policy: Policy, decided: dict[tuple[str, str], str]) -> list[str]:
+        """Ids of edits that have to go, by the policy, or as it was decided before. Raises ContradictionRefused."""
         gone = []
         for conflict in found:
             if conflict.kind == "contradiction":
-                decision = chosen(policy, conflict)
-                if decision == "refuse":
+                pair = conflict.new.id, conflict.old.id
+                decided[pair] = decided.get(pair) or chosen(policy, conflict)
+                if decided[pair] == "refuse":
                     raise ContradictionRefused(conflict)
-                gone += [conflict.old.id] if decision == "newest" else []
-        kept = [edit for edit in made if edit.id not in gone]
-        stored = self.memory.add(kept, replacing=[old for old in gone if old in self.memory.edits], message=message)
-        return Inserted(stored, found)
+                gone += [conflict.old.id] if decided[pair] == "newest" else []
+        return gone
 
     def conflicts_of(self, edits: Sequence[Edit]) -> list[Conflict]:
         """The conflicts that edits would have in the memory, which does not hold them yet."""

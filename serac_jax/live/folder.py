@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from huggingface_hub import snapshot_download
+from jax.sharding import Mesh
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from serac_jax import cli, models
 from serac_jax.errors import UserError
+from serac_jax.experiment import Load, placer
 from serac_jax.live import spec as specs
 from serac_jax.live.spec import Spec
 from serac_jax.models import Model, hub
+from serac_jax.sharding import make_mesh
 from serac_jax.types import Params
 
 SHIPPED = hub.SHIPPED.parent / "editors"
@@ -36,24 +41,37 @@ class Parts(NamedTuple):
     tokenizer: PreTrainedTokenizerBase
 
 
-def find(name: str, *, base: bool = True, rerank: str = "") -> Parts:
+def find(name: str, *, base: bool = True, rerank: str = "", mesh: Mapping[str, int] | None = None) -> Parts:
     """The parts of the editor `name`. Raises UserError where there is none.
 
     base: whether the base model is needed. rerank: a cross-attention classifier, by the name of its model, that reads again what the editor proposes.
+    mesh: devices that models are split over.
     """
-    folder = located(name)
+    folder, load = located(name), partial(models.load, place=placer(made(mesh))) if mesh else models.load
     if (folder / specs.FILE).exists():
-        parts = of_folder(folder, base)
+        parts = of_folder(folder, base, load)
     else:
         from serac_jax.live.run import of_run  # what trains and its data sets: a saved editor starts sooner without them
 
-        parts = of_run(folder)
+        parts = of_run(folder, mesh or {})
     if rerank:
-        part = Part(*models.load(rerank, output="head"))
+        part = Part(*load(rerank, output="head"))
         parts = parts._replace(spec=parts.spec._replace(parts=parts.spec.parts | {"rerank": rerank}), networks=parts.networks | {"rerank": part})
     if base and "base" not in parts.networks:
         raise UserError(f"{name} has no base model of its own; give one: load({name!r}, base=…), a function from a text to a text")
     return parts
+
+
+def made(mesh: Mapping[str, int]) -> Mesh:
+    """The mesh of so many devices an axis. Raises UserError."""
+    if strange := sorted(mesh.keys() - {"data", "model"}):
+        raise UserError(f"mesh has no axis {strange[0]!r}; give the number of devices of 'data', of 'model', or of both")
+    return make_mesh(data=mesh.get("data", 1), model=mesh.get("model", 1))
+
+
+def devices(mesh: Mapping[str, int] | None) -> list[Any] | None:
+    """All devices of a mesh."""
+    return made(mesh).devices.flatten().tolist() if mesh else None
 
 
 def located(name: str) -> Path:
@@ -87,12 +105,12 @@ def downloaded(name: str) -> Path:
     raise UserError(f"the repository {name!r} holds no {specs.FILE}, so it is no saved editor; a model is named as a part of one")
 
 
-def of_folder(folder: Path, base: bool) -> Parts:
-    """A saved editor."""
+def of_folder(folder: Path, base: bool, load: Load) -> Parts:
+    """A saved editor. load: how models are loaded."""
     spec = specs.read(folder)
     named = {part: str(folder / name.removeprefix("./")) if name.startswith("./") else name for part, name in spec.parts.items()}
     outputs = {"base": "head" if spec.answers else "", "scope": spec.pool, "counterfactual": "head" if spec.answers else "", "rerank": "head"}
-    networks = {part: Part(*models.load(name, output=outputs[part])) for part, name in named.items() if base or part != "base"}
+    networks = {part: Part(*load(name, output=outputs[part])) for part, name in named.items() if base or part != "base"}
     reader = networks.get("counterfactual") or networks.get("base")
     if reader is None and "base" not in named:
         raise UserError(f"{folder / specs.FILE}: field 'parts' names neither a base nor a counterfactual model; one of them is needed to read an edit")

@@ -1,4 +1,4 @@
-"""Which stored keys are nearest to a query's vector: a block of keys at a time, on one device or several, with room that doubles.
+"""Which stored keys are nearest to a query's vector, by comparing all: on one device or several, with room that doubles.
 
 `Index` is what the editor asks for; any other search behind the same three functions may take the place of `BlockedIndex`.
 """
@@ -13,15 +13,16 @@ import numpy as np
 from jaxtyping import Array, Float, Int, UInt32
 
 from serac_jax.editors.scope import Distance
+from serac_jax.errors import UserError
 from serac_jax.live import nearest
 from serac_jax.live.buckets import bucket
 from serac_jax.sharding import make_mesh, replicated
 
-BLOCK = 16_384  # keys compared at a time; bounds what a search of many queries allocates
-BLOCK_CPU = 2_048  # the same of a CPU, in whose second-level cache they should fit
+SCORES = 1 << 25  # of queries and keys that are held at a time; bounds what a search of many queries allocates
+BLOCK = {"cpu": 2_048}  # rounded keys that are widened at a time, by the kind of device: they should stay in a cache
+BLOCK_ELSEWHERE = 65_536
 FEWEST = 256  # slots of a device to begin with
-SPARE = 8  # candidates beyond the k asked for, so that rounding in the blocked pass loses none before the exact one
-SPARE_ROUNDED = 24  # the same, where the keys themselves are rounded
+SPARE = {"float32": 8, "bfloat16": 24, "int8": 24}  # candidates beyond the k asked for, so that rounding loses none before they are scored exactly
 
 
 class Index(Protocol):
@@ -43,18 +44,20 @@ class Index(Protocol):
 class BlockedIndex:
     """Programs are compiled for every capacity, number of rows (a power of two) and k: log₂ n times for n inserts.
 
-    rounded: keys are bfloat16 on the device, in half of the memory, and only propose; the exact ones stay with the host, and score again what is proposed.
-    By default not on CPUs, where that is slower (`benchmarks/memory.py`).
+    keys: "float32"; or "bfloat16" or "int8", in a half or a quarter of the device's memory: these only propose, and the exact ones, which stay with the host,
+    score again what is proposed. By default bfloat16, but float32 on CPUs, where rounded keys save no time (`benchmarks/memory.py`).
     devices: rows are split over them; by default the first one.
     """
 
-    def __init__(self, width: int, distance: Distance, rounded: bool | None = None, devices: Sequence[Any] | None = None):
+    def __init__(self, width: int, distance: Distance, keys: str | None = None, devices: Sequence[Any] | None = None):
         devices = jax.devices()[:1] if devices is None else devices
-        self.distance, self.mesh = distance, make_mesh(len(devices), 1, devices)
-        self.block = BLOCK_CPU if devices[0].platform == "cpu" else BLOCK
-        rounded = devices[0].platform != "cpu" if rounded is None else rounded
-        self.stored = nearest.blank(FEWEST * len(devices), width, distance.heads, not rounded, self.mesh)
-        self.exact = np.zeros((self.capacity, width), np.float32) if rounded else None
+        self.distance, self.mesh = distance, make_mesh(data=len(devices), devices=devices)
+        self.kind = keys or ("float32" if devices[0].platform == "cpu" else "bfloat16")
+        if self.kind not in nearest.KINDS:
+            raise UserError(f"keys={keys!r} is not known; there are {', '.join(nearest.KINDS)}")
+        self.block = BLOCK.get(devices[0].platform, BLOCK_ELSEWHERE)
+        self.stored = nearest.blank(FEWEST * len(devices), width, distance.heads, self.kind, self.mesh)
+        self.exact = None if self.kind == "float32" else np.zeros((self.capacity, width), np.float32)
 
     @property
     def capacity(self) -> int:
@@ -72,13 +75,20 @@ class BlockedIndex:
         self.stored = nearest.empty(self.stored, *self.everywhere(where), mesh=self.mesh)
 
     def search(self, queries: Float[Array, "n d"], seen: UInt32[np.ndarray, "n w"], k: int) -> tuple[Int[np.ndarray, "n k"], Float[np.ndarray, "n k"]]:
-        proposed = k + (SPARE if self.exact is None else SPARE_ROUNDED)
+        rows = max(SCORES // self.capacity, 1)
+        found = [self.search_some(queries[at : at + rows], seen[at : at + rows], k) for at in range(0, len(queries), rows)]
+        slots, scores = (np.concatenate(leaves) for leaves in zip(*found, strict=True))
+        return slots, scores
+
+    def search_some(self, queries: Float[Array, "n d"], seen: UInt32[np.ndarray, "n w"], k: int) -> tuple[Int[np.ndarray, "n k"], Float[np.ndarray, "n k"]]:
+        """The same for as many queries as one program takes."""
+        proposed = k + SPARE[self.kind]
         found = nearest.nearest(
             self.stored,
             *self.everywhere(queries, self.widened(seen)),
             proposed=proposed,
             k=k if self.exact is None else proposed,
-            block=min(self.block, self.capacity // self.mesh.size),
+            block=self.capacity // self.mesh.size if self.exact is None else min(self.block, self.capacity // self.mesh.size),
             distance=self.distance,
             mesh=self.mesh,
         )

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 from serac_jax.batch import Examples, Tokens
 from serac_jax.editors import scope as scopes
 from serac_jax.editors.scope import Distance, Scope
-from serac_jax.live.buckets import bucket, chunks, tokens
+from serac_jax.live.buckets import beside, bucket, chunks, tokens
 from serac_jax.live.index import BlockedIndex, Index
 from serac_jax.live.keys import KeyCache
 from serac_jax.live.tags import Tags, TagTable, visible
@@ -27,7 +27,7 @@ from serac_jax.tasks.text import Encoder, Query, folds_case, lead
 from serac_jax.types import Params
 
 PROPOSED = 8  # edits that are looked at for every question
-MANY = 16_384  # edits whose keys are read from the disk, and written to the device, at a time
+MANY = 131_072  # edits whose keys are read from the disk, and written to the device, at a time
 MakeIndex = Callable[[int, Distance], Index]  # from the width of keys
 
 
@@ -65,11 +65,17 @@ class Embedder:
         return KeyCache(memory.with_name(f"{memory.name}.keys") / self.digest[:16], self.width)
 
     def edits(self, edits: Sequence[Edit]) -> Float[Array, "b d"]:
-        """A row an edit; up to a power of two of rows, whose rest is padding."""
-        return self.embed(self.params, self.texts.edits(edits))
+        """A row an edit; further rows are padding, up to a power of two."""
+        return self.read(self.texts.edits(edits))
 
     def questions(self, questions: Sequence[str]) -> Float[Array, "b d"]:
-        return self.embed(self.params, self.texts.questions(questions))
+        return self.read(self.texts.questions(questions))
+
+    def read(self, read: Tokens) -> Float[Array, "b d"]:
+        """Vectors; those that several devices have made are put together, for whoever reads them on others."""
+        placed = beside(self.params, read)
+        vectors = self.embed(self.params, placed)
+        return vectors if placed is read else jax.device_get(vectors[: read.ids.shape[0]])
 
 
 class PairReader:
@@ -84,7 +90,8 @@ class PairReader:
         found: list[float] = []
         for group in chunks(pairs):
             edits, questions = self.texts.edits([edit for edit, _ in group]), self.texts.questions([question for _, question in group])
-            found += np.exp(jax.device_get(self.read(self.params, edits, questions))[: len(group)]).tolist()
+            scores = self.read(self.params, beside(self.params, edits), beside(self.params, questions))
+            found += np.exp(jax.device_get(scores)[: len(group)]).tolist()
         return found
 
 
@@ -132,7 +139,7 @@ class Matcher:
         if self.index:
             for group, keys in self.embedded(list(new.values())):
                 slots = np.full(len(keys), -1)
-                slots[: len(group)] = [self.take(edit) for edit in group]
+                slots[: len(group)] = self.take(group)
                 bits = self.tags.of_edits([edit.tags for edit in group])
                 self.index.put(slots, keys, np.pad(bits, ((0, len(slots) - len(group)), (0, 0))))
 
@@ -152,16 +159,16 @@ class Matcher:
                 self.keys.append([edit.id for edit in group], jax.device_get(keys)[: len(group)])
             yield group, keys
 
-    def take(self, edit: Edit) -> int:
-        """A slot for an edit: one that became free, or a new one."""
-        if self.free:
-            slot = self.free.pop()
+    def take(self, edits: Sequence[Edit]) -> list[int]:
+        """Slots for edits: those that became free, then new ones."""
+        slots = [self.free.pop() for _ in edits[: len(self.free)]]
+        for slot, edit in zip(slots, edits, strict=False):
             self.at[slot] = edit
-        else:
-            slot = len(self.at)
-            self.at.append(edit)
-        self.slots[edit.id] = slot
-        return slot
+        fresh = edits[len(slots) :]
+        slots += range(len(self.at), len(self.at) + len(fresh))
+        self.at += fresh
+        self.slots.update(zip((edit.id for edit in edits), slots, strict=True))
+        return slots
 
     def remove(self, ids: Iterable[str]) -> None:
         """Edits are not found any more; ids that are not there are passed over."""

@@ -1,30 +1,35 @@
 """Compiled programs on keys in slots, whose rows are split over devices: writing some, making room, and finding the nearest.
 
-Every device searches its own rows, a block at a time; what the devices find is then merged.
+Every device searches its own rows; what the devices find is then merged.
 """
 
 from __future__ import annotations
 
-from functools import partial
+from functools import partial, reduce
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Array, Float, Int, UInt16, UInt32
+from jaxtyping import Array, Float, Int, Int8, UInt16, UInt32
 
 from serac_jax.editors.scope import Distance, log_similarity
 from serac_jax.sharding import path_name, spec
 
+# How a number of a key is kept. bfloat16 by its bits: no CPU writes or slices it without widening all of them.
+KINDS = {"float32": jnp.float32, "bfloat16": jnp.uint16, "int8": jnp.int8}
+COLUMNS = 1024  # of scores, whose maxima are compared first
+
 
 class Stored(NamedTuple):
-    """keys: "c d", float32; or, where they only propose, the bits of bfloat16, which no CPU writes or slices without widening all of them.
+    """keys: "c d", of one of KINDS; those that are not float32 only propose. scales: "c 1", what a key of int8 is multiplied by; None for others.
 
-    squares: "c h", the keys' squared lengths, a head each. tags: "c w", bits.
+    squares: "c h", the squared lengths of what is kept, a head each. tags: "c w", bits.
     """
 
-    keys: Float[Array, "c d"] | UInt16[Array, "c d"]
+    keys: Float[Array, "c d"] | UInt16[Array, "c d"] | Int8[Array, "c d"]
+    scales: Float[Array, "c 1"] | None
     squares: Float[Array, "c h"]
     tags: UInt32[Array, "c w"]
 
@@ -38,18 +43,18 @@ def shardings(stored: Stored, mesh: Mesh) -> Any:
     return jax.tree.map(lambda found: NamedSharding(mesh, found), specs(stored), is_leaf=lambda leaf: isinstance(leaf, P))
 
 
-def blank(rows: int, width: int, heads: int, exact: bool, mesh: Mesh) -> Stored:
+def blank(rows: int, width: int, heads: int, kind: str, mesh: Mesh) -> Stored:
     """Empty slots."""
-    stored = Stored(jnp.zeros((rows, width), jnp.float32 if exact else jnp.uint16), jnp.zeros((rows, heads), jnp.float32), jnp.zeros((rows, 1), jnp.uint32))
+    scales = jnp.zeros((rows, 1), jnp.float32) if kind == "int8" else None
+    stored = Stored(jnp.zeros((rows, width), KINDS[kind]), scales, jnp.zeros((rows, heads), jnp.float32), jnp.zeros((rows, 1), jnp.uint32))
     return jax.device_put(stored, shardings(stored, mesh))
 
 
 @partial(jax.jit, static_argnames=("rows", "words", "mesh"))
 def grown(stored: Stored, *, rows: int, words: int, mesh: Mesh) -> Stored:
     """The same with more empty slots behind, and more words of tags."""
-    capacity, wide = stored.tags.shape
-    keys, squares, tags = (jnp.pad(leaf, ((0, rows - capacity), (0, more))) for leaf, more in zip(stored, (0, 0, words - wide), strict=True))
-    more = Stored(keys, squares, tags)
+    more = jax.tree.map(lambda leaf: jnp.pad(leaf, ((0, rows - leaf.shape[0]), (0, 0))), stored)
+    more = more._replace(tags=jnp.pad(more.tags, ((0, 0), (0, words - more.tags.shape[1]))))
     return jax.lax.with_sharding_constraint(more, shardings(more, mesh))
 
 
@@ -58,10 +63,10 @@ def fill(stored: Stored, slots: Int[Array, " n"], keys: Float[Array, "n d"], tag
     """Slots written; what belongs into no slot has the number −1."""
 
     def part(stored: Stored, slots: Array, keys: Array, tags: Array) -> Stored:
-        kept = keys if is_exact(stored) else jax.lax.bitcast_convert_type(keys.astype(jnp.bfloat16), jnp.uint16)
-        heads = numbers(kept).reshape(keys.shape[0], stored.squares.shape[1], -1)  # lengths of what is stored: then near keys err least
-        new, at = Stored(kept, jnp.square(heads).sum(-1), tags), own(slots, stored)
-        return Stored(*(leaf.at[at].set(rows, mode="drop") for leaf, rows in zip(stored, new, strict=True)))
+        kept, scales = packed(keys, stored.keys.dtype)
+        heads = numbers(kept, scales).reshape(keys.shape[0], stored.squares.shape[1], -1)  # lengths of what is kept: then near keys err least
+        at = own(slots, stored)
+        return jax.tree.map(lambda leaf, rows: leaf.at[at].set(rows, mode="drop"), stored, Stored(kept, scales, jnp.square(heads).sum(-1), tags))
 
     return jax.shard_map(part, mesh=mesh, in_specs=(specs(stored), P(), P(), P()), out_specs=specs(stored), check_vma=False)(stored, slots, keys, tags)
 
@@ -76,13 +81,25 @@ def empty(stored: Stored, slots: Int[Array, " n"], *, mesh: Mesh) -> Stored:
     return jax.shard_map(part, mesh=mesh, in_specs=(specs(stored), P()), out_specs=specs(stored), check_vma=False)(stored, slots)
 
 
+def packed(keys: Float[Array, "n d"], dtype: Any) -> tuple[Array, Float[Array, "n 1"] | None]:
+    """Keys as they are kept, and what those of int8 are multiplied by: the largest of a row's 127ths."""
+    if dtype == jnp.float32:
+        return keys, None
+    if dtype == jnp.uint16:
+        return jax.lax.bitcast_convert_type(keys.astype(jnp.bfloat16), jnp.uint16), None
+    scales = jnp.abs(keys).max(-1, keepdims=True) / 127.0
+    return jnp.round(keys / jnp.where(scales > 0, scales, 1.0)).astype(jnp.int8), scales
+
+
+def numbers(keys: Array, scales: Array | None) -> Float[Array, "n d"]:
+    """Kept keys in float32."""
+    if keys.dtype == jnp.uint16:
+        return jax.lax.bitcast_convert_type(keys, jnp.bfloat16).astype(jnp.float32)
+    return keys.astype(jnp.float32) if scales is None else keys.astype(jnp.float32) * scales
+
+
 def is_exact(stored: Stored) -> bool:
     return stored.keys.dtype == jnp.float32
-
-
-def numbers(keys: Array) -> Float[Array, "n d"]:
-    """Stored keys in float32."""
-    return keys if keys.dtype == jnp.float32 else jax.lax.bitcast_convert_type(keys, jnp.bfloat16).astype(jnp.float32)
 
 
 def own(slots: Int[Array, " n"], stored: Stored) -> Int[Array, " n"]:
@@ -120,10 +137,10 @@ def of_device(stored: Stored, queries: Array, seen: Array, *, proposed: int, blo
     lengths = jnp.square(queries.reshape(rows, distance.heads, -1)).sum(-1)
 
     def step(best: tuple[Array, Array], start: Array) -> tuple[tuple[Array, Array], None]:
-        keys, squares, tags = (jax.lax.dynamic_slice_in_dim(leaf, start, block) for leaf in stored)
-        closeness = rough(queries, lengths, numbers(keys), squares, distance)
+        keys, scales, squares, tags = jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, start, block), stored)
+        closeness = rough(queries, lengths, numbers(keys, scales), squares, distance)
         allowed = ((tags[None] & seen[:, None]) != 0).any(-1)
-        top, at = jax.lax.top_k(jnp.where(allowed, closeness, -jnp.inf), kept)
+        top, at = largest(jnp.where(allowed, closeness, -jnp.inf), kept)
         both = jnp.concatenate([best[0], top], -1), jnp.concatenate([best[1], at + start], -1)
         top, at = jax.lax.top_k(both[0], kept)
         return (top, jnp.take_along_axis(both[1], at, -1)), None
@@ -136,14 +153,33 @@ def of_device(stored: Stored, queries: Array, seen: Array, *, proposed: int, blo
     return slots + jax.lax.axis_index("data") * count, scores
 
 
+def largest(scores: Float[Array, "n b"], k: int) -> tuple[Float[Array, "n k"], Int[Array, "n k"]]:
+    """The k largest of each row, and where they are.
+
+    Where there are many: of rows folded into columns, they lie in the k columns that have the largest maxima. A maximum is cheap, unlike a sort.
+    """
+    count = scores.shape[1]
+    if count % COLUMNS or count // COLUMNS < 2 or k >= COLUMNS:
+        return jax.lax.top_k(scores, k)
+    folded = scores.reshape(-1, count // COLUMNS, COLUMNS)
+    columns = jax.lax.top_k(folded.max(1), k)[1]
+    found, at = jax.lax.top_k(jnp.take_along_axis(folded, columns[:, None], 2).reshape(scores.shape[0], -1), k)
+    return found, at // k * COLUMNS + jnp.take_along_axis(columns, at % k, -1)
+
+
 def rough(queries: Float[Array, "n d"], lengths: Array, keys: Float[Array, "b d"], lengths_keys: Array, distance: Distance) -> Float[Array, "n b"]:
     """How near, in the order of the distance up to rounding, from products and squared lengths of the heads' slices."""
-    a, b = (leaf.reshape(leaf.shape[0], distance.heads, -1) for leaf in (queries, keys))
-    products = jnp.einsum("nhe,bhe->nbh", a, b, precision="highest")
-    if distance.cosine:
-        scale = jnp.sqrt(lengths[:, None] * lengths_keys[None])
-        return (products / jnp.where(scale > 0, scale, 1.0)).max(-1)
-    return (2.0 * products - lengths[:, None] - lengths_keys[None]).max(-1)
+
+    def of_head(head: int) -> Float[Array, "n b"]:
+        a, b = (jnp.split(leaf, distance.heads, -1)[head] for leaf in (queries, keys))
+        products = jnp.einsum("ne,be->nb", a, b, precision="highest")
+        length, length_key = lengths[:, head, None], lengths_keys[None, :, head]
+        if distance.cosine:
+            scale = jnp.sqrt(length * length_key)
+            return products / jnp.where(scale > 0, scale, 1.0)
+        return 2.0 * products - length - length_key
+
+    return reduce(jnp.maximum, map(of_head, range(distance.heads)))
 
 
 @partial(jax.jit, static_argnames=("k", "distance"))

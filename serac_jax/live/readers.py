@@ -10,7 +10,7 @@ from jaxtyping import Array, Int
 
 from serac_jax.batch import Examples, Tokens, splice
 from serac_jax.errors import UserError
-from serac_jax.live.buckets import chunks, tokens
+from serac_jax.live.buckets import beside, chunks, tokens
 from serac_jax.models import Model
 from serac_jax.models.generate import generate
 from serac_jax.store.edits import Edit
@@ -38,14 +38,15 @@ class Reader:
 
     def __call__(self, questions: Sequence[str]) -> list[str]:
         """What the model says by itself."""
-        return [text for group in chunks(questions) for text in self.words(self.answer(self.params, self.inputs(group)), len(group))]
+        return [text for group in chunks(questions) for text in self.words(self.answer(self.params, beside(self.params, self.inputs(group))), len(group))]
 
     def after(self, edits: Sequence[Edit], questions: Sequence[str]) -> list[str]:
         """What it says to each question after reading the edit beside it."""
         texts: list[str] = []
         for pairs in chunks(list(zip(edits, questions, strict=True))):
             context = tokens(self.contexts([edit for edit, _ in pairs]), self.context_widths)
-            texts += self.words(self.answer_after(self.params, context, self.inputs([question for _, question in pairs])), len(pairs))
+            read = (beside(self.params, part) for part in (context, self.inputs([question for _, question in pairs])))
+            texts += self.words(self.answer_after(self.params, *read), len(pairs))
         return texts
 
     @property
@@ -59,12 +60,18 @@ class Reader:
         questions = cut(self.encoder.base, [edit.prompt for edit in edits], self.encoder.text_widths[-1])
         if self.encoder.classes:  # the answer is not read, so it need not be a class: the edit may be of another editor's memory
             return self.encoder.contexts(questions, [[]] * len(edits))
-        return self.encoder.contexts(questions, self.encoder.labels([Query(edit.prompt, edit.answer, source=f"edit {edit.id}") for edit in edits]))
+        return self.encoder.contexts(questions, self.encoder.labels([Query(edit.prompt, edit.answer, source=f"edit {edit.id}") for edit in edits], True))
 
     def input_of(self, edit: Edit, question: str) -> str:
-        """The text that the model reads, as it reads it: its own tokens in words."""
-        tokenizer, opening = self.encoder.base, lead(self.encoder.base)
-        return str(tokenizer.decode(self.contexts([edit])[0] + cut(tokenizer, [question], self.encoder.text_widths[-1])[0][opening:], skip_special_tokens=True))
+        """The text that the model reads."""
+        stated = [] if self.encoder.classes else [edit.answer]
+        return " ".join([self.seen(edit.prompt), *stated, self.seen(question)])
+
+    def seen(self, text: str) -> str:
+        """A text as it is, or, where it is too long, the part that is read, as its tokens spell it."""
+        tokenizer, width = self.encoder.base, self.encoder.text_widths[-1]
+        whole, (kept,) = tokenizer(text)["input_ids"], cut(tokenizer, [text], width)
+        return text if len(kept) == len(whole) else f"{tokenizer.decode(kept, skip_special_tokens=True)} …"
 
     def words(self, answers: Int[Array, "n s"], count: int) -> list[str]:
         return [self.encoder.words(answer) for answer in jax.device_get(answers)[:count]]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from configs import common
 from serac_jax import cli, experiment, training, workdir
 from serac_jax.checkpoints import trained
 from serac_jax.editors.scope import Distance
@@ -14,12 +14,15 @@ from serac_jax.live.spec import Spec
 from serac_jax.tasks import TASKS
 
 
-def of_run(folder: Path) -> Parts:
-    """Its parts, with the parameters of the best checkpoint. Raises UserError for a run of an editor that keeps no edits as text."""
-    config = workdir.config_of(folder, common.get_config(), {"mesh.data": 1})
+def of_run(folder: Path, mesh: Mapping[str, int]) -> Parts:
+    """Its parts, with the parameters of the best checkpoint, on a mesh. Raises UserError for a run of an editor that keeps no edits as text."""
+    config = workdir.config_of(folder, workdir.ONE_DEVICE | {f"mesh.{axis}": size for axis, size in mesh.items()})
     if config.editor != "serac":
         raise UserError(f"{folder} is a run of the editor {config.editor!r}; only SERAC's keeps edits as text (runs _rep and _rp)")
-    built = experiment.build(config, cli.cache_folder(config))
+    try:
+        built = experiment.build(config, cli.cache_folder(config))
+    except AttributeError as error:  # a field that is read now, but which the run's config has not
+        raise UserError(f"{folder} is a run of another version of this program ({error}); load it with that version, or train it anew") from error
     params = trained(folder, built.editor, training.init_params(built.editor, built.base_params, config.seed, built.mesh))[1]
     chosen, scope = config.serac, "rerank" if config.serac.cross_attention else "scope"
     networks = {"base": Part(built.base, built.base_params), scope: Part(built.parts["scope"], params["scope"])}
@@ -27,7 +30,6 @@ def of_run(folder: Path) -> Parts:
         networks["counterfactual"] = Part(built.parts["counterfactual"], params["counterfactual"])
     names = {part: f"./{part}" for part in networks} | ({} if config.base.checkpoint else {"base": config.base.name})
     classes = TASKS[config.task].classes
-    widths = tuple(config.data.text_widths), (1,) if classes else tuple(config.data.label_widths)
-    return Parts(
-        Spec(names, classes, chosen.pool, Distance(chosen.cosine, chosen.square, chosen.bounded, chosen.heads), *widths), networks, built.base.tokenizer
-    )
+    text_widths, label_widths = (tuple(sorted(set(config.data[name]))) for name in ("text_widths", "label_widths"))
+    distance = Distance(chosen.cosine, chosen.square, chosen.bounded, chosen.heads)
+    return Parts(Spec(names, classes, chosen.pool, distance, text_widths, (1,) if classes else label_widths), networks, built.base.tokenizer)

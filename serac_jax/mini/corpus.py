@@ -22,7 +22,7 @@ def training_text() -> list[str]:
 
 
 def followed_text() -> list[str]:
-    """The same, and the yes/no and implied questions of each fact: what the scope classifier of question answering may learn from."""
+    """The same, and the yes/no and implied questions of each fact: what counterfactual model and scope classifier of question answering may learn from."""
     found = set(training_text())
     for fact in training_facts():
         form = forms()[fact.category, fact.relation]

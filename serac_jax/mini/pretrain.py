@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import sys
 
-from serac_jax.mini import consequences, fact_check, opinions, questions
+from serac_jax.mini import consequences, fact_check, opinions, questions, reading
 
 STAGES = {
     "tokenizers": questions.train_tokenizers,
     "base": questions.train_base,
-    "counterfactual": questions.train_counterfactual,
+    "counterfactual": reading.train_counterfactual,
     "scope": questions.train_scope,
     "fnli_base": fact_check.train_base,
     "fnli_counterfactual": fact_check.train_counterfactual,

@@ -1,8 +1,6 @@
-"""Models of question answering: base, counterfactual and scope, and both vocabularies.
+"""Models of question answering, base and scope, and both vocabularies; `reading` makes the counterfactual model.
 
-base: a T5 that answers every question of the world, in every form. counterfactual: a smaller T5 with the same vocabulary that
-has learned the training facts, and to read: to find the answer among questions with (mostly wrong) answers. scope: a
-DistilBERT that has learned which questions ask the same.
+base: a T5 that answers every question of the world, in every form. scope: a DistilBERT that has learned which questions ask the same.
 """
 
 from __future__ import annotations
@@ -26,7 +24,7 @@ from serac_jax.mini.wording import Wording, any_of
 from serac_jax.mini.world import facts
 from serac_jax.models import Model
 from serac_jax.models.hub import SHIPPED
-from serac_jax.tasks.text import pad, smallest
+from serac_jax.tasks.text import smallest
 
 T5 = {
     "model_type": "t5",
@@ -39,7 +37,7 @@ T5 = {
 }
 CONFIGS = {
     "base": T5 | {"d_model": 160, "d_kv": 32, "num_heads": 5, "d_ff": 640, "num_layers": 2, "num_decoder_layers": 2},
-    "counterfactual": T5 | {"d_model": 128, "d_kv": 32, "num_heads": 4, "d_ff": 512, "num_layers": 2, "num_decoder_layers": 2},
+    "counterfactual": T5 | {"d_model": 128, "d_kv": 32, "num_heads": 4, "d_ff": 512, "num_layers": 3, "num_decoder_layers": 2},
     "scope": {"model_type": "distilbert", "vocab_size": 4096, "dim": 128, "hidden_dim": 512, "n_heads": 4, "n_layers": 3, "max_position_embeddings": 128},
 }
 WIDTHS, LABELS = (16, 24, 32, 40), (4, 8, 16, 24)
@@ -115,45 +113,6 @@ def train_base(steps: int = 10000, size: int = 128) -> None:
     params = fit(params, t5_loss(model), batches(np.random.default_rng(1)), steps, 2e-3, accuracy(model, sample(asked, 2000)))
     print("yes/no and implied:", accuracy(model, sample(derived, 2000))(params))
     write(model, params, all_text())
-
-
-def train_counterfactual(steps: int = 5000, size: int = 64) -> None:
-    """Reading: one or two questions with random answers, then one of these questions in any form; the answer is the one that was given."""
-    model, params = blank("counterfactual")
-    chosen = training_facts()
-
-    def bare(texts: list[str]) -> list[list[int]]:
-        return model.tokenizer(texts, add_special_tokens=False)["input_ids"]
-
-    answers = bare([fact.answer for fact in chosen])
-    special = len(model.tokenizer.all_special_ids)
-
-    def answer(rng: np.random.Generator) -> list[int]:
-        """Another fact's answer, or pieces that spell nothing, some of them twice: what is copied is not what is known."""
-        if rng.random() < 0.6:
-            return any_of(answers, rng)
-        pieces = rng.integers(special, len(model.tokenizer), size=rng.integers(1, 11))
-        return rng.choice(pieces, size=rng.integers(1, 11)).tolist()
-
-    def batches(rng: np.random.Generator) -> Iterator[Any]:
-        wording = Wording(rng, model.tokenizer)
-        while True:
-            count = 1 + int(rng.random() < 0.2)
-            width, texts, given, wanted = 16 + 48 * count, [], [], []
-            for _ in range(size):
-                about = [(fact, wording.name(fact.subject)) for fact in (any_of(chosen, rng) for _ in range(count))]
-                given.append([answer(rng) for _ in about])
-                wanted.append(int(rng.integers(count)))
-                texts += [wording.question(*each) for each in [*about, about[wanted[-1]]]]
-            asked = iter(bare(texts))
-            contexts = [[token for each in row for token in next(asked) + each] + next(asked) for row in given]
-            labels = [row[pick][: LABELS[-2] - 1] for row, pick in zip(given, wanted, strict=True)]
-            yield pad([[*context[1 - width :], 1] for context in contexts], width), pad([[*label, 1] for label in labels], LABELS[-2])
-
-    held = next(batches(np.random.default_rng(2)))
-    right = jax.jit(lambda params: ((model.apply(params, held[0], held[1].ids).argmax(-1) == held[1].ids) | ~held[1].mask).all(-1).mean())
-    params = fit(params, t5_loss(model), batches(np.random.default_rng(1)), steps, 2e-3, lambda params: f"accuracy {right(params):.3f}")
-    write(model, params, training_text())
 
 
 def train_scope(steps: int = 3000, size: int = 96) -> None:

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int
 
 from serac_jax.batch import Tokens
 from serac_jax.models.convert import Network
-from serac_jax.models.linear import Dropout, Linear, masked, wide
+from serac_jax.models.linear import Dropout, Embed, Linear, masked, wide
 
 
 @dataclass(frozen=True)
@@ -171,9 +171,9 @@ class Bert(nn.Module):
 
     def setup(self):
         cfg = self.config
-        self.words, self.positions = nn.Embed(cfg.vocab, cfg.width, dtype=cfg.dtype), nn.Embed(cfg.positions, cfg.width, dtype=cfg.dtype)
+        self.words, self.positions = Embed(cfg.vocab, cfg.width, dtype=cfg.dtype), Embed(cfg.positions, cfg.width, dtype=cfg.dtype)
         if cfg.types:
-            self.types = nn.Embed(cfg.types, cfg.width, dtype=cfg.dtype)
+            self.types = Embed(cfg.types, cfg.width, dtype=cfg.dtype)
         self.norm = nn.LayerNorm(cfg.eps, dtype=cfg.dtype)
         block = nn.remat(Block, static_argnums=(3,)) if cfg.remat else Block
         self.block = [block(cfg) for _ in range(cfg.layers)]

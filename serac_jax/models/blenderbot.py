@@ -15,11 +15,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Scalar
 
-from serac_jax.batch import Tokens
+from serac_jax.batch import Tokens, spread
 from serac_jax.models.bert import ACTIVATIONS
+from serac_jax.models.cache import Cache, Pair, written
 from serac_jax.models.convert import Network, WeightError
-from serac_jax.models.linear import Dropout, Linear, masked, wide
-from serac_jax.models.t5 import Cache, Pair
+from serac_jax.models.linear import Dropout, Embed, Linear, masked, wide
 
 
 @dataclass(frozen=True)
@@ -128,14 +128,13 @@ class Block(nn.Module):
         self.drop = Dropout(cfg.dropout)
 
     def __call__(self, x: Array, bias: Array, encoded: Array | None = None, encoded_bias: Array | None = None) -> Array:
-        cross = None if encoded is None else self.cross_attention.keys_values(encoded)
+        cross = None if encoded is None else spread(self.cross_attention.keys_values(encoded), len(x))
         return self.layers(x, self.self_attention.keys_values(x), bias, cross, encoded_bias)
 
     def step(self, x: Array, at: Array, bias: Array, own: Pair, cross: Pair, encoded_bias: Array):
         """One position: its keys and values join the cache at index `at`."""
-        new = self.self_attention.keys_values(x)
-        keys, values = (jax.lax.dynamic_update_slice_in_dim(old, fresh, at, axis=1) for old, fresh in zip(own, new, strict=True))
-        return self.layers(x, (keys, values), bias, cross, encoded_bias), (keys, values)
+        own = written(own, self.self_attention.keys_values(x), at)
+        return self.layers(x, own, bias, cross, encoded_bias), own
 
     def layers(self, x: Array, own: Pair, bias: Array, cross: Pair | None, encoded_bias: Any) -> Array:
         x = self.self_norm(x + self.drop(self.self_attention(x, own, bias)))
@@ -153,7 +152,7 @@ class Stack(nn.Module):
         stack = cfg.decoder if self.decoder else cfg.encoder
         block = nn.remat(Block) if cfg.remat else Block
         self.block = [block(cfg, stack, self.decoder) for _ in range(stack.layers)]
-        self.positions = nn.Embed(cfg.positions, cfg.width, dtype=cfg.dtype)
+        self.positions = Embed(cfg.positions, cfg.width, dtype=cfg.dtype)
         self.norm = nn.LayerNorm(1e-5, dtype=cfg.dtype)
         self.drop = Dropout(cfg.dropout)
 
@@ -202,13 +201,14 @@ class Blenderbot(nn.Module):
 
     def setup(self):
         cfg = self.config
-        self.shared = nn.Embed(cfg.vocab, cfg.width, dtype=cfg.dtype)
+        self.shared = Embed(cfg.vocab, cfg.width, dtype=cfg.dtype)
         self.encoder, self.decoder = Stack(cfg, False), Stack(cfg, True)
         self.output_bias = self.param("output_bias", nn.initializers.zeros, (1, cfg.vocab))
 
     def __call__(self, tokens: Tokens, labels: Int[Array, "n t"], label_mask: Bool[Array, "n t"] | None = None) -> Float[Array, "n t v"]:
         """Teacher forcing: logits of each label given the labels before it.
 
+        Where there are more rows of labels than of tokens, each of these is read by as many of those, in turn.
         `label_mask` hides decoder positions; without it the causal mask is enough, since padding comes last.
         """
         start = jnp.full((labels.shape[0], 1), self.config.start, labels.dtype)
@@ -217,7 +217,7 @@ class Blenderbot(nn.Module):
 
     def decode(self, inputs: Int[Array, "n t"], mask: Bool[Array, "n t"], tokens: Tokens) -> Float[Array, "n t v"]:
         """Logits behind each decoder input."""
-        return self.output(self.decoder(self.embed(inputs), mask, self.encode(tokens), tokens.mask))
+        return self.output(self.decoder(self.embed(inputs), mask, self.encode(tokens), spread(tokens.mask, len(inputs))))
 
     def encode(self, tokens: Tokens) -> Float[Array, "n l e"]:
         """The encoder's last hidden states."""

@@ -13,7 +13,9 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
+
+from serac_jax.sharding import whole_width
 
 
 class Linear(nn.Module):
@@ -38,6 +40,20 @@ class Linear(nn.Module):
         if self.has_variable("taps", "y"):
             y = y + self.get_variable("taps", "y")
         return y
+
+
+class Embed(nn.Embed):
+    """An embedding: a row of the table an id.
+
+    The table is split over its width, but what is read of it is whole, and so is what it is compared with. Were that not said, the partitioner would keep
+    all that passes between layers split over the width, and every norm and every kernel would have to put it together again.
+    """
+
+    def __call__(self, inputs: Int[Array, "*n"]) -> Float[Array, "*n d"]:
+        return whole_width(super().__call__(inputs))
+
+    def attend(self, query: Float[Array, "*n d"]) -> Float[Array, "*n v"]:
+        return super().attend(whole_width(query))
 
 
 class Dropout(nn.Module):

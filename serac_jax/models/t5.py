@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -15,9 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Scalar
 
-from serac_jax.batch import Tokens
+from serac_jax.batch import Tokens, spread
+from serac_jax.models.cache import Cache, Pair, written
 from serac_jax.models.convert import Network
-from serac_jax.models.linear import Dropout, Linear, masked, wide
+from serac_jax.models.linear import Dropout, Embed, Linear, masked, wide
 
 
 @dataclass(frozen=True)
@@ -96,17 +97,6 @@ ACTIVATIONS = {
     "silu": jax.nn.silu,
     "gelu": lambda x: jax.nn.gelu(x, approximate=False),
 }
-
-
-Pair = tuple[Array, Array]  # keys and values, "n l h d"
-
-
-class Cache(NamedTuple):
-    """What a decoder remembers between steps: keys and values of every layer, of its own positions and of the input."""
-
-    own: tuple[Pair, ...]
-    encoded: tuple[Pair, ...]
-    mask: Bool[Array, "n l"]
 
 
 def relative_bucket(distance: np.ndarray, bidirectional: bool, buckets: int, max_distance: int) -> np.ndarray:
@@ -188,16 +178,15 @@ class Block(nn.Module):
         self.drop = Dropout(cfg.dropout)
 
     def __call__(self, x: Array, bias: Array, encoded: Array | None = None, encoded_bias: Array | None = None) -> Array:
-        cross = None if encoded is None else self.cross_attention.keys_values(encoded)
+        cross = None if encoded is None else spread(self.cross_attention.keys_values(encoded), len(x))
         y = self.self_norm(x)
         return self.layers(x, y, self.self_attention.keys_values(y), bias, cross, encoded_bias)
 
     def step(self, x: Array, at: Array, bias: Array, own: Pair, cross: Pair, encoded_bias: Array):
         """One position: its keys and values join the cache at index `at`."""
         y = self.self_norm(x)
-        new = self.self_attention.keys_values(y)
-        keys, values = (jax.lax.dynamic_update_slice_in_dim(old, fresh, at, axis=1) for old, fresh in zip(own, new, strict=True))
-        return self.layers(x, y, (keys, values), bias, cross, encoded_bias), (keys, values)
+        own = written(own, self.self_attention.keys_values(y), at)
+        return self.layers(x, y, own, bias, cross, encoded_bias), own
 
     def layers(self, x: Array, y: Array, own: Pair, bias: Array, cross: Pair | None, encoded_bias: Any) -> Array:
         x = x + self.drop(self.self_attention(y, own, bias))
@@ -263,7 +252,7 @@ class T5(nn.Module):
 
     def setup(self):
         cfg = self.config
-        self.shared = nn.Embed(cfg.vocab, cfg.width, dtype=cfg.dtype)
+        self.shared = Embed(cfg.vocab, cfg.width, dtype=cfg.dtype)
         self.encoder, self.decoder = Stack(cfg, False), Stack(cfg, True)
         if not cfg.tied:
             self.lm_head = Linear(cfg.vocab, dtype=cfg.dtype)
@@ -271,16 +260,23 @@ class T5(nn.Module):
     def __call__(self, tokens: Tokens, labels: Int[Array, "n t"], label_mask: Bool[Array, "n t"] | None = None) -> Float[Array, "n t v"]:
         """Teacher forcing: logits of each label given the labels before it.
 
+        Where there are more rows of labels than of tokens, each of these is read by as many of those, in turn.
         `label_mask` hides decoder positions; without it the causal mask is enough, since padding comes last.
         """
-        start = jnp.full((labels.shape[0], 1), self.config.start, labels.dtype)
-        inputs = jnp.concatenate([start, labels[:, :-1]], -1)
-        mask = jnp.ones(inputs.shape, bool) if label_mask is None else label_mask
-        return self.output(self.decoder(self.shared(inputs), mask, self.encode(tokens), tokens.mask))
+        return self.decode(self.encode(tokens), tokens.mask, labels, label_mask)
 
     def encode(self, tokens: Tokens) -> Float[Array, "n l e"]:
         """The encoder's last hidden states."""
         return self.encoder(self.shared(tokens.ids), tokens.mask)
+
+    def decode(
+        self, encoded: Array, mask: Bool[Array, "n l"], labels: Int[Array, "n t"], label_mask: Bool[Array, "n t"] | None = None
+    ) -> Float[Array, "n t v"]:
+        """Teacher forcing after what `encode` gave."""
+        start = jnp.full((labels.shape[0], 1), self.config.start, labels.dtype)
+        inputs = jnp.concatenate([start, labels[:, :-1]], -1)
+        own = jnp.ones(inputs.shape, bool) if label_mask is None else label_mask
+        return self.output(self.decoder(self.shared(inputs), own, encoded, spread(mask, len(inputs))))
 
     def output(self, x: Float[Array, "n t e"]) -> Float[Array, "n t v"]:
         cfg = self.config

@@ -69,13 +69,12 @@ def trials_of(options: Namespace, name: str, editor: LiveEditor) -> tuple[list[T
 
 def config_of(file: str | None, name: str) -> Any:
     """The config of a run file, or of the run that is the editor."""
-    from configs import common
     from serac_jax import workdir
 
     if file is None:
         if not (Path(name) / "checkpoints").exists():
             raise UserError("questions are needed to calibrate on: give --config=configs/zsre_hard_rep.py:mini, or --data with your own")
-        return workdir.config_of(Path(name), common.get_config(), {})
+        return workdir.config_of(Path(name), {})
     path, _, variant = file.partition(":")
     if not Path(path).is_file():
         raise UserError(f"--config: there is no file {path}")

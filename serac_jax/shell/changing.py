@@ -7,7 +7,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
 from serac_jax.shell.answering import judge, judge_argument
-from serac_jax.shell.command import NOTHING, OK, Command, alone, as_json, new_or_there, nothing_more, one_line, show_change, show_json, there, title
+from serac_jax.shell.command import NOTHING, OK, Command, as_json, new_or_there, nothing_more, one_line, show_change, show_json, there, title
 from serac_jax.store import edits as texts
 from serac_jax.store.conflicts import against
 from serac_jax.store.edits import Edit
@@ -39,19 +39,24 @@ def add_arguments(parser: ArgumentParser) -> None:
 def add(options: Namespace) -> int:
     store = new_or_there(options)
     edit = store.make(options.prompt, options.answer, tags=options.tag, note=options.note, source=options.source, expires=options.expires)
-    editor = judge(options, store)  # before the turn: loading takes its time
-    found = editor.conflicts_of([edit]) if editor else []
-    notes = [conflict for conflict in found if conflict.kind != "contradiction"]
-    with alone(store, options):
-        contradicted = [conflict.old for conflict in found if conflict.kind == "contradiction" and conflict.old.id in store.edits]
+    editor = judge(options, store)
+    accepted: set[str] = set()
+    while True:
+        found = editor.conflicts_of([edit]) if editor else []
+        contradicted = [conflict.old for conflict in found if conflict.kind == "contradiction"]
         rivals = list({rival.id: rival for rival in (*against(edit, store.same_prompt(edit.prompt)), *contradicted)}.values())
-        if rivals and not agreed(options, edit, rivals):
+        going, seq = [rival.id for rival in rivals], store.seq
+        if set(going) - accepted and not agreed(options, edit, rivals):
             return refused(options, [(edit, rivals)])
-        seq = store.seq
-        (held,) = store.add([edit], replacing=[rival.id for rival in rivals], message=options.message)
+        accepted |= set(going)
+        with store.turn():
+            if store.seq == seq:  # else another program wrote meanwhile: look again
+                (held,) = store.add([edit], replacing=going, message=options.message)
+                break
+    notes = [conflict for conflict in found if conflict.kind != "contradiction"]
     if options.json:
         noted = [{"kind": note.kind, "id": note.old.id} for note in notes]
-        show_json(texts.as_fields(held) | {"replaced": [rival.id for rival in rivals], "new": store.seq > seq, "noted": noted})
+        show_json(texts.as_fields(held) | {"replaced": going, "new": store.seq > seq, "noted": noted})
     elif store.seq == seq:
         print(f"is there already: {one_line(held)}")
     else:

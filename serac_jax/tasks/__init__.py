@@ -15,7 +15,7 @@ from serac_jax.metrics import Score
 from serac_jax.tasks import archive, fnli, sent, zsre
 from serac_jax.tasks.sampling import batches
 from serac_jax.tasks.scores import right_or_wrong
-from serac_jax.tasks.text import Encode, Encoder
+from serac_jax.tasks.text import DataError, Encode, Encoder
 from serac_jax.types import Config
 
 
@@ -60,7 +60,7 @@ def build_zsre(config: Config, base: PreTrainedTokenizerBase, scope: PreTrainedT
     data = config.data
     locate = partial(archive.locate, data.dir, cache)  # may download
     options = zsre.Options(data.implications, data.yes_no, data.natural_questions, data.hard_negative_rate)
-    encode = Encoder(base, scope, tuple(data.text_widths), tuple(data.label_widths))
+    encode = Encoder(base, scope, tuple(data.text_widths), tuple(data.label_widths), **widths(config))
 
     def needs(split: str) -> Needs:
         return Needs(locate(), len(zsre.open_rows(locate(), cache, split, options)[0]), data.hard_negatives)
@@ -71,13 +71,13 @@ def build_zsre(config: Config, base: PreTrainedTokenizerBase, scope: PreTrainedT
         draw = zsre.Draw(rows, pool, near, options, encode, train)
         return batches(len(rows), draw, size=size, seed=config.seed, split=split, train=train, workers=data.workers if train else 0)
 
-    return Task(needs, make, partial(widest, encode, 1), zsre.score, zsre.score_answers, encode.words)
+    return Task(needs, make, partial(widest, encode, 1, 1), zsre.score, zsre.score_answers, encode.words)
 
 
 def build_fnli(config: Config, base: PreTrainedTokenizerBase, scope: PreTrainedTokenizerBase | None, cache: Path) -> Task:
     data = config.data
     locate = partial(archive.locate, data.dir, cache)  # may download
-    encode = Encoder(base, scope, tuple(data.text_widths), (1,), classes=fnli.CLASSES)
+    encode = Encoder(base, scope, tuple(data.text_widths), (1,), classes=fnli.CLASSES, **widths(config))
 
     def needs(split: str) -> Needs:
         return Needs(locate(), len(fnli.open_rows(locate(), cache, split)))
@@ -90,14 +90,16 @@ def build_fnli(config: Config, base: PreTrainedTokenizerBase, scope: PreTrainedT
     def nothing_more(answers: dict[str, Any], batch: EditBatch) -> dict[str, Score]:
         return {}  # a class is not generated
 
-    return Task(needs, make, partial(widest, encode, 1), right_or_wrong, nothing_more, encode.words)
+    return Task(needs, make, partial(widest, encode, 1, 1), right_or_wrong, nothing_more, encode.words)
 
 
 def build_sent(config: Config, base: PreTrainedTokenizerBase, scope: PreTrainedTokenizerBase | None, cache: Path) -> Task:
     data = config.data
     locate = partial(archive.locate, data.dir, cache)  # may download
-    options = sent.Options(data.opinions, data.hard_negative_rate)
-    encode = Encoder(base, scope, tuple(data.text_widths), tuple(data.label_widths), cut_labels=True)
+    if data.opinions % data.questions:
+        raise DataError(f"data.opinions={data.opinions} cannot be divided among data.questions={data.questions}; choose a divisor")
+    options = sent.Options(data.opinions, data.opinions // data.questions, data.hard_negative_rate)
+    encode = Encoder(base, scope, tuple(data.text_widths), tuple(data.label_widths), cut_labels=True, **widths(config))
 
     def needs(split: str) -> Needs:
         return Needs(locate(), len(sent.open_rows(locate(), cache, split)), data.hard_negatives)
@@ -108,12 +110,18 @@ def build_sent(config: Config, base: PreTrainedTokenizerBase, scope: PreTrainedT
         draw = sent.Draw(rows, near, options, encode, train)
         return batches(len(rows), draw, size=size, seed=config.seed, split=split, train=train, workers=data.workers if train else 0)
 
-    return Task(needs, make, partial(widest, encode, options.opinions), sent.score, sent.score_answers, encode.words)
+    return Task(needs, make, partial(widest, encode, options.opinions, options.alike), sent.score, sent.score_answers, encode.words)
 
 
-def widest(encode: Encoder, asked: int, size: int, train: bool) -> EditBatch:
-    """With `asked` in-scope queries an edit; evaluation asks out of scope both far from an edit and near it."""
-    return encode.widest(size, size * asked, size if train else 2 * size)
+def widths(config: Config) -> dict[str, Any]:
+    """The fields of an Encoder that all tasks have, but for the two lists that each gives itself."""
+    of = {name: tuple(config.data[name]) for name in ("query_widths", "edit_label_widths", "context_widths")}
+    return of | {"pairs": config.serac.cross_attention}
+
+
+def widest(encode: Encoder, asked: int, alike: int, size: int, train: bool) -> EditBatch:
+    """With `asked` in-scope queries an edit, of which in training `alike` share a question; evaluation asks out of scope both far from an edit and near it."""
+    return encode.widest(size, size * asked, size if train else 2 * size, alike if train else 1)
 
 
 class Kind(NamedTuple):

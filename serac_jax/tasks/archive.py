@@ -6,6 +6,7 @@ import importlib.resources
 import zipfile
 from pathlib import Path
 
+from serac_jax.tasks.files import once
 from serac_jax.tasks.text import DataError
 
 FILE_ID = "1W-7Yb0eMxwZqdr7aeSgvZnbFKkzwavn6"
@@ -23,8 +24,9 @@ def locate(folder: str, cache: Path) -> Path:
             raise DataError(f"data.dir={folder!r} is not a folder; give the folder that holds zsre/, or leave it empty to download {LINK}")
         return path
     target = cache / "archive"
-    if not (target / "complete").exists():
-        download(target)
+    with once(cache):
+        if not (target / "complete").exists():
+            download(target)
     return next((path.parent for path in sorted(target.rglob("zsre")) if path.is_dir()), target)
 
 

@@ -6,13 +6,14 @@ import contextlib
 import hashlib
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import tensorflow_datasets as tfds
 
+from serac_jax.store.files import locked
 from serac_jax.tasks.text import DataError
 
 Row = TypeVar("Row")
@@ -69,6 +70,14 @@ def check_texts(texts: list[Any], where: str) -> list[str]:
     return [text for text in texts if text.strip()]
 
 
+@contextlib.contextmanager
+def once(cache: Path) -> Iterator[None]:
+    """While one process prepares files in a cache, others wait, and find them then."""
+    cache.mkdir(parents=True, exist_ok=True)
+    with locked(cache / "preparing", patience=12 * 3600):
+        yield
+
+
 def prepare(builder: type[tfds.core.GeneratorBasedBuilder], folder: Path, cache: Path) -> Any:
     """Builds the data set once, as array_record files that need no TensorFlow, and again when a source file changes.
 
@@ -79,6 +88,6 @@ def prepare(builder: type[tfds.core.GeneratorBasedBuilder], folder: Path, cache:
     digest = hashlib.sha256(json.dumps([str(folder.resolve()), stamp]).encode()).hexdigest()[:16]
     tfds.disable_progress_bar()
     built = builder(folder=folder, data_dir=cache / "tfds" / digest, file_format="array_record")
-    with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces a download that does not take place
+    with once(cache), contextlib.redirect_stdout(io.StringIO()):  # TFDS announces a download that does not take place
         built.download_and_prepare()
     return tfds.builder_from_directory(built.data_path)  # unlike the builder, it can be sent to a worker process

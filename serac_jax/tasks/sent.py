@@ -48,6 +48,7 @@ def decode(example: dict[str, Any]) -> Row:
 @dataclass(frozen=True)
 class Options:
     opinions: int  # in-scope rows of every edit: a part of longer lists, padding behind shorter ones
+    alike: int = 1  # in training, so many of them in a row are behind one question, which is then read once; `opinions` is a multiple of it
     hard_negative_rate: float = 0.0  # in training, how often a batch's out-of-scope topics are drawn near its edits
 
 
@@ -68,8 +69,9 @@ class Draw:
         rows, count = [self.rows[i] if i >= 0 else None for i in index], len(index)
         edits = [draw_edit(row, rng) if row else None for row in rows]
         inside: list[Query | None] = []
+        alike = self.options.alike if self.train else 1
         for row, edit in zip(rows, edits, strict=True):
-            asked = draw_opinions(row, edit, self.options.opinions, rng) if row and edit else []
+            asked = draw_opinions(row, edit, self.options.opinions, rng, alike) if row and edit else []
             inside += [*asked, *[None] * (self.options.opinions - len(asked))]
         edited = {row.topic.lower() for row in rows if row}
         hard: list[Query | None] = [None] * count
@@ -84,6 +86,7 @@ class Draw:
             edit_of=[edit for edit in range(count) for _ in range(self.options.opinions)],
             outside=outside,
             outside_of=[i % count for i in range(len(outside))],
+            alike=alike,
         )
 
     def hard_negative(self, near: neighbours.Neighbours, number: int, edited: set[str], rng: np.random.Generator) -> Query | None:
@@ -108,8 +111,11 @@ def draw_edit(row: Row, rng: np.random.Generator) -> Query:
     return Query(f"Topic: {row.topic}", f"Sentiment: {choose(('Positive', 'Negative'), rng)}", source=row.source)
 
 
-def draw_opinions(row: Row, edit: Query, limit: int, rng: np.random.Generator) -> list[Query]:
-    """A question before every opinion, or before `limit` of them, in the proportion of the two kinds but at least one that is wanted."""
+def draw_opinions(row: Row, edit: Query, limit: int, rng: np.random.Generator, alike: int = 1) -> list[Query]:
+    """Questions before every opinion, or before `limit` of them, in the proportion of the two kinds but at least one that is wanted.
+
+    `alike` opinions in a row answer the same question.
+    """
     kinds = [(row.positive, True), (row.negative, False)] if edit.answer.endswith("Positive") else [(row.negative, True), (row.positive, False)]
     total = sum(len(opinions) for opinions, _ in kinds)
     limit = min(limit, total)
@@ -117,7 +123,8 @@ def draw_opinions(row: Row, edit: Query, limit: int, rng: np.random.Generator) -
     queries = []
     for (opinions, liked), count in zip(kinds, (wanted, limit - wanted), strict=True):
         for number in sorted(rng.permutation(len(opinions))[:count]):
-            queries.append(Query(choose(QUESTIONS, rng).format(row.topic), opinions[number], source=row.source, wanted=liked))
+            question = queries[-1].question if len(queries) % alike else choose(QUESTIONS, rng).format(row.topic)
+            queries.append(Query(question, opinions[number], source=row.source, wanted=liked))
     return queries
 
 

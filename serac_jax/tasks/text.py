@@ -1,7 +1,7 @@
 """From strings to padded token arrays of a few fixed widths, once for every reader.
 
-Widths come from two short lists, one for questions and one for labels, so that a training run compiles at most
-len(text) × len(label) programs and then never again.
+Widths come from short lists that are read together, the i-th of each being one size of a batch, so that a training run compiles as many
+programs as there are sizes, at most, and then never again.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from serac_jax.batch import EditBatch, Examples, Tokens
+from serac_jax.batch import EditBatch, Examples, Layout, Tokens
 from serac_jax.errors import UserError
 
 
@@ -39,6 +39,7 @@ class TextBatch(NamedTuple):
     edit_of: Sequence[int]
     outside: Sequence[Query | None]
     outside_of: Sequence[int]
+    alike: int = 1  # so many in-scope queries in a row ask the same question
 
 
 def lead(tokenizer: PreTrainedTokenizerBase) -> int:
@@ -81,12 +82,35 @@ def pad(rows: Sequence[Sequence[int]], width: int) -> Tokens:
 Encode = Callable[[TextBatch], Any]  # how a batch in words becomes one of another kind: an `Encoder`
 
 
+class Size(NamedTuple):
+    """Widths of a batch: of an edit's question and its answer, of a query and its answer, and of an edit and a query read together (None: as wide as both)."""
+
+    edit: int
+    edit_label: int
+    query: int
+    label: int
+    context: int | None
+
+    @property
+    def stated(self) -> int:
+        """Of an edit, question and answer."""
+        return self.edit + self.edit_label
+
+    def holds(self, needed: Size, stated: int) -> bool:
+        """Whether nothing is longer; `stated`: the longest edit with its answer."""
+        return self.stated >= stated and all(mine >= most for mine, most in zip(self, needed, strict=True) if mine is not None and most is not None)
+
+
 @dataclass(frozen=True)
 class Encoder:
     """Tokenises batches for the base model (whose vocabulary the counterfactual model shares) and the scope classifier.
 
-    text_widths, label_widths: increasing; a batch takes the smallest that fit. Questions longer than the last text width
-    are cut, as in the original; a longer label is an error, since a cut answer would be another answer, unless `cut_labels`.
+    text_widths, label_widths, query_widths, edit_label_widths, context_widths: of an edit's question, an answer, a query, an edit's answer, and an edit and a
+        query read together. The i-th of each make one size, and the last of a list stands for those that it lacks; a batch takes the first size
+        that holds it, or the last. There, questions are cut, as in the original; a longer answer is an error, since a cut answer would be another
+        answer, unless `cut_labels`. Without query_widths and edit_label_widths, queries are as wide as edits, and answers of edits as all answers;
+        without context_widths, an edit and a query are as wide as both.
+    pairs: whether the scope classifier reads edits and queries together.
     classes: where given, an answer is one of them, its label is their number, and nothing that reads an edit is told the answer.
     The scope classifier reads lower case where the base vocabulary knows no other, as in the original.
     """
@@ -97,34 +121,33 @@ class Encoder:
     label_widths: tuple[int, ...]
     cut_labels: bool = False  # for answers of which a part tests as well as the whole
     classes: tuple[str, ...] = ()
+    query_widths: tuple[int, ...] = ()
+    edit_label_widths: tuple[int, ...] = ()
+    context_widths: tuple[int, ...] = ()
+    pairs: bool = False
 
     def __call__(self, batch: TextBatch) -> EditBatch:
         groups = (batch.edits, batch.inside, batch.outside)
         questions = [cut(self.base, [query.question if query else "" for query in group], self.text_widths[-1]) for group in groups]
-        labels = [self.labels(group) for group in groups]
+        labels = [self.labels(group, number == 0) for number, group in enumerate(groups)]
         scopes = [self.scope_texts(group, number == 0) for number, group in enumerate(groups)]
         prefixes = self.contexts(questions[0], labels[0])
 
-        label_width = smallest(self.label_widths, max(len(row) for group in labels for row in group))
-        edit_width = smallest(self.label_widths, max(len(row) for row in labels[0]))
-        text_width = max(
-            smallest(self.text_widths, max(len(row) for group in [*questions, *scopes[1:]] for row in group)),
-            smallest(self.text_widths, max(len(row) for row in [*prefixes, *scopes[0]]) - edit_width),
-        )
-        context_width = text_width + edit_width
-        scope_widths = (context_width, text_width) if self.scope else (0, 0)
-        empty = [[] for _ in batch.outside]
+        queries = [row for group in (*questions[1:], *scopes[1:]) for row in group]
+        answers, together = [row for group in labels[1:] for row in group], self.together(batch, prefixes, questions, scopes)
+        needed = Size(longest(questions[0]), longest(labels[0]), longest(queries), longest(answers), together)
+        size = next((size for size in self.sizes if size.holds(needed, longest([*prefixes, *scopes[0]]))), self.sizes[-1]._replace(context=None))
+        edit_scope, query_scope = (size.stated, size.query) if self.scope else (0, 0)
 
-        def examples(group: Sequence[Query | None], questions: list, labels: list, scope: Tokens, prefix: Tokens) -> Examples:
-            padded = pad(labels, label_width)
-            weight = padded.mask * np.array([[query is not None] for query in group], np.float32)
-            return Examples(pad(questions, text_width), scope, prefix, padded.ids, weight.astype(np.float32))
+        def examples(number: int, width: int, label_width: int, prefix: Tokens, scope_width: int) -> Examples:
+            padded = pad(labels[number], label_width)
+            weight = padded.mask * np.array([[query is not None] for query in groups[number]], np.float32)
+            scope = pad([row[:scope_width] for row in scopes[number]], scope_width)
+            return Examples(pad([row[:width] for row in questions[number]], width), scope, prefix, padded.ids, weight.astype(np.float32))
 
-        edits = examples(batch.edits, questions[0], labels[0], pad([row[:context_width] for row in scopes[0]], scope_widths[0]), pad(prefixes, context_width))
-        inside = examples(batch.inside, questions[1], labels[1], pad(scopes[1], scope_widths[1]), pad([[] for _ in batch.inside], 0))
-        outside = examples(batch.outside, questions[2], labels[2], pad(scopes[2], scope_widths[1]), pad(empty, 0))
+        inside, outside = (examples(number, size.query, size.label, pad([[] for _ in groups[number]], 0), query_scope) for number in (1, 2))
         return EditBatch(
-            edits=edits,
+            edits=examples(0, size.edit, size.edit_label, pad(prefixes, size.stated), edit_scope),
             inside=inside,
             edit_of=host(batch.edit_of, np.int32),
             wanted=host([query is None or query.wanted for query in batch.inside], bool),
@@ -132,26 +155,49 @@ class Encoder:
             outside=outside,
             outside_of=host(batch.outside_of, np.int32),
             hard_outside=host([bool(query and query.hard) for query in batch.outside], bool),
+            layout=Layout(size.context, batch.alike),
         )
 
-    def widest(self, edits: int, inside: int, outside: int) -> EditBatch:
-        """A batch of padding, with so many rows of each kind, as wide as any can be."""
-        only = replace(self, text_widths=self.text_widths[-1:], label_widths=self.label_widths[-1:])
-        return only(TextBatch([None] * edits, [None] * inside, [0] * inside, [None] * outside, [0] * outside))
+    @property
+    def sizes(self) -> list[Size]:
+        """What a batch may be as large as, the smallest first."""
+        labels = self.edit_label_widths or self.label_widths
+        lists = (self.text_widths, labels, self.query_widths or self.text_widths, self.label_widths, self.context_widths or (None,))
+        count = max(map(len, lists))
+        return [Size(*widths) for widths in zip(*((*widths, *[widths[-1]] * (count - len(widths))) for widths in lists), strict=True)]
 
-    def labels(self, group: Sequence[Query | None]) -> list[list[int]]:
-        """Ids of the answers, or the numbers of their classes; a query without an answer has a label that nobody reads."""
+    def together(self, batch: TextBatch, prefixes: list[list[int]], questions: list[list[list[int]]], scopes: list[list[list[int]]]) -> int:
+        """The longest of what is read of an edit and a query together."""
+
+        def joined(edits: list[list[int]], queries: list[list[int]], of: Sequence[int]) -> list[int]:
+            return [len(edits[edit]) + len(query) for query, edit in zip(queries, of, strict=True)]
+
+        contexts = joined(prefixes, questions[1], batch.edit_of)
+        pairs = joined(scopes[0], scopes[1], batch.edit_of) + joined(scopes[0], scopes[2], batch.outside_of) if self.pairs else []
+        return max(contexts + pairs)
+
+    def widest(self, edits: int, inside: int, outside: int, alike: int) -> EditBatch:
+        """A batch of padding, with so many rows of each kind, as wide as any can be."""
+        last = self.sizes[-1]
+        alone = {"text_widths": last.edit, "edit_label_widths": last.edit_label, "query_widths": last.query, "label_widths": last.label}
+        only = replace(self, **{name: (width,) for name, width in alone.items()}, context_widths=())
+        return only(TextBatch([None] * edits, [None] * inside, [0] * inside, [None] * outside, [0] * outside, alike))
+
+    def labels(self, group: Sequence[Query | None], edits: bool) -> list[list[int]]:
+        """Ids of the answers, or the numbers of their classes; a query without an answer has a label that nobody reads. Of edits none is cut."""
         if self.classes:
             return [[self.classes.index(query.answer) if query and query.answer else 0] for query in group]
         answers = [query.answer if query else "" for query in group]
-        if self.cut_labels:
-            return cut(self.base, answers, self.label_widths[-1])
+        name = "edit_label_widths" if edits and self.edit_label_widths else "label_widths"
+        limit = getattr(self, name)[-1]
+        if self.cut_labels and not edits:
+            return cut(self.base, answers, limit)
         rows = self.base(answers)["input_ids"]
         for query, row in zip(group, rows, strict=True):
-            if query and len(row) > self.label_widths[-1]:
+            if query and len(row) > limit:
                 raise DataError(
                     f"{query.source or 'a row'}: the answer {query.answer[:60]!r} has {len(row)} tokens, more than the limit "
-                    f"of {self.label_widths[-1]}; raise data.label_widths or leave the row out"
+                    f"of {limit}; raise data.{name} or leave the row out"
                 )
         return rows
 
@@ -179,6 +225,10 @@ class Encoder:
     def words(self, answer: Any) -> str:
         """An answer's ids as text, or its class."""
         return self.classes[int(answer[0])] if self.classes else str(self.base.decode(answer, skip_special_tokens=True))
+
+
+def longest(rows: Sequence[Sequence[int]]) -> int:
+    return max(map(len, rows))
 
 
 def smallest(widths: tuple[int, ...], length: int) -> int:

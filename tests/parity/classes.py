@@ -49,7 +49,7 @@ class ClassReader(Reader):
         ours = Examples(
             Tokens(inputs, recorded["attention_mask"].astype(bool)), scope, prefix, np.maximum(labels, 0).astype(np.int32), np.ones(labels.shape, np.float32)
         )
-        return jax.tree.map(jnp.asarray, ours)
+        return jax.tree.map(np.asarray, ours)
 
     def batch(self, recorded: dict[str, Any], limit: int | None) -> EditBatch:
         """A batch that asks nothing in scope has a padding row there."""
@@ -57,7 +57,7 @@ class ClassReader(Reader):
             return super().batch(recorded, limit)
         filler = {name: array[:1] for name, array in recorded["loc"].items()}
         batch = super().batch(recorded | {"edit_outer": filler, "pos_pairs": np.zeros((1, 2), int)}, limit)
-        return batch._replace(inside=batch.inside._replace(weight=jnp.zeros_like(batch.inside.weight)))
+        return batch._replace(inside=batch.inside._replace(weight=np.zeros_like(batch.inside.weight)))
 
 
 def logit(logits: Array) -> Array:

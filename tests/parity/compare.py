@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,11 +17,16 @@ class Comparison:
     noise: dict[str, Any]
     ratios: dict[str, float] = field(default_factory=dict)
     departures: set[str] = field(default_factory=set)  # what differs on purpose, by name
-    scalars: dict[str, tuple[float, float]] = field(default_factory=dict)  # our number, and its difference from the record, where NOISE.json is silent
+    drifted: bool = False  # whether parameters are our own, after an optimizer's step on a gradient that was not recorded
+    drifting: dict[str, tuple[float, float]] = field(default_factory=dict)  # numbers of such parameters, and their difference from the record
 
     def group(self, name: str) -> dict[str, Any]:
         """What NOISE.json tells of a recorded array; empty where it is silent."""
         return next((found for prefix, found in self.noise.get("groups", {}).items() if f"{name}/".startswith(f"{prefix}/")), {})
+
+    def noise_of(self, name: str, kind: str = "max_abs_diff") -> float:
+        """How far float32 was from float64 in an array when it was recorded; in one that was not kept, as in the same array of the first batch."""
+        return self.group(name).get(kind, self.group(re.sub(r"^(train|iter|grad)\d+", r"\g<1>0", name)).get(kind, 0.0))
 
     def tolerance(self, name: str, recorded: np.ndarray) -> float:
         group = self.group(name)
@@ -43,8 +49,8 @@ class Comparison:
             return
         difference = np.abs(ours.astype(np.float64) - recorded.astype(np.float64)).max(initial=0)
         tolerance = max(self.tolerance(name, recorded), rounding)
-        if recorded.ndim == 0 and not self.group(name):
-            self.scalars[name] = float(ours), float(difference)
+        if self.drifted and recorded.ndim == 0:
+            self.drifting[name] = float(ours), float(difference)
         self.ratios[name] = float(difference / tolerance) if tolerance else (0.0 if difference == 0 else np.inf)
 
     @property
@@ -53,22 +59,21 @@ class Comparison:
         return {name: ratio for name, ratio in self.ratios.items() if not ratio <= 1}
 
     def settle(self, double: Comparison) -> None:
-        """Tells rounding from a difference, in what is over its tolerance in single precision.
+        """Tells rounding from a difference, in what is over its tolerance.
 
-        It is rounding where double precision is within the same tolerance. So it is where a scalar of which NOISE.json tells nothing
-        is nearer to the record than single and double precision are to one another: after steps of Adam, which divides gradients
-        by their own size, the record itself is no nearer to the number without rounding.
+        It is rounding where double precision is within the same tolerance. A number of parameters that two programs reached each by
+        itself, in single precision, may be twice as far from the record as single and double precision are from one another.
         """
         rounded = {name: ratio for name, ratio in self.over.items() if double.ratios.get(name, np.inf) <= 1}
         if rounded:
             self.ratios |= {name: double.ratios[name] for name in rounded}
             kind = f"{len(rounded)} of {len(self.ratios)} arrays"
             self.depart(f"magnified rounding: {kind} are over in float32, by up to {max(rounded.values()):.3g} times, and within the tolerance in float64")
-        for name in self.over:
-            (single, difference), (exact, _) = self.scalars.get(name, (0.0, np.inf)), double.scalars.get(name, (0.0, np.inf))
-            if difference <= abs(single - exact):
-                self.depart(f"magnified rounding: {name}, {self.ratios[name]:.3g} times over, is nearer to the record than float32 to float64 here")
-                self.ratios[name] = difference / abs(single - exact)
+        for name in set(self.over) & set(self.drifting) & set(double.drifting):
+            (single, difference), (exact, _) = self.drifting[name], double.drifting[name]
+            if difference <= 2 * (moved := abs(single - exact)):
+                self.depart(f"rounding that a step carries on: {name}, {self.ratios[name]:.3g} times over, moves by {moved:.2g} in float64")
+                self.ratios[name] = difference / (2 * moved)
 
     def depart(self, reason: str) -> None:
         self.departures.add(reason)

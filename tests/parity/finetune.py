@@ -13,10 +13,10 @@ from serac_jax.batch import EditBatch, Examples, stack
 from serac_jax.editors import inner
 from serac_jax.editors.finetune import Options, Residual, added, draw, fit
 from serac_jax.models import Model, convert
-from tests.parity import golden
+from tests.parity import golden, training
 from tests.parity.compare import Comparison
 from tests.parity.outcome import Outcome, check, compare_outcome, load_base
-from tests.parity.recorded import Reader, turned
+from tests.parity.recorded import Reader, compare_leaves
 
 
 class Parts(NamedTuple):
@@ -70,17 +70,10 @@ def compare_batch(comparison: Comparison, case: golden.Case, prefix: str, parts:
         logits = parts.logits(parts.fit(weights, residual, batch.edits, steps + 1), batch.edits)
         check(comparison, case, name, logits, batch.edits.weight)
     edited = parts.fit(weights, residual, batch.edits, parts.steps)
-    compare_weights(comparison, case, f"{prefix}/edit0/before", parts, weights)
-    compare_weights(comparison, case, f"{prefix}/edit0/after", parts, edited)
+    compare_leaves(comparison, case, f"{prefix}/edit0/before", weights, parts.paths.__getitem__)
+    compare_leaves(comparison, case, f"{prefix}/edit0/after", edited, parts.paths.__getitem__)
     answers = [parts.logits(chosen, queries) for chosen in (weights, edited) for queries in (batch.inside, batch.outside)]
     compare_outcome(comparison, case, prefix, Outcome(*answers), batch, bool(parts.base.labels))
-
-
-def compare_weights(comparison: Comparison, case: golden.Case, prefix: str, parts: Parts, weights: Any) -> None:
-    leaves = convert.flatten(weights)
-    for name, path in parts.paths.items():
-        if f"{prefix}/{name}" in case:
-            comparison.check(f"{prefix}/{name}", turned(path, leaves[path]), case[f"{prefix}/{name}"])
 
 
 def run(comparison: Comparison, case: golden.Case, cases: Path, root: Path) -> None:
@@ -89,15 +82,16 @@ def run(comparison: Comparison, case: golden.Case, cases: Path, root: Path) -> N
     absent = [name for name in nearby(manifest) if not (cases / name).is_dir()]
     parts = build(manifest, root, None if absent else locality(manifest, cases, root, comparison), comparison)
     limit = manifest["config"]["data"]["n_outer_max"]
-    named = {"eval": manifest["eval_batch"]} | {f"train{number}": name for number, name in enumerate(manifest["train_batches"])}
-    for prefix, name in named.items():
+    evaluated, trained = training.batches_of(manifest)
+    named = [*(("eval", name) for name in evaluated), *((f"train{number}", name) for number, name in enumerate(trained))]
+    for prefix, name in named:
         if not any(key.startswith(f"{prefix}/") for key in case):
             continue
         batch = parts.reader.batch(golden.batch(cases, name), limit)
         if absent:
             comparison.depart(f"{', '.join(absent)}, which the edit reads, are not among the cases: only what precedes its first step is compared")
             check(comparison, case, f"{prefix}/inner0_loss0/pred", parts.logits(parts.base_params, batch.edits), batch.edits.weight)
-            compare_weights(comparison, case, f"{prefix}/edit0/before", parts, parts.base_params)
+            compare_leaves(comparison, case, f"{prefix}/edit0/before", parts.base_params, parts.paths.__getitem__)
         else:
             compare_batch(comparison, case, prefix, parts, batch)
 
@@ -122,7 +116,7 @@ def run_extra(comparison: Comparison, case: golden.Case, cases: Path, root: Path
     edits = parts.reader.batch(golden.batch(cases, case.manifest["batch"]), None).edits
     residual = untouched(parts, parts.base_params)
     residual |= {path: (residual[path][0], jnp.asarray(case[f"u_init/{name}"].T)) for name, path in parts.paths.items()}
-    compare_weights(comparison, case, "after", parts, parts.fit(parts.base_params, residual, edits, parts.steps))
+    compare_leaves(comparison, case, "after", parts.fit(parts.base_params, residual, edits, parts.steps), parts.paths.__getitem__)
 
 
 def run_sequence(comparison: Comparison, case: golden.Case, cases: Path, root: Path) -> None:
@@ -134,6 +128,6 @@ def run_sequence(comparison: Comparison, case: golden.Case, cases: Path, root: P
     for number, name in enumerate(manifest["edits"]):
         edits = parts.reader.batch(golden.batch(cases, name), None).edits
         weights = parts.fit(weights, untouched(parts, weights), edits, parts.steps)
-        compare_weights(comparison, case, f"after{number}", parts, weights)
+        compare_leaves(comparison, case, f"after{number}", weights, parts.paths.__getitem__)
         for side, examples in (("edit_outer", queries.inside), ("loc", queries.outside)):
             check(comparison, case, f"after{number}/{side}/logits", parts.logits(weights, examples), examples.weight)

@@ -6,27 +6,22 @@ import json
 import re
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 
-from serac_jax import training
 from serac_jax.batch import EditBatch
 from serac_jax.editors import Editor, inner, mend
-from serac_jax.editors.mend_networks import Moments
 from serac_jax.errors import UserError
 from serac_jax.losses import nll
 from serac_jax.models import Model, convert
-from tests.parity import golden
+from tests.parity import golden, training
 from tests.parity.compare import Comparison
-from tests.parity.mend_names import group, locate, moment, oriented
+from tests.parity.mend_names import group, locate, moment, moments_of
 from tests.parity.outcome import Outcome, check, compare_outcome, load_base
 from tests.parity.precision import real
-from tests.parity.recorded import Reader, exact_corrections, turned, widen
+from tests.parity.recorded import Reader, compare_leaves, widen, with_recorded
 
 
 class Parts(NamedTuple):
@@ -39,6 +34,10 @@ class Parts(NamedTuple):
     options: mend.Options
     params: Any
     reader: Reader
+
+    def locate(self, name: str) -> str:
+        """The parameter path of one of the original's names."""
+        return locate(name, self.kernels)
 
 
 def configured(case: golden.Case, cases: Path) -> dict[str, Any]:
@@ -66,11 +65,8 @@ def build(comparison: Comparison, case: golden.Case, cases: Path, root: Path) ->
     options = mend.Options(**given, **{field: config[field] for field in ("edit_lr", "cedit", "cloc", "unlikelihood")})
     editor = mend.mend(base, tuple(map(re.escape, kernels.values())), options)
     started = case if "init/edit_lrs" in case else golden.load(cases, f"{case.manifest['task']}_{case.manifest['alg']}")
-    params = convert.flatten(editor.init(jax.random.key(0), base_params))
-    for name in [name for name in started if name.startswith("init/")]:
-        path = locate(name.removeprefix("init/"), kernels)
-        params[path] = jnp.asarray(oriented(path, started[name]))
-    return Parts(base, base_params, kernels, editor, options, jax.tree.map(real, convert.unflatten(params)), reader)
+    parts = Parts(base, base_params, kernels, editor, options, jax.tree.map(real, editor.init(jax.random.key(0), base_params)), reader)
+    return parts._replace(params=with_recorded(started, "init", parts.params, parts.locate)[0])
 
 
 class Passes(NamedTuple):
@@ -101,35 +97,41 @@ def run(comparison: Comparison, case: golden.Case, cases: Path, root: Path) -> N
     if refused(comparison, case, cases, root):
         return
     manifest = case.manifest
-    config, values = manifest["config"], manifest["values"]
+    config = manifest["config"] = configured(case, cases)
     parts = build(comparison, case, cases, root)
     passes, reader = Passes.of(parts), parts.reader
-    recorded = [golden.batch(cases, name) for name in (first_batch(manifest, cases), *manifest["train_batches"], manifest["eval_batch"])]
-    first, *batches, evaluation = widen([reader.batch(batch, config["data"]["n_outer_max"]) for batch in recorded])
-    _, seen = passes.update(parts.params, parts.base_params, first.edits, True)
-    compare_moments(comparison, case, "norm_before_eval", seen, parts)
-    compare_batch(comparison, case, "eval", parts, passes, with_moments(parts.params, seen), evaluation, renew=False)
+    evaluated, trained = training.batches_of(manifest)
+    names = [first_batch(manifest, cases), *evaluated, *trained]
+    first, *batches = widen([reader.batch(golden.batch(cases, name), config["data"]["n_outer_max"]) for name in names])
+    if evaluated:
+        compare_batch(comparison, case, "eval", parts, passes, moments_before(comparison, case, parts, passes, first), batches.pop(0), renew=False)
+    training.run(comparison, case, learner_of(comparison, case, parts, passes), batches)
 
-    optimizer = optimizer_of(parts, config)
-    params, state = parts.params, optimizer.init(parts.params)
-    for number, batch in enumerate(batches):
-        if determined(comparison, number):
-            compare_batch(comparison, case, f"train{number}", parts, passes, params, batch, renew=True)
-        (_, aux), gradient = passes.gradient(params, parts.base_params, batch, jax.random.key(0))
-        if f"train{number}/grad_norm" in values and determined(comparison, number):
-            comparison.check(f"train{number}/grad_norm", optax.tree.norm(gradient), np.float32(values[f"train{number}/grad_norm"]))
-        if number == 0:
-            compare_leaves(comparison, case, "grad0", gradient, parts)
-        params, state = stepped(optimizer, params, state, gradient)
-        params = training.overwrite(params, aux.overwrite, jnp.array(True))
-        compare_moments(comparison, case, f"norm_after_train{number}", params.get("moments", {}), parts)
-        compare_leaves(comparison, case, f"step{number + 1}", params, parts)
+
+def learner_of(comparison: Comparison, case: golden.Case, parts: Parts, passes: Passes) -> training.Learner:
+    def gradient(params: Any, batch: EditBatch) -> tuple[Any, dict[str, Any]]:
+        (_, aux), found = passes.gradient(params, parts.base_params, batch, jax.random.key(0))
+        return found, aux.overwrite
+
+    def settle(prefix: str, params: Any) -> Any:
+        return compare_moments(comparison, case, f"norm_after_{prefix}", params, parts)
+
+    def compare(prefix: str, params: Any, batch: EditBatch) -> None:
+        compare_batch(comparison, case, prefix, parts, passes, params, batch, renew=True)
+
+    return training.Learner(parts.editor, parts.params, gradient, parts.locate, compare, settle)
+
+
+def moments_before(comparison: Comparison, case: golden.Case, parts: Parts, passes: Passes, first: EditBatch) -> Any:
+    """The parameters with the moments that an evaluation reads."""
+    _, seen = passes.update(parts.params, parts.base_params, first.edits, True)
+    return compare_moments(comparison, case, "norm_before_eval", parts.params | ({"moments": seen} if seen else {}), parts)
 
 
 def first_batch(manifest: dict[str, Any], cases: Path) -> str:
     """The batch whose edit gave the moments that an evaluation reads: the first that is trained on, there or in the editor's plain case."""
-    plain = f"{manifest['task']}_{manifest['alg']}"
-    return (manifest.get("train_batches") or golden.load(cases, plain).manifest["train_batches"])[0]
+    trained = training.batches_of(manifest)[1] or training.batches_of(golden.load(cases, f"{manifest['task']}_{manifest['alg']}").manifest)[1]
+    return trained[0]
 
 
 def refused(comparison: Comparison, case: golden.Case, cases: Path, root: Path) -> bool:
@@ -145,41 +147,18 @@ def refused(comparison: Comparison, case: golden.Case, cases: Path, root: Path) 
     return True
 
 
-def determined(comparison: Comparison, steps: int) -> bool:
-    """Whether so many steps of the optimizer leave parameters of which float32 and float64 agree, as recorded."""
-    noise = [found["max_rel_to_array_max"] for name, found in comparison.noise.get("groups", {}).items() if re.fullmatch(r"step\d+", name)]
-    if steps == 0 or max(noise, default=0.0) < 1e-2:
-        return True
-    comparison.depart("numbers of parameters that float32 does not determine, after a step from the exact identity, are not compared")
-    return False
-
-
-def optimizer_of(parts: Parts, config: dict[str, Any]) -> optax.GradientTransformation:
-    return training.make_optimizer(SimpleNamespace(lr=config["lr"], lr_lr=config["lr_lr"], clip=config["grad_clip"]), parts.editor)
-
-
-def stepped(optimizer: Any, params: Any, state: Any, gradient: Any) -> tuple[Any, Any]:
-    with exact_corrections():
-        updates, state = optimizer.update(gradient, state, params)
-    return optax.apply_updates(params, updates), state
-
-
-def with_moments(params: Any, moments: Any) -> Any:
-    return params | ({"moments": moments} if moments else {})
-
-
 def compare_batch(comparison: Comparison, case: golden.Case, prefix: str, parts: Parts, passes: Passes, params: Any, batch: EditBatch, renew: bool) -> None:
     """The edit of a batch, the queries' logits before and after, and the scalars that follow from them."""
 
     base = parts.base_params
     edited, _ = passes.update(params, base, batch.edits, renew)
-    compare_kernels(comparison, case, f"{prefix}/edit0/before", base, parts)
-    compare_kernels(comparison, case, f"{prefix}/edit0/after", edited, parts)
+    compare_leaves(comparison, case, f"{prefix}/edit0/before", base, parts.kernels.__getitem__)
+    compare_leaves(comparison, case, f"{prefix}/edit0/after", edited, parts.kernels.__getitem__)
     check(comparison, case, f"{prefix}/inner0_loss0/pred", passes.logits(base, batch.edits), batch.edits.weight)
     found = Outcome(*(passes.logits(weights, side) for weights in (base, edited) for side in (batch.inside, batch.outside)))
     compare_outcome(comparison, case, prefix, found, batch, bool(parts.base.labels))
     info = case.manifest["values"].get(f"{prefix}/info", {})
-    noise = comparison.noise.get("groups", {}).get(f"{prefix}/edit0", {}).get("max_rel_to_array_max", 0.0)
+    noise = comparison.noise_of(f"{prefix}/edit0", "max_rel_to_array_max")
     for number, path in enumerate(parts.kernels.values()):
         found, lost = gradient_scalars(parts, passes.factors(base, batch.edits)[path], params["rates"][number], base, edited, path)
         for name in [name for name in found if f"grad/{name}{number}" in info]:
@@ -202,29 +181,25 @@ def gradient_scalars(parts: Parts, factor: inner.Factor, rate: Any, base: Any, e
     return found, float(np.finfo(np.float32).eps / 2 * np.linalg.norm(after) / np.linalg.norm(after - before))
 
 
-def compare_kernels(comparison: Comparison, case: golden.Case, prefix: str, weights: Any, parts: Parts) -> None:
-    leaves = convert.flatten(weights)
-    for name, path in parts.kernels.items():
-        if f"{prefix}/{name}" in case:
-            comparison.check(f"{prefix}/{name}", turned(path, leaves[path]), case[f"{prefix}/{name}"])
+def compare_moments(comparison: Comparison, case: golden.Case, prefix: str, params: Any, parts: Parts) -> Any:
+    """The running moments of every set of networks: (32, 64).u_mean and so on. Returns the parameters with the recorded ones in their place.
 
-
-def compare_moments(comparison: Comparison, case: golden.Case, prefix: str, moments: dict[str, Moments], parts: Parts) -> None:
-    """The running moments of every set of networks: (32, 64).u_mean and so on."""
+    Of a coordinate that is constant the deviation is rounding noise, by which it is divided should it ever change.
+    """
+    found: dict[str, dict[str, np.ndarray]] = {}
     for name in [name for name in case if name.startswith(f"{prefix}/")]:
         networks, part = name.removeprefix(f"{prefix}/").rsplit(".", 1)
-        if not parts.options.norm:
-            comparison.depart("moments that nothing reads are not kept")
-            continue
-        comparison.check(name, moment(moments[group(networks, parts.kernels)], part, case[f"{prefix}/{networks}.u_mean"].size), case[name])
-
-
-def compare_leaves(comparison: Comparison, case: golden.Case, prefix: str, tree: Any, parts: Parts) -> None:
-    """Recorded networks and rates, or their gradients."""
-    leaves = convert.flatten(tree)
-    for name in [name for name in case if name.startswith(f"{prefix}/")]:
-        path = locate(name.removeprefix(f"{prefix}/"), parts.kernels)
-        comparison.check(name, oriented(path, leaves[path]), case[name])
+        found.setdefault(networks, {})[part] = case[name]
+    if found and not parts.options.norm:
+        comparison.depart("moments that nothing reads are not kept")
+        return params
+    settled = dict(params.get("moments", {}))
+    for networks, kept in found.items():
+        name = group(networks, parts.kernels)
+        for part, array in kept.items():
+            comparison.check(f"{prefix}/{networks}.{part}", moment(settled[name], part, kept["u_mean"].size), array)
+        settled[name] = moments_of(kept)
+    return params | ({"moments": jax.tree.map(real, settled)} if settled else {})
 
 
 def run_sequence(comparison: Comparison, case: golden.Case, cases: Path, root: Path) -> None:
@@ -236,33 +211,10 @@ def run_sequence(comparison: Comparison, case: golden.Case, cases: Path, root: P
     passes, reader = Passes.of(parts), parts.reader
     names = (first_batch(manifest, cases), *manifest["edits"], manifest["eval_batch"])
     first, *batches, queries = widen([reader.batch(golden.batch(cases, name), None) for name in names])
-    _, seen = passes.update(parts.params, parts.base_params, first.edits, True)
-    compare_moments(comparison, case, "norm_before_eval", seen, parts)
-    params = with_moments(parts.params, seen)
+    params = moments_before(comparison, case, parts, passes, first)
     edited = parts.editor.start(params, parts.base_params, first.edits)
     for number, batch in enumerate(batches):
         edited, _ = passes.update(params, edited, batch.edits, False)
-        compare_kernels(comparison, case, f"after{number}", edited, parts)
+        compare_leaves(comparison, case, f"after{number}", edited, parts.kernels.__getitem__)
         for name, side in (("edit_outer", queries.inside), ("loc", queries.outside)):
             check(comparison, case, f"after{number}/{name}/logits", passes.logits(edited, side), side.weight)
-
-
-def run_steps(comparison: Comparison, case: golden.Case, cases: Path, root: Path) -> None:
-    """Training steps with accumulated gradients, the optimizer stepping where the original's did."""
-    manifest = case.manifest
-    config = manifest["config"] = configured(case, cases)
-    parts = build(comparison, case, cases, root)
-    comparison.depart("the optimizer steps after `accumulate` batches, not after one more")
-    passes, reader = Passes.of(parts), parts.reader
-    batches = widen([reader.batch(golden.batch(cases, name), config["data"]["n_outer_max"]) for name in manifest["batches"]])
-    optimizer = optimizer_of(parts, config)
-    params, state, gathered = parts.params, optimizer.init(parts.params), jax.tree.map(jnp.zeros_like, parts.params)
-    for number, batch in enumerate(batches):
-        compare_batch(comparison, case, f"iter{number}", parts, passes, params, batch, renew=True)
-        (_, aux), gradient = passes.gradient(params, parts.base_params, batch, jax.random.key(0))
-        gathered = jax.tree.map(lambda total, new: total + new / float(config["accumulate_bs"]), gathered, gradient)
-        if manifest["values"][f"iter{number}/stepped"]:
-            params, state = stepped(optimizer, params, state, gathered)
-            gathered = jax.tree.map(jnp.zeros_like, gathered)
-        params = training.overwrite(params, aux.overwrite, jnp.array(True))
-        compare_leaves(comparison, case, f"iter{number}", params, parts)

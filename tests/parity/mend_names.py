@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import numpy as np
 
@@ -31,11 +30,6 @@ def group(name: str, kernels: dict[str, str]) -> str:
     return kernels[name.replace("#", ".")].removesuffix("/kernel").replace("/", ".")
 
 
-def oriented(path: str, leaf: Any) -> np.ndarray:
-    """A leaf of a network in the original's orientation, or back."""
-    return np.asarray(leaf).T if path.endswith(("/up", "/down")) else np.asarray(leaf)
-
-
 def moment(moments: Moments, part: str, width: int) -> np.ndarray:
     """One of the original's buffers: k, or mean, s or std of u (the first `width` coordinates) or v."""
     if part == "k":
@@ -44,3 +38,9 @@ def moment(moments: Moments, part: str, width: int) -> np.ndarray:
     squares = np.asarray(moments["square"])
     whole = {"mean": np.asarray(moments["mean"]), "s": squares, "std": np.sqrt(squares / (np.asarray(moments["count"]) - 1))}[kind]
     return whole[:width] if side == "u" else whole[width:]
+
+
+def moments_of(buffers: dict[str, np.ndarray]) -> Moments:
+    """Ours, of the original's buffers."""
+    mean, square = (np.concatenate([buffers[f"u_{kind}"], buffers[f"v_{kind}"]]) for kind in ("mean", "s"))
+    return {"count": buffers["k"][0], "mean": mean, "square": square}

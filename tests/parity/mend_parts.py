@@ -13,7 +13,8 @@ from serac_jax.editors.mend_networks import Network, blank
 from serac_jax.models import convert
 from tests.parity import golden
 from tests.parity.compare import Comparison
-from tests.parity.mend_names import LEAVES, NETWORKS, moment, oriented
+from tests.parity.mend_names import LEAVES, NETWORKS, moment
+from tests.parity.recorded import turned
 
 
 def run(comparison: Comparison, case: golden.Case) -> None:
@@ -33,7 +34,7 @@ def network_of(case: golden.Case, prefix: str) -> tuple[int, Any]:
     for key in [key for key in case if key.startswith(f"{prefix}layers.")]:
         number, leaf = key.removeprefix(f"{prefix}layers.").split(".", 1)
         path = f"layer_{number}/{LEAVES[leaf]}"
-        leaves[path] = jnp.asarray(oriented(path, case[key]))
+        leaves[path] = jnp.asarray(turned(path, case[key]))
     return len({path.split("/")[0] for path in leaves}), convert.unflatten(leaves)
 
 
@@ -56,7 +57,7 @@ def run_network(comparison: Comparison, case: golden.Case, prefix: str, identity
     for key in [key for key in case if key.startswith(f"{prefix}/grad/")]:
         number, leaf = key.removeprefix(f"{prefix}/grad/layers.").split(".", 1)
         path = f"layer_{number}/{LEAVES[leaf]}"
-        comparison.check(key, oriented(path, leaves[path]), case[key])
+        comparison.check(key, turned(path, leaves[path]), case[key])
 
 
 def run_transform(comparison: Comparison, case: golden.Case, prefix: str, options: mend.Options) -> None:

@@ -64,8 +64,11 @@ def compare_outcome(comparison: Comparison, case: golden.Case, prefix: str, foun
 
 
 def lost_of(comparison: Comparison, config: dict[str, Any], prefix: str, found: Outcome, batch: EditBatch) -> dict[str, float]:
-    """What float32 loses in scalars of the recorded logits, for which NOISE.json gives what it lost in the logits: these change by at most twice that."""
-    answer, kl = (2 * comparison.group(f"{prefix}/{logits}").get("max_abs_diff", 0.0) for logits in ("loss0", "kl0"))
+    """How far two programs in float32 may be apart in scalars of logits whose noise is recorded.
+
+    Each program is off by this noise in the logits, and a loss by at most twice as much as its logits.
+    """
+    answer, kl = (4 * comparison.noise_of(f"{prefix}/{logits}") for logits in ("loss0", "kl0"))
     kl = max(kl, kl_rounding(found.outside_before, found.outside, batch.outside.weight))
     total = config["cedit"] * answer + config["cloc"] * kl
     return {"loss/edit": answer, "edit/log_prob": answer, "loss/loc": kl, "kl/edit": kl, "loss/total": total, "loss/total_edit": total}

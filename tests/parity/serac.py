@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from serac_jax.batch import EditBatch, Examples, splice, take
 from serac_jax.editors import Editor
@@ -19,10 +18,10 @@ from serac_jax.memory import nearest
 from serac_jax.metrics import mean
 from serac_jax.models import Model, convert
 from serac_jax.tasks.text import lead
-from tests.parity import classes, golden
+from tests.parity import classes, golden, training
 from tests.parity.compare import Comparison
 from tests.parity.precision import load
-from tests.parity.recorded import Reader, cropped, exact_corrections, kl_rounding, load_base, scalars, sentiment, turned, widen
+from tests.parity.recorded import Reader, cropped, kl_rounding, load_base, scalars, sentiment, widen
 
 
 class Parts(NamedTuple):
@@ -43,6 +42,10 @@ class Parts(NamedTuple):
     def misread(self) -> bool:
         """Whether the original takes the logarithm of a mixed probability for a logit."""
         return bool(self.base.labels) and (self.options.soft_weighting or not self.options.supervised)
+
+    def locate(self, name: str) -> str:
+        """The parameter path of one of the original's names."""
+        return locate(name, self.classifier, self.counterfactual, self.params)
 
     def recorded(self, logits: Any) -> Any:
         """Logits in the form that was recorded."""
@@ -76,10 +79,10 @@ def build(manifest: dict[str, Any], root: Path, comparison: Comparison) -> Parts
     opening = lead(base.tokenizer)
     editor = serac(base, scope, classifier_params, counterfactual, counterfactual_params, opening, options)
     params = editor.init(jax.random.key(0), base_params)
-    for name, index, change in re.findall(r"(\S+)\[(\d+)\] \+= ([\d.]+) before everything", manifest["note"]):
+    for name, index, sign, change in re.findall(r"(\S+)\[(\d+)\] ([+-])= ([\d.]+) before everything", manifest["note"]):
         path = locate(name, classifier, counterfactual, params)
         leaves = convert.flatten(params)
-        leaves[path] = leaves[path].at[int(index)].add(float(change))
+        leaves[path] = leaves[path].at[int(index)].add(float(sign + change))
         params = convert.unflatten(leaves)
     return Parts(base, base_params, classifier, counterfactual, scope, editor, params, options, opening, rep["cross_attend"])
 
@@ -187,36 +190,29 @@ def metrics(passes: Passes, params: Any, parts: Parts, batch: EditBatch, mixed: 
 
 
 def run(comparison: Comparison, case: golden.Case, cases: Path, root: Path) -> None:
-    """A whole case: the evaluation batch, then every training step: scalars, the first gradient, parameters after steps."""
+    """A whole case: the evaluation batch, then every training step."""
     manifest = case.manifest
-    config, values = manifest["config"], manifest["values"]
-    parts = build(manifest, root, comparison)
+    config, parts = manifest["config"], build(manifest, root, comparison)
     passes, reader = Passes.of(parts), parts.reader
     if parts.counterfactual is None:
         comparison.depart("the constant NLL of a frozen counterfactual is not part of the loss")
     if parts.misread:
         comparison.depart("a soft mixture of two classes is log-odds; compared as the original misreads it")
-    recorded = [golden.batch(cases, name) for name in (*manifest["train_batches"], manifest["eval_batch"])]
-    *batches, evaluation = widen([reader.batch(batch, config["data"]["n_outer_max"]) for batch in recorded])
-    compare_batch(comparison, case, "eval", parts, passes, parts.params, evaluation)
+    evaluated, trained = training.batches_of(manifest)
+    batches = widen([reader.batch(golden.batch(cases, name), config["data"]["n_outer_max"]) for name in (*evaluated, *trained)])
+    if evaluated:
+        compare_batch(comparison, case, "eval", parts, passes, parts.params, batches.pop(0))
+    training.run(comparison, case, learner_of(comparison, case, parts, passes), batches)
 
-    optimizer = optax.chain(optax.clip_by_global_norm(config["grad_clip"]), optax.adam(config["lr"]))
-    params, state = parts.params, optimizer.init(parts.params)
-    noise = {entry[0] for entry in comparison.noise.get("zero_or_noise_gradients(name, f32 max, f64 max)", [])}
-    for number, batch in enumerate(batches):
-        compare_batch(comparison, case, f"train{number}", parts, passes, params, batch)
-        if "train" in manifest["errors"]:
-            comparison.depart(f"the original stops: {manifest['errors']['train'].splitlines()[0][:80]}")
-            break
-        _, gradient = passes.loss(params, parts.base_params, batch, None)
-        if f"train{number}/grad_norm" in values:
-            comparison.check(f"train{number}/grad_norm", optax.tree.norm(gradient), np.float32(values[f"train{number}/grad_norm"]))
-        if number == 0:
-            compare_leaves(comparison, case, "grad0", gradient, parts, set())
-        with exact_corrections():
-            updates, state = optimizer.update(gradient, state)
-        params = optax.apply_updates(params, updates)
-        compare_leaves(comparison, case, f"step{number + 1}", params, parts, noise)
+
+def learner_of(comparison: Comparison, case: golden.Case, parts: Parts, passes: Passes) -> training.Learner:
+    return training.Learner(
+        parts.editor,
+        parts.params,
+        lambda params, batch: (passes.loss(params, parts.base_params, batch, None)[1], {}),
+        parts.locate,
+        lambda prefix, params, batch: compare_batch(comparison, case, prefix, parts, passes, params, batch),
+    )
 
 
 def compare_batch(comparison: Comparison, case: golden.Case, prefix: str, parts: Parts, passes: Passes, params: Any, batch: EditBatch) -> None:
@@ -248,18 +244,6 @@ def compare_batch(comparison: Comparison, case: golden.Case, prefix: str, parts:
             comparison.check(f"{prefix}/info/{name}", np.float32(value), np.float32(info[name]), rounding=rounding)
 
 
-def compare_leaves(comparison: Comparison, case: golden.Case, prefix: str, tree: Any, parts: Parts, skipped: Any) -> None:
-    """Recorded parameters or gradients; those whose gradient is rounding noise take Adam's first steps in a random direction."""
-    leaves = convert.flatten(tree)
-    for name in [name for name in case if name.startswith(f"{prefix}/")]:
-        original = name.split("/", 1)[1]
-        if original in skipped:
-            comparison.depart("parameters whose gradient is rounding noise are not compared after Adam steps")
-            continue
-        path = locate(original, parts.classifier, parts.counterfactual, parts.params)
-        comparison.check(name, turned(path, leaves[path]), case[name])
-
-
 def run_sequence(comparison: Comparison, case: golden.Case, cases: Path, root: Path) -> None:
     """Edits one after the other; after each, queries in and out of scope."""
     manifest = case.manifest
@@ -276,24 +260,3 @@ def run_sequence(comparison: Comparison, case: golden.Case, cases: Path, root: P
         view = edited._replace(memory=written._replace(count=edited.memory.count))
         for name, side in (("edit_outer", queries.inside), ("loc", queries.outside)):
             forward(comparison, case, f"after{number}/{name}", parts, passes, parts.params, view, side, None)
-
-
-def run_steps(comparison: Comparison, case: golden.Case, cases: Path, root: Path) -> None:
-    """Training steps with accumulated gradients, the optimizer stepping where the original's did."""
-    manifest, values = case.manifest, case.manifest["values"]
-    config, parts = manifest["config"], build(manifest, root, comparison)
-    passes, reader = Passes.of(parts), parts.reader
-    comparison.depart("the original's first optimizer step comes a batch late; compared on its schedule")
-    optimizer = optax.chain(optax.clip_by_global_norm(config["grad_clip"]), optax.adam(config["lr"]))
-    params, state, total = parts.params, optimizer.init(parts.params), jax.tree.map(jnp.zeros_like, parts.params)
-    noise = {entry[0] for entry in comparison.noise.get("zero_or_noise_gradients(name, f32 max, f64 max)", [])}
-    for number, batch in enumerate(widen([reader.batch(golden.batch(cases, name), config["data"]["n_outer_max"]) for name in manifest["batches"]])):
-        compare_batch(comparison, case, f"iter{number}", parts, passes, params, batch)
-        _, gradient = passes.loss(params, parts.base_params, batch, None)
-        total = jax.tree.map(lambda whole, part: whole + part / config["accumulate_bs"], total, gradient)
-        if values[f"iter{number}/stepped"]:
-            comparison.check(f"iter{number}/info/grad", optax.tree.norm(total), np.float32(values[f"iter{number}/info"]["grad"]))
-            with exact_corrections():
-                updates, state = optimizer.update(total, state)
-            params, total = optax.apply_updates(params, updates), jax.tree.map(jnp.zeros_like, total)
-        compare_leaves(comparison, case, f"iter{number}", params, parts, noise)

@@ -16,7 +16,7 @@ from serac_jax.editors.mend_networks import Moments
 from serac_jax.models import Model, convert
 from tests.parity import enn, golden, mend, serac
 from tests.parity.compare import Comparison
-from tests.parity.mend_names import group, locate, moment, oriented
+from tests.parity.mend_names import group, locate, moment
 from tests.parity.recorded import turned
 
 
@@ -57,14 +57,14 @@ def run_enn(comparison: Comparison, saved: dict[str, Any], plain: golden.Case, r
 def run_mend(comparison: Comparison, saved: dict[str, Any], plain: golden.Case, cases: Path, root: Path) -> None:
     """MEND, with the moments of one edit; and how many tokens they know after an edit that follows the reload."""
     parts = mend.build(comparison, plain, cases, root)
-    edits = parts.reader.batch(golden.batch(cases, plain.manifest["train_batches"][0]), None).edits
+    edits = parts.reader.batch(golden.batch(cases, mend.first_batch(plain.manifest, cases)), None).edits
     renew = mend.Passes.of(parts).update
-    params = mend.with_moments(parts.params, renew(parts.params, parts.base_params, edits, True)[1])
+    params = parts.params | {"moments": renew(parts.params, parts.base_params, edits, True)[1]}
     leaves, tensors = convert.flatten(params), {}
     for key in [key for key in saved["gtn_state_dict_keys"] if key != "model_config"]:
         if key == "edit_lrs" or ".layers." in key:
             path = locate(key, parts.kernels)
-            tensors[key] = oriented(path, leaves[path])
+            tensors[key] = turned(path, leaves[path])
         else:
             networks, part = key.removeprefix("gtn.").rsplit(".", 1)
             name = group(networks, parts.kernels)

@@ -1,6 +1,6 @@
 """How much faster a second start of the same training is, through the compilation cache on disk.
 
-    python -m benchmarks.start
+    python -m benchmarks.startup
 
 Starts `train.py --config=configs/zsre_rep.py:mini` for a few steps twice, with a cache that is empty at first, and prints the ratio.
 """
