@@ -154,7 +154,7 @@ def test_vocabularies_know_the_alphabet_of_the_world():
 
 def test_what_the_counterfactual_model_reads_follows_from_the_edit():
     """A statement is true where it names the edit's answer; every other answer stands in the edit."""
-    readings = reading.Readings(np.random.default_rng(0), models.load("mini/counterfactual")[0], reading.COMPARING)
+    readings = reading.Readings(np.random.default_rng(0), models.load("mini/counterfactual")[0], reading.PHASES[0][0])
     drawn = [readings.draw() for _ in range(300)]
     assert len({each.answer in ("True", "False") for each in drawn}) == 2
     for edit, question, answer in drawn:
