@@ -36,9 +36,10 @@ def run(comparison: Comparison, case: golden.Case, cases: Path, root: Path) -> N
     found = {side: queries(side) for side in SIDES}
     widths = [max(recorded[side]["input_ids"].shape[1] for side in SIDES), max(rows.shape[1] for rows in labels.values())]
     encode = Encoder(tokenizer, None, (widths[0],), (widths[1],), cut_labels=not classes, classes=classes)
-    batch = encode(TextBatch(found["edit_inner"], found["edit_outer"] or [None], pairs[:, 1].tolist(), found["loc"], range(len(found["loc"]))))
-    comparison.check("pos_pairs", np.stack([np.arange(len(pairs)), batch.edit_of], 1), pairs)
-    for side, name in [(side, name) for side, name in SIDES.items() if found[side]]:  # a batch may ask nothing in scope
+    inside, edit_of = (found["edit_outer"], pairs[:, 1].tolist()) if len(pairs) else ([None], [0])  # a batch may ask nothing in scope
+    batch = encode(TextBatch(found["edit_inner"], inside, edit_of, found["loc"], range(len(found["loc"]))))
+    comparison.check("pos_pairs", np.stack([np.arange(len(pairs)), batch.edit_of[: len(pairs)]], 1), pairs)
+    for side, name in [(side, name) for side, name in SIDES.items() if found[side]]:
         ours, theirs = getattr(batch, name), recorded[side]
         comparison.check(f"{side}/input_ids", cropped(ours.inputs.ids, theirs["input_ids"]), theirs["input_ids"])
         if np.array_equal(theirs["attention_mask"], theirs["input_ids"]):
