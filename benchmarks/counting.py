@@ -28,15 +28,16 @@ def needed(batch: EditBatch, classifier: Model, counterfactual: Model, cross_att
     else:
         scope = sum(read(classifier, *tokens.ids.shape) for tokens in (edits.scope, asked.scope, outside.scope))
     context = batch.layout.context or edits.prefix.ids.shape[1] + asked.inputs.ids.shape[1]
-    return 3 * (scope + answer(counterfactual, rows, context, batch.inside))
+    return 3 * (scope + answer(counterfactual, rows, context, batch.inside, batch.layout.labelled))
 
 
-def answer(model: Model, rows: int, width: int, queries: Examples) -> int:
-    """Of the logits of every label, given so many rows of input of this width."""
+def answer(model: Model, rows: int, width: int, queries: Examples, labelled: int | None) -> int:
+    """Of the logits of every label, or of so many, given so many rows of input of this width."""
     config: Any = model.module.config
     if model.output == "head":
         return read(model, rows, width)
     written, labels = queries.labels.shape
+    answered = labelled or written * labels
     encoder, decoder = (config, config) if hasattr(config, "head_width") else (config.encoder, config.decoder)
     inner = config.heads * config.head_width if hasattr(config, "head_width") else config.width
     layers = (config.encoder_layers, config.decoder_layers) if hasattr(config, "head_width") else (encoder.layers, decoder.layers)
@@ -45,7 +46,7 @@ def answer(model: Model, rows: int, width: int, queries: Examples) -> int:
     encoded = dense(rows * width, *[projection] * 4, *mlps[0]) + attention(rows, width, width, inner)
     own = dense(written * labels, *[projection] * 4) + attention(written, labels, labels, inner)
     cross = dense(written * labels, *[projection] * 2) + dense(rows * width, *[projection] * 2) + attention(written, labels, width, inner)
-    return layers[0] * encoded + layers[1] * (own + cross + dense(written * labels, *mlps[1])) + dense(written * labels, (config.width, config.vocab))
+    return layers[0] * encoded + layers[1] * (own + cross + dense(written * labels, *mlps[1])) + dense(answered, (config.width, config.vocab))
 
 
 def read(model: Model, rows: int, width: int) -> int:

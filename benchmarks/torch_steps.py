@@ -74,7 +74,10 @@ class Queries:
 
 
 def answers(model: Any, queries: Queries, shared: bool, weights: Any = None) -> torch.Tensor:
-    """Logits of the labels. shared: questions that several answers share are read once. weights: in the place of some of the model's."""
+    """Logits of the labels, "n t v". weights: in the place of some of the model's.
+
+    shared: questions that several answers share are read once, and logits are of real labels only, "p v".
+    """
 
     def run(part: Any, prefix: str, **inputs: Any) -> Any:
         own = {name.removeprefix(prefix): leaf for name, leaf in (weights or {}).items() if name.startswith(prefix)}
@@ -89,16 +92,20 @@ def answers(model: Any, queries: Queries, shared: bool, weights: Any = None) -> 
     mask = mask.repeat_interleave(step, 0)
     labels = queries.labels.clamp(min=0)
     start = torch.cat([torch.zeros_like(labels[:, :1]), labels[:, :-1]], 1)
-    return run(model, "", encoder_outputs=(states,), attention_mask=mask, decoder_input_ids=start).logits
+    real = (lambda layer, inputs: inputs[0][queries.labels >= 0]) if shared else (lambda layer, inputs: None)
+    with model.get_output_embeddings().register_forward_pre_hook(real):
+        return run(model, "", encoder_outputs=(states,), attention_mask=mask, decoder_input_ids=start).logits
 
 
 def loss_of(logits: torch.Tensor, queries: Queries, wanted: torch.Tensor) -> torch.Tensor:
-    if logits.dim() == 2:
+    if logits.shape[-1] == 1:
         return functional.binary_cross_entropy_with_logits(logits[:, 0], queries.labels[:, 0].float())
     real = queries.labels >= 0
-    chosen = logits.log_softmax(-1).gather(-1, queries.labels.clamp(min=0)[..., None])[..., 0]
-    loss = -chosen[real & wanted[:, None]].mean()
-    return loss if wanted.all() else loss - torch.log(1 - chosen[real & ~wanted[:, None]].exp() + 1e-7).mean()
+    wanted, labels = wanted[:, None].expand(real.shape)[real], queries.labels[real]
+    log_probs = logits.log_softmax(-1)
+    chosen = (log_probs if logits.dim() == 2 else log_probs[real]).gather(-1, labels[:, None])[:, 0]
+    loss = -chosen[wanted].mean()
+    return loss if wanted.all() else loss - torch.log(1 - chosen[~wanted].exp() + 1e-7).mean()
 
 
 def kl(before: torch.Tensor, after: torch.Tensor, queries: Queries) -> torch.Tensor:

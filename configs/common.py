@@ -97,6 +97,7 @@ def get_config() -> Config:
     config.data.query_widths = ()  # of a query; longer ones are cut at the last; empty: as text_widths
     config.data.edit_label_widths = ()  # of an edit's answer; empty: as label_widths
     config.data.context_widths = (24, 40, 44, 48, 64, 96)  # of an edit and a query read together; where not enough, or empty: as wide as both
+    config.data.mean_label_widths = ()  # of an answer in scope, on average over a batch: training computes logits of so many positions; empty: of all
     config.data.workers = 0  # processes that prepare batches; 0: threads
 
     config.train = ConfigDict()

@@ -62,6 +62,7 @@ def sent(size: str) -> Config:
     config.data.label_widths = (24, 32, 32, 64, 96)  # of opinions
     config.data.edit_label_widths = (8,)  # of sentiments
     config.data.context_widths = (32, 40, 48, 64, 200)
+    config.data.mean_label_widths = (16, 20, 20, 40, 96)
     config.train.edits = 5
     config.eval.edits = 5
     if size == "mini":
@@ -72,6 +73,7 @@ def sent(size: str) -> Config:
         config.inner = (r"(encoder|decoder)/block_\d/(wi|wo)/kernel",)
         config.data.text_widths = (24,)
         config.data.label_widths = (32,)
+        config.data.mean_label_widths = ()
         config.data.context_widths = ()
         config.data.opinions = 10
         config.data.questions = 10

@@ -37,6 +37,7 @@ class Examples(NamedTuple):
         reads before a query. A query that is not an edit has a prefix of width 0.
     labels: the answer's tokens, end of sequence included.
     weight: 1 on a real label token, 0 on padding.
+    at: the label positions whose logits are wanted, as numbers below n·t; None: all.
     """
 
     inputs: Tokens
@@ -44,6 +45,7 @@ class Examples(NamedTuple):
     prefix: Tokens
     labels: Int[Array, "n t"]
     weight: Float[Array, "n t"]
+    at: Int[Array, " p"] | None = None
 
     @property
     def rows(self) -> Float[Array, " n"]:
@@ -59,10 +61,12 @@ class Layout:
     context: how wide a row gets where an edit and a query are read together, behind one another. Both have padding behind them, so that the longest
         of such rows is shorter than both arrays. None: as wide as both.
     alike: so many in-scope queries, one after the other, are of one edit and ask the same question, about different answers.
+    labelled: at most so many label positions of the in-scope queries have a label, and training computes logits of so many. None: of all.
     """
 
     context: int | None = None
     alike: int = 1
+    labelled: int | None = None
 
 
 class EditBatch(NamedTuple):
@@ -86,9 +90,30 @@ class EditBatch(NamedTuple):
 
     @property
     def asked(self) -> Examples:
-        """The in-scope queries, each question once: fewer rows of what is read than of answers."""
+        """The in-scope queries, each question once, fewer rows of what is read than of answers; and logits of labelled positions only."""
         read = jax.tree.map(lambda leaf: leaf[:: self.layout.alike], self.inside)
-        return read._replace(labels=self.inside.labels, weight=self.inside.weight)
+        return read._replace(labels=self.inside.labels, weight=self.inside.weight, at=self.at)
+
+    @property
+    def at(self) -> Int[Array, " p"] | None:
+        """The labelled positions in scope, as numbers below b·t, and b·t itself where there are fewer than the layout has room for."""
+        weight, count = self.inside.weight.reshape(-1), self.layout.labelled
+        return None if count is None else jnp.nonzero(weight > 0, size=count, fill_value=weight.size)[0]
+
+    @property
+    def answers(self) -> tuple[Examples, Bool[Array, " a"]]:
+        """What the logits of `asked` are compared with, and whether that is wanted: rows of labels, or each labelled position as a row of its own."""
+        if (at := self.at) is None:
+            return self.inside, self.wanted
+        labels, weight = (jnp.take(leaf.reshape(-1), at, mode="fill", fill_value=0)[:, None] for leaf in (self.inside.labels, self.inside.weight))
+        return self.inside._replace(labels=labels, weight=weight), jnp.take(self.wanted, self.row_of(at), mode="clip")
+
+    def whole(self, right: Float[Array, " a"]) -> Float[Array, " b"]:
+        """From a score of each row of `answers`, 0 or 1, that of each query in scope: 1 where all of its answer is right."""
+        return right if (at := self.at) is None else jnp.ones(self.wanted.shape).at[self.row_of(at)].min(right, mode="drop")
+
+    def row_of(self, at: Int[Array, " p"]) -> Int[Array, " p"]:
+        return at // self.inside.labels.shape[1]
 
 
 def splice(prefix: Tokens, tokens: Tokens, lead: int, width: int | None = None) -> Tokens:
@@ -128,6 +153,11 @@ def spread(rows: Rows, count: int) -> Rows:
 def take(rows: Rows, index: Int[Array, " m"] | Int[np.ndarray, " m"]) -> Rows:
     """The given rows of every array in a tree whose leaves share their first axis."""
     return jax.tree.map(lambda leaf: leaf[index], rows)
+
+
+def chosen(x: Float[Array, "n t e"], at: Int[Array, " p"] | None) -> Float[Array, "a b e"]:
+    """The positions that `Examples.at` numbers, as rows of one, "p 1 e"; without it all."""
+    return x if at is None else jnp.take(x.reshape(-1, x.shape[-1]), at, axis=0, mode="clip")[:, None]
 
 
 def stack(batches: Sequence[Rows]) -> Rows:

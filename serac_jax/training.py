@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Hashable, Iterable
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -210,7 +211,12 @@ def averages(sums: list[Sums]) -> dict[str, float]:
 
 
 def even(batch: Rows, mesh: Mesh) -> Rows:
-    """The batch, or any part of one, with rows of padding, whose weight is 0, up to a multiple of the data axes."""
+    """The batch, or any part of one, with rows of padding, whose weight is 0, up to a multiple of the data axes.
+
+    Where rows are split, so are logits, all of them: those of labelled positions alone would lie unevenly.
+    """
+    if row_parts(mesh) > 1 and isinstance(batch, EditBatch):
+        batch = batch._replace(layout=replace(batch.layout, labelled=None))
 
     def fill(leaf: Any) -> Any:
         missing = -leaf.shape[0] % row_parts(mesh)

@@ -201,17 +201,20 @@ def test_edits_on_8_devices_equal_1(cache, name):
     assert close(*answers)
 
 
+@pytest.mark.parametrize("spare", [None, 0, 3])
 @pytest.mark.parametrize("case", ["serac", "serac cross-attention", "mend"], indirect=True)
-def test_what_is_known_of_a_batch_only_saves_work(case):
-    """Rows cut where padding begins, and questions read once that several answers share: the same loss and gradient."""
+def test_what_is_known_of_a_batch_only_saves_work(case, spare):
+    """Rows cut where padding begins, questions read once that several answers share, logits where labels are: the same loss, metrics and gradient."""
     twice = take(case.batch.inside, jnp.array([0, 0, 1, 1]))
     of, answers = case.batch.edit_of[np.array([0, 0, 1, 1])], case.batch.inside
     plain = case.batch._replace(inside=twice._replace(labels=answers.labels, weight=answers.weight), edit_of=of, layout=Layout())
     edits, asked = case.batch.edits, (twice, case.batch.outside)
     context = int(edits.prefix.mask.sum(-1).max() + max(queries.inputs.mask.sum(-1).max() for queries in asked))
     pair = int(edits.scope.mask.sum(-1).max() + max(queries.scope.mask.sum(-1).max() for queries in asked))
-    (value, _), gradient = case.loss(case.params, case.base, plain, None)
-    (less, _), same = case.loss(case.params, case.base, plain._replace(layout=Layout(max(context, pair), 2)), None)
+    labelled = None if spare is None else int((answers.weight > 0).sum()) + spare
+    (value, aux), gradient = case.loss(case.params, case.base, plain, None)
+    (less, told), same = case.loss(case.params, case.base, plain._replace(layout=Layout(max(context, pair), 2, labelled)), None)
+    assert all(close(told.metrics[name].value, score.value) for name, score in aux.metrics.items())
     assert less == pytest.approx(float(value), rel=1e-5)
     largest = max(np.abs(leaf).max() for leaf in jax.tree.leaves(gradient))
     assert all(np.abs(a - b).max() <= 1e-5 * largest for a, b in zip(jax.tree.leaves(same), jax.tree.leaves(gradient), strict=True))

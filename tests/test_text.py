@@ -1,6 +1,7 @@
 """Tokens: splicing equals joint tokenisation on thousands of real strings; batches take the narrowest widths that fit."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -87,6 +88,16 @@ def test_a_batch_takes_the_narrowest_widths_that_fit(encoder):
     assert long.inside.inputs.ids.shape[1] > 16
     assert short.edits.prefix.ids.shape == (1, 16 + 4)
     assert short.inside.labels.shape == (1, 4)
+
+
+@pytest.mark.parametrize(("answers", "room"), [(["Rome"], 8), (["Rome " * 4], 14), (["Rome"] * 3 + ["Rome " * 4], 4 * 8), (["Rome " * 6], None)])
+def test_logits_have_room_for_labels_on_average(encoder, answers, room):
+    queries = [Query("Who?", answer) for answer in answers]
+    found = replace(encoder, label_widths=(24, 24), mean_label_widths=(8, 14))(TextBatch(queries, queries, range(len(queries)), queries, range(len(queries))))
+    labelled = (found.inside.weight > 0).sum()
+    assert found.layout.labelled == room
+    assert room is None or labelled <= room
+    assert (found.answers[0].weight > 0).sum() == labelled
 
 
 def test_context_and_labels_are_what_they_say(encoder):

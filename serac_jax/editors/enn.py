@@ -85,7 +85,7 @@ def enn(base: Model, patterns: tuple[str, ...], options: Options) -> Editor:
         weights = learned(params, base_params)
         edited = edit(params, weights, batch.edits)
         unedited = base.logits(weights, batch.outside, keys[0])
-        answer_loss = edit_loss(base.logits(edited, batch.asked, keys[1]), batch.inside, batch.wanted, options.unlikelihood)
+        answer_loss = edit_loss(base.logits(edited, batch.asked, keys[1]), *batch.answers, options.unlikelihood)
         kl = locality_loss(jax.lax.stop_gradient(unedited), base.logits(edited, batch.outside, keys[2]), batch.outside)
         total, metrics = options.cedit * answer_loss + options.cloc * kl, {"loss_edit": one(answer_loss), "loss_kl": one(kl)}
         if options.train_base:

@@ -145,10 +145,12 @@ def serac(
             return options.cloc * scope_loss, Aux(metrics)
         contexts = in_context(take(batch.edits.prefix, edit_of), questions, batch.layout.context)
         logits = counterfactual.logits(params["counterfactual"], contexts, keys[0])
-        answer_loss = edit_loss(logits, inside, batch.wanted, options.unlikelihood)
+        answers, wanted = batch.answers
+        answer_loss = edit_loss(logits, answers, wanted, options.unlikelihood)
+        right = batch.whole(whole_answer_right(logits, answers.labels, answers.weight))
         metrics |= {
             "loss_counterfactual": one(answer_loss),
-            "counterfactual_accuracy": Score(whole_answer_right(logits, inside.labels, inside.weight), inside.rows),
+            "counterfactual_accuracy": Score(right, inside.rows),
         }
         return options.cedit * answer_loss + options.cloc * scope_loss, Aux(metrics)
 

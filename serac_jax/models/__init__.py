@@ -92,9 +92,10 @@ class Model:
         """Whether it answers in words, which are generated, and not with a class."""
         return self.output == ""
 
-    def logits(self, params: Params, examples: Examples, key: Array | None = None) -> Float[Array, "n t v"]:
-        """Logits of every label given the input and the labels before it; dropout only where a key is given."""
-        return self.apply(params, examples.inputs, examples.labels, key=key)
+    def logits(self, params: Params, examples: Examples, key: Array | None = None) -> Float[Array, "a b v"]:
+        """Logits of every label given the input and the labels before it, "n t v", or of the positions `examples.at`, "p 1 v"; dropout only with a key."""
+        chosen: dict[str, Any] = {} if examples.at is None else {"at": examples.at}  # a classifier has one position
+        return self.apply(params, examples.inputs, examples.labels, key=key, **chosen)
 
     def embed(self, params: Params, tokens: Tokens, key: Array | None = None) -> Float[Array, "n d"]:
         """One vector a text, of a network loaded with an embedding as its output."""
@@ -108,9 +109,9 @@ class Model:
         """The last hidden states of what reads the input: an encoder's, or a classifier's body's."""
         return self.apply(params, tokens, method="encode")
 
-    def apply(self, params: Params, *args: Any, key: Array | None = None, method: str | None = None) -> Any:
+    def apply(self, params: Params, *args: Any, key: Array | None = None, method: str | None = None, **named: Any) -> Any:
         rngs = {} if key is None else {"dropout": key}
-        return self.module.apply({"params": params}, *args, rngs=rngs, method=method)
+        return self.module.apply({"params": params}, *args, rngs=rngs, method=method, **named)
 
 
 def load(

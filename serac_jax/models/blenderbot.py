@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Scalar
 
-from serac_jax.batch import Tokens, spread
+from serac_jax.batch import Tokens, chosen, spread
 from serac_jax.models.bert import ACTIVATIONS
 from serac_jax.models.cache import Cache, Pair, written
 from serac_jax.models.convert import Network, WeightError
@@ -205,19 +205,19 @@ class Blenderbot(nn.Module):
         self.encoder, self.decoder = Stack(cfg, False), Stack(cfg, True)
         self.output_bias = self.param("output_bias", nn.initializers.zeros, (1, cfg.vocab))
 
-    def __call__(self, tokens: Tokens, labels: Int[Array, "n t"], label_mask: Bool[Array, "n t"] | None = None) -> Float[Array, "n t v"]:
-        """Teacher forcing: logits of each label given the labels before it.
+    def __call__(self, tokens: Tokens, labels: Int[Array, "n t"], label_mask: Bool[Array, "n t"] | None = None, at: Array | None = None) -> Array:
+        """Teacher forcing: logits of each label given the labels before it, "n t v"; with `at`, of those positions only, "p 1 v".
 
         Where there are more rows of labels than of tokens, each of these is read by as many of those, in turn.
         `label_mask` hides decoder positions; without it the causal mask is enough, since padding comes last.
         """
         start = jnp.full((labels.shape[0], 1), self.config.start, labels.dtype)
         inputs = jnp.concatenate([start, labels[:, :-1]], -1)
-        return self.decode(inputs, jnp.ones(inputs.shape, bool) if label_mask is None else label_mask, tokens)
+        return self.decode(inputs, jnp.ones(inputs.shape, bool) if label_mask is None else label_mask, tokens, at)
 
-    def decode(self, inputs: Int[Array, "n t"], mask: Bool[Array, "n t"], tokens: Tokens) -> Float[Array, "n t v"]:
-        """Logits behind each decoder input."""
-        return self.output(self.decoder(self.embed(inputs), mask, self.encode(tokens), spread(tokens.mask, len(inputs))))
+    def decode(self, inputs: Int[Array, "n t"], mask: Bool[Array, "n t"], tokens: Tokens, at: Array | None = None) -> Array:
+        """Logits behind each decoder input, or those that `at` numbers."""
+        return self.output(chosen(self.decoder(self.embed(inputs), mask, self.encode(tokens), spread(tokens.mask, len(inputs))), at))
 
     def encode(self, tokens: Tokens) -> Float[Array, "n l e"]:
         """The encoder's last hidden states."""

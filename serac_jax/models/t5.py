@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Scalar
 
-from serac_jax.batch import Tokens, spread
+from serac_jax.batch import Tokens, chosen, spread
 from serac_jax.models.cache import Cache, Pair, written
 from serac_jax.models.convert import Network
 from serac_jax.models.linear import Dropout, Embed, Linear, masked, wide
@@ -257,26 +257,24 @@ class T5(nn.Module):
         if not cfg.tied:
             self.lm_head = Linear(cfg.vocab, dtype=cfg.dtype)
 
-    def __call__(self, tokens: Tokens, labels: Int[Array, "n t"], label_mask: Bool[Array, "n t"] | None = None) -> Float[Array, "n t v"]:
-        """Teacher forcing: logits of each label given the labels before it.
+    def __call__(self, tokens: Tokens, labels: Int[Array, "n t"], label_mask: Bool[Array, "n t"] | None = None, at: Array | None = None) -> Array:
+        """Teacher forcing: logits of each label given the labels before it, "n t v"; with `at`, of those positions only, "p 1 v".
 
         Where there are more rows of labels than of tokens, each of these is read by as many of those, in turn.
         `label_mask` hides decoder positions; without it the causal mask is enough, since padding comes last.
         """
-        return self.decode(self.encode(tokens), tokens.mask, labels, label_mask)
+        return self.decode(self.encode(tokens), tokens.mask, labels, label_mask, at)
 
     def encode(self, tokens: Tokens) -> Float[Array, "n l e"]:
         """The encoder's last hidden states."""
         return self.encoder(self.shared(tokens.ids), tokens.mask)
 
-    def decode(
-        self, encoded: Array, mask: Bool[Array, "n l"], labels: Int[Array, "n t"], label_mask: Bool[Array, "n t"] | None = None
-    ) -> Float[Array, "n t v"]:
+    def decode(self, encoded: Array, mask: Bool[Array, "n l"], labels: Array, label_mask: Array | None = None, at: Array | None = None) -> Array:
         """Teacher forcing after what `encode` gave."""
         start = jnp.full((labels.shape[0], 1), self.config.start, labels.dtype)
         inputs = jnp.concatenate([start, labels[:, :-1]], -1)
         own = jnp.ones(inputs.shape, bool) if label_mask is None else label_mask
-        return self.output(self.decoder(self.shared(inputs), own, encoded, spread(mask, len(inputs))))
+        return self.output(chosen(self.decoder(self.shared(inputs), own, encoded, spread(mask, len(inputs))), at))
 
     def output(self, x: Float[Array, "n t e"]) -> Float[Array, "n t v"]:
         cfg = self.config

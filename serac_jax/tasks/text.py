@@ -6,8 +6,10 @@ programs as there are sizes, at most, and then never again.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from statistics import mean
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -83,13 +85,17 @@ Encode = Callable[[TextBatch], Any]  # how a batch in words becomes one of anoth
 
 
 class Size(NamedTuple):
-    """Widths of a batch: of an edit's question and its answer, of a query and its answer, and of an edit and a query read together (None: as wide as both)."""
+    """Widths of a batch: of an edit's question and its answer, of a query and its answer, and of an edit and a query read together (None: as wide as both).
+
+    mean_label: of the answers in scope on average (None: as wide as one).
+    """
 
     edit: int
     edit_label: int
     query: int
     label: int
     context: int | None
+    mean_label: int | None
 
     @property
     def stated(self) -> int:
@@ -109,7 +115,8 @@ class Encoder:
         query read together. The i-th of each make one size, and the last of a list stands for those that it lacks; a batch takes the first size
         that holds it, or the last. There, questions are cut, as in the original; a longer answer is an error, since a cut answer would be another
         answer, unless `cut_labels`. Without query_widths and edit_label_widths, queries are as wide as edits, and answers of edits as all answers;
-        without context_widths, an edit and a query are as wide as both.
+        without context_widths, an edit and a query are as wide as both. mean_label_widths: of an answer in scope, on average over a batch, which logits
+        are computed for; without them, for all positions.
     pairs: whether the scope classifier reads edits and queries together.
     classes: where given, an answer is one of them, its label is their number, and nothing that reads an edit is told the answer.
     The scope classifier reads lower case where the base vocabulary knows no other, as in the original.
@@ -124,6 +131,7 @@ class Encoder:
     query_widths: tuple[int, ...] = ()
     edit_label_widths: tuple[int, ...] = ()
     context_widths: tuple[int, ...] = ()
+    mean_label_widths: tuple[int, ...] = ()
     pairs: bool = False
 
     def __call__(self, batch: TextBatch) -> EditBatch:
@@ -135,8 +143,9 @@ class Encoder:
 
         queries = [row for group in (*questions[1:], *scopes[1:]) for row in group]
         answers, together = [row for group in labels[1:] for row in group], self.together(batch, prefixes, questions, scopes)
-        needed = Size(longest(questions[0]), longest(labels[0]), longest(queries), longest(answers), together)
-        size = next((size for size in self.sizes if size.holds(needed, longest([*prefixes, *scopes[0]]))), self.sizes[-1]._replace(context=None))
+        needed = Size(longest(questions[0]), longest(labels[0]), longest(queries), longest(answers), together, math.ceil(mean(map(len, labels[1]))))
+        otherwise = self.sizes[-1]._replace(context=None, mean_label=None)
+        size = next((size for size in self.sizes if size.holds(needed, longest([*prefixes, *scopes[0]]))), otherwise)
         edit_scope, query_scope = (size.stated, size.query) if self.scope else (0, 0)
 
         def examples(number: int, width: int, label_width: int, prefix: Tokens, scope_width: int) -> Examples:
@@ -155,14 +164,15 @@ class Encoder:
             outside=outside,
             outside_of=host(batch.outside_of, np.int32),
             hard_outside=host([bool(query and query.hard) for query in batch.outside], bool),
-            layout=Layout(size.context, batch.alike),
+            layout=Layout(size.context, batch.alike, size.mean_label and size.mean_label * len(batch.inside)),
         )
 
     @property
     def sizes(self) -> list[Size]:
         """What a batch may be as large as, the smallest first."""
-        labels = self.edit_label_widths or self.label_widths
-        lists = (self.text_widths, labels, self.query_widths or self.text_widths, self.label_widths, self.context_widths or (None,))
+        edits = self.text_widths, self.edit_label_widths or self.label_widths
+        means = () if self.classes else self.mean_label_widths  # a class is one position
+        lists = (*edits, self.query_widths or self.text_widths, self.label_widths, self.context_widths or (None,), means or (None,))
         count = max(map(len, lists))
         return [Size(*widths) for widths in zip(*((*widths, *[widths[-1]] * (count - len(widths))) for widths in lists), strict=True)]
 
@@ -180,7 +190,7 @@ class Encoder:
         """A batch of padding, with so many rows of each kind, as wide as any can be."""
         last = self.sizes[-1]
         alone = {"text_widths": last.edit, "edit_label_widths": last.edit_label, "query_widths": last.query, "label_widths": last.label}
-        only = replace(self, **{name: (width,) for name, width in alone.items()}, context_widths=())
+        only = replace(self, **{name: (width,) for name, width in alone.items()}, context_widths=(), mean_label_widths=())
         return only(TextBatch([None] * edits, [None] * inside, [0] * inside, [None] * outside, [0] * outside, alike))
 
     def labels(self, group: Sequence[Query | None], edits: bool) -> list[list[int]]:
