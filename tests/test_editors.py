@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -177,11 +178,16 @@ def test_the_content_of_padding_rows_does_not_matter(case):
 
 @pytest.mark.parametrize(("name", "mesh"), [("serac", (2, 2, 2)), ("retrieve and prompt", (2, 1, 4)), ("mend", (8, 1, 1)), ("enn", (1, 8, 1))])
 def test_8_devices_equal_1(cache, name, mesh):
-    """Loss and gradient of a batch that is split over rows, and filled up where it has too few, by a model that is split over its width."""
+    """Loss and gradient of a batch that is split over rows, and filled up where it has too few, by a model that is split over its width.
+
+    One device computes logits of labelled positions only, several of all.
+    """
     results = []
     for shape in ((1, 1, 1), mesh):
         case = Case(EDITORS[name], cache, shape)
-        placed = training.put(case.batch, case.run.mesh)
+        layout = replace(case.batch.layout, labelled=int((case.batch.inside.weight > 0).sum()))
+        placed = training.put(case.batch._replace(layout=layout), case.run.mesh)
+        assert (placed.layout.labelled is None) == (shape != (1, 1, 1))
         (value, _), gradient = case.loss(case.params, case.base, placed, None)
         assert len(jax.tree.leaves(case.params)[0].sharding.device_set) == math.prod(shape)
         results.append((float(value), gradient))

@@ -137,3 +137,14 @@ def test_the_cache_gives_the_logits_of_teacher_forcing(name):
         logits, cache = model.apply(params, last, jnp.int32(at), cache, method="step")
         assert np.abs(logits - expected[:, at]).max() < 1e-5 * np.abs(expected).max()
         last = labels[:, at]
+
+
+@pytest.mark.parametrize("name", ["t5-tiny", "blenderbot_small-tiny"])
+def test_logits_of_chosen_positions_are_those_of_all(name):
+    """In any order; a number past the last position, which stands for none, disturbs no other."""
+    model, params = models.load(str(MODELS / name))
+    labels = jnp.asarray(np.random.default_rng(0).integers(2, 300, (3, STEPS)), jnp.int32)
+    every, at = model.apply(params, TOKENS, labels), jnp.array([17, 0, 5, 3 * STEPS])
+    chosen = model.apply(params, TOKENS, labels, at=at)
+    assert chosen.shape == (4, 1, every.shape[-1])
+    assert np.abs(chosen[:3, 0] - every.reshape(3 * STEPS, -1)[at[:3]]).max() < 1e-5 * np.abs(every).max()
