@@ -53,7 +53,10 @@ def make_mesh(*, data: int, fsdp: int = 1, model: int = 1, devices: Sequence[Any
         data = max(len(devices) // (fsdp * model), 1)
     shape = {"data": data, "fsdp": fsdp, "model": model}
     count = math.prod(shape.values())
-    if min(shape.values()) < 1 or count > len(devices):
+    for axis, size in shape.items():
+        if size < 1:
+            raise UserError(f"mesh.{axis}={size} is no number of devices; give 1 or more")
+    if count > len(devices):
         asked = " × ".join(f"mesh.{axis}={size}" for axis, size in shape.items())
         raise UserError(f"{asked} needs {count} devices, but there are {len(devices)}")
     return jax.make_mesh(tuple(shape.values()), tuple(shape), devices=devices[:count], axis_types=(AxisType.Auto,) * len(shape))

@@ -15,7 +15,7 @@ from tests.test_live import EDITS, REWORDED, UNRELATED
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SERAC_AUTHOR", "Ann")
-    for name in ("SERAC_MEMORY", "SERAC_EDITOR"):
+    for name in ("SERAC_MEMORY", "SERAC_EDITOR", "SERAC_MESH"):
         monkeypatch.delenv(name, raising=False)
     return tmp_path
 
@@ -53,6 +53,46 @@ def test_ask_answers_for_people_and_for_programs(run, dracula, monkeypatch):
     status, _, error = run("ask", UNRELATED[0], "--base-command=echo no >&2; exit 3")
     assert (status, error) == (1, "error: --base-command ended with status 3: no\n")
     assert run("ask", "Anything?", "--editor=mini/nothing")[0] == 1
+
+
+def test_a_mesh_answers_as_one_device(run, dracula, monkeypatch):
+    """Eight devices: models split over two, rows over four. Scores differ by rounding, which two digits do not show."""
+    command = ("ask", REWORDED, *UNRELATED, "--editor=mini")
+    one = run(*command)
+    assert one[0] == 0
+    assert run(*command, "--mesh=data=4,model=2") == one
+    monkeypatch.setenv("SERAC_MESH", "data=4,model=2")
+    status, _, error = run("add", REWORDED, "Bram Stoker", "--editor=mini", "--policy=refuse")
+    assert status == 2
+    assert f"contradicts {dracula[:8]}" in error
+
+
+@pytest.mark.parametrize(
+    ("mesh", "told"),
+    [
+        ("rows=2", "mesh has no axis 'rows'; give the number of devices of 'data', of 'model', or of both"),
+        ("data", "--mesh should be the number of devices of an axis, or of two axes, as data=4 or data=4,model=2, not 'data'"),
+        ("data=two", "--mesh should be the number of devices of an axis, or of two axes, as data=4 or data=4,model=2, not 'data=two'"),
+        ("data=2,data=4", "--mesh should be the number of devices of an axis, or of two axes, as data=4 or data=4,model=2, not 'data=2,data=4'"),
+        ("data=4,model=4", "mesh.data=4 × mesh.fsdp=1 × mesh.model=4 needs 16 devices, but there are 8"),
+        ("model=0", "mesh.model=0 is no number of devices; give 1 or more"),
+        ("data=2,model=3", "cannot be split over mesh.model=3; choose a divisor of 160"),
+    ],
+)
+def test_a_mesh_that_is_wrong_is_an_error_that_says_what_was_expected(run, mesh, told):
+    status, printed, error = run("ask", "Anything?", f"--mesh={mesh}")
+    assert (status, printed) == (1, "")
+    assert error.startswith("error: ")
+    assert error.endswith(f"{told}\n")
+
+
+def test_a_mesh_is_for_commands_with_an_editor(run, monkeypatch):
+    monkeypatch.setenv("SERAC_MESH", "data=two")
+    assert run("add", *EDITS[0])[0] == 0  # no editor, so nothing that could be on several devices
+    assert run("check", "--mesh=data=2")[:2] == (1, "")
+    monkeypatch.setenv("SERAC_EDITOR", "mini")
+    for command in (["add", *EDITS[1]], ["check"], ["ask", "Anything?"], ["why", "Anything?"], ["chat"], ["calibrate", "--data=none", "--out=none"]):
+        assert run(*command)[2].startswith("error: $SERAC_MESH should be the number of devices")
 
 
 def test_add_asks_an_editor_about_other_words(run, dracula):

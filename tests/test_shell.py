@@ -288,6 +288,7 @@ def test_completion_is_a_script_that_knows_every_command(run, name):
     status, script, _ = run("completion", name)
     assert status == 0
     assert all(command.name in script for command in COMMANDS)
+    assert "mesh" in script
     if shutil.which(name):
         subprocess.run([name, "-n"], input=script, text=True, check=True)
 

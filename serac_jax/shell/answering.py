@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from argparse import ArgumentParser, Namespace
@@ -17,12 +18,30 @@ if TYPE_CHECKING:
     from serac_jax.live import Answer, LiveEditor
 
 
-def editor_arguments(parser: ArgumentParser) -> None:
+def editor_argument(parser: ArgumentParser, what: str) -> None:
+    """What every command that loads an editor knows: which one, and on which devices."""
+    parser.add_argument("--editor", metavar="NAME", help=what)
     parser.add_argument(
-        "--editor",
-        metavar="NAME",
-        help="mini, a run's folder, one that `save` wrote, or a repository of the Hub; by default $SERAC_EDITOR, or mini",
+        "--mesh",
+        metavar="AXES",
+        help="devices that the editor works on: data=4,model=2 splits rows over four and every model over two; by default $SERAC_MESH, or one device",
     )
+
+
+def mesh_of(options: Namespace) -> dict[str, int] | None:
+    """The number of devices of each axis that is named; None: one device does everything. Raises UserError."""
+    name, text = ("--mesh", options.mesh) if options.mesh else ("$SERAC_MESH", os.environ.get("SERAC_MESH"))
+    if not text:
+        return None
+    parts = [re.fullmatch(r"\s*(\w+)\s*=\s*(-?\d+)\s*", part) for part in text.split(",")]
+    mesh = {part[1]: int(part[2]) for part in parts if part}
+    if len(mesh) < len(parts):
+        raise UserError(f"{name} should be the number of devices of an axis, or of two axes, as data=4 or data=4,model=2, not {text!r}")
+    return mesh
+
+
+def editor_arguments(parser: ArgumentParser) -> None:
+    editor_argument(parser, "mini, a run's folder, one that `save` wrote, or a repository of the Hub; by default $SERAC_EDITOR, or mini")
     parser.add_argument("--rerank", default="", metavar="MODEL", help="a cross-attention classifier that reads again the edits that embeddings propose")
     parser.add_argument(
         "--base-command", default="", metavar="COMMAND", help="a command that is the base model: it reads a question from its input and prints an answer"
@@ -39,7 +58,12 @@ def opened(options: Namespace) -> LiveEditor:
     from serac_jax.live import load  # what needs no editor starts without JAX
 
     base = saying(options.base_command) if options.base_command else None
-    return load(options.editor or os.environ.get("SERAC_EDITOR") or "mini", memory=new_or_there(options), base=base, rerank=options.rerank)
+    return load(named(options) or "mini", memory=new_or_there(options), base=base, rerank=options.rerank, mesh=mesh_of(options))
+
+
+def named(options: Namespace) -> str | None:
+    """The name of an editor."""
+    return options.editor or os.environ.get("SERAC_EDITOR")
 
 
 def saying(command: str) -> Any:
@@ -55,16 +79,18 @@ def saying(command: str) -> Any:
 
 
 def judge_argument(parser: ArgumentParser) -> None:
-    parser.add_argument("--editor", metavar="NAME", help="an editor, such as mini, that looks for conflicts in other words too; by default $SERAC_EDITOR")
+    editor_argument(parser, "an editor, such as mini, that looks for conflicts in other words too; by default $SERAC_EDITOR")
 
 
 def judge(options: Namespace, store: Store) -> LiveEditor | None:
-    """The editor that looks for conflicts, where one is named."""
-    if not (name := options.editor or os.environ.get("SERAC_EDITOR")):
+    """The editor that looks for conflicts, where one is named. Raises UserError where none is that could use the devices of a command line."""
+    if not (name := named(options)):
+        if options.mesh:
+            raise UserError("--mesh is for an editor, and none is named; give --editor or $SERAC_EDITOR too")
         return None
     from serac_jax.live import load
 
-    return load(name, memory=store, base=str)  # nothing is answered, so the base model is not loaded
+    return load(name, memory=store, base=str, mesh=mesh_of(options))  # nothing is answered, so the base model is not loaded
 
 
 def tags_of(options: Namespace) -> tuple[str, ...] | None:
@@ -122,7 +148,8 @@ ask "Who is the author of Dracula?"
 ask "Who leads the team?" --tag=team-a --json  # as team-a sees it
 ask - < questions.txt                          # one a line, answered together
 ask "Who leads the team?" --editor=runs/mine   # by what train.py has trained
-ask "Who leads the team?" --base-command=llm  # over any base model
+ask "Who leads the team?" --base-command=llm   # over any base model
+ask --mesh=data=4,model=2 - < questions.txt    # on eight devices
 """,
         ask_arguments,
         ask,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from serac_jax.errors import UserError
+from serac_jax.shell.answering import editor_argument, mesh_of
 from serac_jax.shell.command import OK, Command, show_json
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--editor", metavar="NAME", help="the editor, as for ask; by default $SERAC_EDITOR, or mini")
+    editor_argument(parser, "the editor, as for ask; by default $SERAC_EDITOR, or mini")
     parser.add_argument("--rerank", default="", metavar="MODEL", help="a cross-attention classifier that becomes part of the editor")
     parser.add_argument("--out", required=True, metavar="FOLDER", help="where the calibrated editor is saved, with calibration.json and a figure")
     parser.add_argument("--target", type=float, default=0.05, metavar="RATE", help="the share of questions out of scope that an edit may answer (0.05)")
@@ -34,7 +35,7 @@ def run(options: Namespace) -> int:
     from serac_jax.live import calibrate, load, plot
 
     name = options.editor or os.environ.get("SERAC_EDITOR") or "mini"
-    editor = load(name, rerank=options.rerank)
+    editor = load(name, rerank=options.rerank, mesh=mesh_of(options))
     fitted, measured = trials_of(options, name, editor)
     scores = calibrate.measure(editor.matcher, fitted)
     found = editor.calibrate_on(scores, options.target)
