@@ -296,9 +296,14 @@ def test_unknown_editors_are_refused(tmp_path):
 def test_what_the_models_cannot_read_is_refused_and_changes_nothing(editor):
     with pytest.raises(UserError, match="more than the 16 that this editor can say"):
         editor.edit(EDITS[0][0], "a very long answer " * 10)
+    with pytest.raises(UserError, match="'東京' has letters that this editor's vocabulary lacks"):
+        editor.edit(EDITS[0][0], "東京")
     with pytest.raises(UserError, match="text that is not empty"):
         editor.edit("", "nothing")
     assert not editor.memory.edits
+    made = editor.memory.make(EDITS[0][0], "a very long answer " * 10)  # as a memory of another editor may hold
+    with pytest.raises(UserError, match=f"edit {made.id[:8]}: the answer 'a very long .*more than the 16 that this editor can say"):
+        editor.reader.after([made], [REWORDED])
 
 
 def test_conflicts_are_found_and_the_policy_decides(editor):

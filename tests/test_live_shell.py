@@ -164,6 +164,26 @@ never read
     assert len(run("list")[1].splitlines()) == 1
 
 
+def test_errors_do_not_end_a_session(run):
+    session = f"{REWORDED}\n/edit\tMary Shelley\n/undo 3\n{REWORDED}\n"
+    status, printed, _ = run("chat", "--base-command=false", read=session)
+    assert status == 0
+    failed, edited, refused, answered = printed.splitlines()
+    assert failed == "error: --base-command ended with status 1: it said nothing"
+    assert edited.endswith(f"{REWORDED} → Mary Shelley")
+    assert refused == "error: /undo takes nothing behind it; nothing was done"
+    assert answered.startswith("Mary Shelley  (edit ")
+    assert run("chat", "--json")[:2] == (1, "")
+
+
+def test_answers_that_an_editor_cannot_say_are_told(run):
+    long = "a very long answer " * 10
+    for answer, told in ((long, "more than the 16 that this editor can say; shorten it"), ("São Paulo", "has letters that this editor's vocabulary lacks")):
+        status, _, error = run("add", EDITS[0][0], answer, "--editor=mini")
+        assert status == 1
+        assert told in error
+
+
 def test_calibrate_saves_an_editor_that_is_used(run, tmp_path):
     trial = {"edits": EDITS, "inside": [prompt for prompt, _ in EDITS] + [REWORDED], "outside": UNRELATED}
     (tmp_path / "mine.jsonl").write_text(json.dumps(trial) + "\n")

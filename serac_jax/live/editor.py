@@ -21,7 +21,7 @@ from serac_jax.live.conflicts import Conflict, ContradictionRefused, Policy, cho
 from serac_jax.live.folder import Parts
 from serac_jax.live.index import BlockedIndex
 from serac_jax.live.matching import Embedder, MakeIndex, Matcher, PairReader
-from serac_jax.live.readers import Reader, Spoken
+from serac_jax.live.readers import Reader, Spoken, spelled
 from serac_jax.live.tags import Tags
 from serac_jax.live.trials import Trial
 from serac_jax.store.edits import Edit
@@ -135,12 +135,12 @@ class LiveEditor:
             self.matcher.remove([edit.id for edit in new])
 
     def check(self, edit: Edit) -> None:
-        """Raises UserError where the models could not read an edit."""
-        classes, limit = self.encoder.classes, self.encoder.label_widths[-1]
+        """Raises UserError where the models could not say an edit's answer."""
+        classes = self.encoder.classes
         if classes and edit.answer not in classes:
             raise UserError(f"the answer {edit.answer!r} is not one that this editor gives: {', '.join(classes)}")
-        if not classes and (count := len(self.encoder.base(edit.answer)["input_ids"])) > limit:
-            raise UserError(f"the answer {edit.answer[:60]!r} has {count} tokens, more than the {limit} that this editor can say; shorten it")
+        if not classes and self.encoder.base.unk_token_id in spelled(edit, self.encoder):
+            raise UserError(f"the answer {edit.answer[:60]!r} has letters that this editor's vocabulary lacks, so it cannot be said; write it without them")
 
     def conflicts(self) -> list[Conflict]:
         """All conflicts among the edits of the memory, by the later edit's place."""

@@ -14,7 +14,7 @@ from serac_jax.live.buckets import beside, chunks, tokens
 from serac_jax.models import Model
 from serac_jax.models.generate import generate
 from serac_jax.store.edits import Edit
-from serac_jax.tasks.text import Encoder, Query, cut, lead
+from serac_jax.tasks.text import Encoder, cut, lead
 from serac_jax.types import Params
 
 
@@ -60,7 +60,7 @@ class Reader:
         questions = cut(self.encoder.base, [edit.prompt for edit in edits], self.encoder.text_widths[-1])
         if self.encoder.classes:  # the answer is not read, so it need not be a class: the edit may be of another editor's memory
             return self.encoder.contexts(questions, [[]] * len(edits))
-        return self.encoder.contexts(questions, self.encoder.labels([Query(edit.prompt, edit.answer, source=f"edit {edit.id}") for edit in edits], True))
+        return self.encoder.contexts(questions, [spelled(edit, self.encoder) for edit in edits])
 
     def input_of(self, edit: Edit, question: str) -> str:
         """The text that the model reads."""
@@ -75,6 +75,16 @@ class Reader:
 
     def words(self, answers: Int[Array, "n s"], count: int) -> list[str]:
         return [self.encoder.words(answer) for answer in jax.device_get(answers)[:count]]
+
+
+def spelled(edit: Edit, encoder: Encoder) -> list[int]:
+    """The tokens of an edit's answer. Raises UserError where they are more than a model says: cut, it would be another answer."""
+    ids, limit = encoder.base(edit.answer)["input_ids"], encoder.label_widths[-1]
+    if len(ids) > limit:
+        raise UserError(
+            f"edit {edit.id[:8]}: the answer {edit.answer[:60]!r} has {len(ids)} tokens, more than the {limit} that this editor can say; shorten it"
+        )
+    return ids
 
 
 class Spoken:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from argparse import Namespace
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from serac_jax.errors import UserError
@@ -38,22 +39,27 @@ class Session:
         }
 
     def say(self, line: str) -> bool:
-        """Answers a line, or does what it commands; whether the session goes on."""
-        command, _, rest = line.partition(" ")
+        """Answers a line, or does what it commands; whether the session goes on, which errors do not end."""
+        command, rest = [*line.split(maxsplit=1), ""][:2]
         if command == "/quit":
             return False
-        if line.startswith("/"):
-            try:
-                if command not in self.commands:
-                    raise UserError(f"there is no {command}; /help shows what there is")
-                self.commands[command](rest.strip())
-            except UserError as error:
-                print(f"error: {error}")
-        else:
-            self.last = line
-            answer = self.editor.ask(line, self.tags)
-            print(f"{visible(answer.text)}  ({origin(answer)})")
+        try:
+            if not line.startswith("/"):
+                self.ask(line)
+            elif command not in self.commands:
+                raise UserError(f"there is no {command}; /help shows what there is")
+            elif rest and command not in ("/edit", "/why"):
+                raise UserError(f"{command} takes nothing behind it; nothing was done")
+            else:
+                self.commands[command](rest)
+        except UserError as error:
+            print(f"error: {error}")
         return True
+
+    def ask(self, question: str) -> None:
+        self.last = question
+        answer = self.editor.ask(question, self.tags)
+        print(f"{visible(answer.text)}  ({origin(answer)})")
 
     def edit(self, rest: str) -> None:
         question, arrow, answer = (part.strip() for part in rest.rpartition("=>"))
@@ -77,9 +83,13 @@ class Session:
 
 
 def chat(options: Namespace) -> int:
+    if options.json:
+        raise UserError("chat is for people; for programs there are ask, why and add with --json")
     session = Session(opened(options), tags_of(options))
     people = sys.stdin.isatty()
     if people:
+        with suppress(ImportError):  # then lines are edited by the terminal alone
+            import readline  # noqa: F401 (`input` has keys to move in a line, and to bring earlier ones back)
         print(HELP)
     while True:
         try:
