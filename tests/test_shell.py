@@ -60,6 +60,12 @@ def test_add_tells_what_it_did(run, book):
     assert [operation["message"] for operation in lines(run("log", "--json")[1])] == ["it was he", ""]
 
 
+def test_what_an_edit_says_about_itself_is_shown_where_that_is_what_changes(run, book):
+    line = f"{book[:8]}  Who wrote Dracula? → Mary Shelley  [books]"
+    added = run("add", "Who wrote Dracula?", "Mary Shelley", "--tag=books", "--note=a\nb", "--expires=2999-01-01")[1]
+    assert added == f"- {line}  (source: a dream)\n+ {line}  (note: a\\nb, expires: 2999-01-01T00:00:00Z)\n"
+
+
 @pytest.mark.parametrize("policy", ["refuse", "ask"])
 def test_a_contradiction_is_refused_with_status_2(run, book, policy):
     """Where there is no terminal to ask at, as in these tests."""
@@ -67,6 +73,7 @@ def test_a_contradiction_is_refused_with_status_2(run, book, policy):
     assert (status, printed) == (2, "")
     assert "refused:" in errors
     assert f"contradicts {book[:8]}  Who wrote Dracula? → Mary Shelley" in errors
+    assert ("there is no terminal to ask at; nothing was changed" in errors) == (policy == "ask")
     status, printed, _ = run("add", "Who wrote Dracula?", "Bram Stoker", "--tag=books", f"--policy={policy}", "--json")
     assert (status, [rival["id"] for rival in json.loads(printed)["conflicts"][0]["contradicts"]]) == (2, [book])
     assert len(lines(run("list", "--json")[1])) == 1
@@ -132,6 +139,7 @@ def test_rm_undo_redo_and_diff(run, book):
     assert run("undo")[0] == run("undo")[0] == 0
     assert run("undo") == (1, "", "error: there is nothing to undo\n")
     assert run("log", "0" * 16)[0] == 2
+    assert len(lines(run("log", "-n", "9" * 20, "--json")[1])) == len(lines(run("log", "--json")[1]))
 
 
 def test_list_chooses_by_word_tag_author_expiry_and_time(run, book):
@@ -257,7 +265,7 @@ def test_what_a_kill_leaves_is_no_damage(run, book, repair):
 
 
 def test_command_lines_that_are_wrong_end_with_status_1(capsys):
-    for arguments in (["nothing"], ["add", "p"], [], ["completion", "csh"], ["add", "p", "a", "--policy=never"]):
+    for arguments in (["nothing"], ["add", "p"], [], ["completion", "csh"], ["add", "p", "a", "--policy=never"], ["log", "-n", "-1"]):
         with pytest.raises(SystemExit) as end:
             shell.main(arguments)
         assert end.value.code == 1

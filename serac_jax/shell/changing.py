@@ -7,7 +7,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
 from serac_jax.shell.answering import judge, judge_argument
-from serac_jax.shell.command import NOTHING, OK, Command, as_json, new_or_there, nothing_more, one_line, show_change, show_json, there, title
+from serac_jax.shell.command import NOTHING, OK, Command, as_json, new_or_there, nothing_more, one_line, show_change, show_json, there, title, unasked
 from serac_jax.store import edits as texts
 from serac_jax.store.conflicts import against
 from serac_jax.store.edits import Edit
@@ -25,8 +25,8 @@ def policy_argument(parser: ArgumentParser) -> None:
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("prompt", help="the question, or whatever the model is given")
-    parser.add_argument("answer", help="what it should answer")
+    parser.add_argument("prompt", help="the question, or whatever the model is given; after -- it may begin with a dash")
+    parser.add_argument("answer", help="what it should answer; likewise")
     parser.add_argument("--tag", action="append", default=[], metavar="TAG", help="who or what it is for; may be given more than once")
     parser.add_argument("--note", default="", help="a note for people")
     parser.add_argument("--source", default="", help="where the answer is from")
@@ -39,7 +39,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 def add(options: Namespace) -> int:
     store = new_or_there(options)
     edit = store.make(options.prompt, options.answer, tags=options.tag, note=options.note, source=options.source, expires=options.expires)
-    editor = judge(options, store)
+    if editor := judge(options, store):
+        editor.check(edit)
     accepted: set[str] = set()
     while True:
         found = editor.conflicts_of([edit]) if editor else []
@@ -51,6 +52,7 @@ def add(options: Namespace) -> int:
         accepted |= set(going)
         with store.turn():
             if store.seq == seq:  # else another program wrote meanwhile: look again
+                same = [store.edits[edit.id]] if edit.id in store.edits else []
                 (held,) = store.add([edit], replacing=going, message=options.message)
                 break
     notes = [conflict for conflict in found if conflict.kind != "contradiction"]
@@ -60,7 +62,7 @@ def add(options: Namespace) -> int:
     elif store.seq == seq:
         print(f"is there already: {one_line(held)}")
     else:
-        show_change(rivals, [held])
+        show_change([*same, *rivals], [held])
         for note in notes:
             print(f"note: {note}")
     return OK
@@ -83,7 +85,7 @@ def refused(options: Namespace, conflicts: Sequence[tuple[Edit, Sequence[Edit]]]
         print(f"refused: {one_line(edit)}", file=sys.stderr)
         for rival in rivals:
             print(f"  contradicts {one_line(rival)}", file=sys.stderr)
-    print("nothing was changed; --policy=newest lets the new edit take the place of the old", file=sys.stderr)
+    print(f"{unasked(options)}nothing was changed; --policy=newest lets the new edit take the place of the old", file=sys.stderr)
     return NOTHING
 
 

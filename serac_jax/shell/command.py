@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
@@ -58,6 +59,11 @@ def alone(store: Store, options: Namespace) -> AbstractContextManager[None]:
     return nullcontext() if options.policy == "ask" else store.turn()
 
 
+def unasked(options: Namespace) -> str:
+    """What tells why a person was not asked who should have been."""
+    return "there is no terminal to ask at; " if options.policy == "ask" and not sys.stdin.isatty() else ""
+
+
 def plain(path: str) -> dict[str, Edit]:
     """The edits of a memory file as they are there, without its journal. Raises UserError with the line."""
     if not Path(path).is_file():
@@ -83,12 +89,20 @@ def visible(text: str) -> str:
 
 
 def show_change(removed: Iterable[Edit], added: Iterable[Edit], limit: int | None = AT_MOST) -> None:
-    """Lines with − and + for people; no more of each than the limit."""
-    for sign, edits in (("-", list(removed)), ("+", list(added))):
+    """Lines with − and + for people; no more of each than the limit. Of an edit that only says other things about itself, also those."""
+    went, came = list(removed), list(added)
+    for sign, edits, others in (("-", went, came), ("+", came, went)):
+        other = {edit.id: edit for edit in others}
         for edit in edits[:limit]:
-            print(f"{sign} {one_line(edit)}")
+            print(f"{sign} {one_line(edit)}{beside(edit, other.get(edit.id, edit))}")
         if limit is not None and len(edits) > limit:
             print(f"{sign} … {len(edits) - limit} more")
+
+
+def beside(edit: Edit, other: Edit) -> str:
+    """What an edit says about itself otherwise than another one of the same id."""
+    differing = [f"{name}: {visible(getattr(edit, name))}" for name in ("note", "source", "expires") if getattr(edit, name) not in ("", getattr(other, name))]
+    return f"  ({', '.join(differing)})" if differing else ""
 
 
 def title(operation: Operation) -> str:

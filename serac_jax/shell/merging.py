@@ -6,7 +6,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from serac_jax.shell.command import NOTHING, OK, Command, memory_file, one_line, plain, show_change, show_json, there
+from serac_jax.shell.command import NOTHING, OK, Command, memory_file, one_line, plain, show_change, show_json, there, unasked
 from serac_jax.store import edits as texts
 from serac_jax.store import files, merge
 from serac_jax.store.merge import Clash, Side
@@ -67,7 +67,7 @@ def clashing(options: Namespace, clashes: tuple[Clash, ...]) -> int:
             for edit in side or [None]:
                 print(f"{name + ':':8}{one_line(edit) if edit else '(no edit)'}", file=sys.stderr)
         print(file=sys.stderr)
-    print(f"{len(clashes)} clashes, nothing was changed; --policy=newest, ours, theirs or ask settles them", file=sys.stderr)
+    print(f"{len(clashes)} clashes; {unasked(options)}nothing was changed; --policy=newest, ours, theirs or ask settles them", file=sys.stderr)
     return NOTHING
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+import sys
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
@@ -17,6 +18,13 @@ from serac_jax.store.operations import Operation
 def moment(value: str) -> int | str:
     """The number of an operation, or a time."""
     return int(value) if value.isascii() and value.isdigit() and len(value) < 8 else value
+
+
+def amount(value: str) -> int:
+    """A number of things."""
+    if not value.isdecimal():
+        raise ArgumentTypeError(f"expected a number that is not negative, not {value!r}")
+    return min(int(value), sys.maxsize)
 
 
 def as_of_argument(parser: ArgumentParser, what: str) -> None:
@@ -66,7 +74,7 @@ def show(options: Namespace) -> int:
 
 def log_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("id", nargs="?", metavar="ID", help="only operations that touched this edit; one that is gone is found by its whole id")
-    parser.add_argument("-n", type=int, metavar="N", help="no more than the newest N")
+    parser.add_argument("-n", type=amount, metavar="N", help="no more than the newest N")
     parser.add_argument("--by", metavar="NAME", help="only what this author did")
     parser.add_argument("--full", action="store_true", help="every edit of an operation with many")
     as_of_argument(parser, "the log as it was")
