@@ -3,6 +3,7 @@
 `SERAC_LONG=1 pytest tests/test_store_files.py` kills 200 times; by default it is 20 times.
 """
 
+import errno
 import itertools
 import os
 import random
@@ -202,6 +203,22 @@ def test_a_full_disk_leaves_the_memory_as_it_was(file):
     assert list(Store.open(file).edits) == [edit.id for edit in EDITS[:4]]
 
 
+def test_a_disk_that_is_full_after_the_journal_was_written_keeps_the_operation(file, monkeypatch):
+    store = Store.open(file, "Ann")
+    store.add(EDITS[:2])
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "write", full)
+        with pytest.raises(UserError, match=r"cannot write .*edits.jsonl .No space left.*the operation counts, since edits.jsonl.journal has it"):
+            store.undo()
+    assert store.refresh()
+    assert list(store.edits) == list(Store.open(file).edits) == []
+    assert [operation.do for operation in store.log()] == ["undo", "add"]
+
+
 def test_a_memory_that_cannot_be_written_can_be_read():
     """One without a journal too, as on a disk that is shared read-only."""
     with tempfile.TemporaryDirectory() as folder:
@@ -213,6 +230,7 @@ def test_a_memory_that_cannot_be_written_can_be_read():
         try:
             store = Store.open(file, "Ann")
             assert list(store.edits) == [EDITS[0].id]
+            assert not store.refresh()
             with pytest.raises(UserError, match=r"cannot write .*edits.jsonl.journal .Permission denied"):
                 store.add(EDITS[1:2])
         finally:

@@ -128,7 +128,8 @@ class Disk:
     def commit(self, operation: Operation, tidy: bytes | None = None) -> Operation:
         """Writes an operation to the journal, which commits it, and then the memory file; the operation as it is written.
 
-        `tidy` is the memory file after it, where someone else has changed that already. Raises OSError where a disk is full.
+        `tidy` is the memory file after it, where someone else has changed that already. Raises OSError where a disk is full, and UserError where it is
+        so only after the journal was written: then the operation counts.
         """
         new = b"".join(files.line(edit) for _, edit in operation.change.added)
         growing = tidy is None and self.tail.size > 0 and appends(operation.change, operation.count - len(operation.change.added))
@@ -136,11 +137,17 @@ class Disk:
         size, crc = (self.tail.size + len(data), crc32(data, self.tail.crc)) if growing else (len(data), crc32(data))
         operation = operation._replace(size=size, crc=crc)
         tail = Tail(operation.seq, end=self._write_journal(journal.encode(operation)))
-        if growing:
-            files.append(self.path, self.tail.size, data)
-        elif tidy is None or data != files.read(self.path):
-            files.write(self.path, data)
-        self._in_step_now(tail, size, crc)
+        try:
+            if growing:
+                files.append(self.path, self.tail.size, data)
+            elif tidy is None or data != files.read(self.path):
+                files.write(self.path, data)
+            self._in_step_now(tail, size, crc)
+        except OSError as error:
+            raise UserError(
+                f"cannot write {error.filename or self.path} ({error.strerror}); the operation counts, since {self.journal.name} has it: "
+                "do not repeat it, the next command finishes it once it can write"
+            ) from error
         return operation
 
     def tidy(self, data: bytes) -> None:

@@ -132,10 +132,13 @@ class Store(View):
         return [self._edits[key] for key in changed if key in self._edits], [key for key, edit in changed.items() if edit]
 
     def refresh(self) -> bool:
-        """Reads what others changed since; whether anything was. Costs as much as there is new. Raises UserError as `open` does."""
+        """Reads what others changed since; whether anything was. Costs as much as there is new. Raises UserError as `open` does.
+
+        What someone who may not write has opened, and is not as the journal tells it, stays as it was read.
+        """
         with self._turn:
             seq = self._seq
-            if self._disk and not self._disk.unchanged() and not self._follow_others(self._disk):
+            if self._disk and not self._disk.unchanged() and not self._follow_others(self._disk) and self._disk.writable():
                 with self.turn():
                     pass
             return self._seq > seq
