@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import shtab
 
 from serac_jax.shell import main as shell
 from serac_jax.shell.table import COMMANDS
@@ -297,6 +298,7 @@ def test_completion_is_a_script_that_knows_every_command(run, name):
     assert status == 0
     assert all(command.name in script for command in COMMANDS)
     assert "mesh" in script
+    assert shtab.FILE[name] in script.partition("import")[2]
     if shutil.which(name):
         subprocess.run([name, "-n"], input=script, text=True, check=True)
 

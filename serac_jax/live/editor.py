@@ -78,7 +78,7 @@ class LiveEditor:
         expires: str = "",
         policy: Policy = "newest",
     ) -> Edit:
-        """One more edit; it answers its prompt, and everything that asks the same, from now on.
+        """One more edit; from now on it answers its prompt, and everything that asks the same, as far as the scope classifier sees that it does.
 
         tags: who sees it; without any, everybody. expires: a date or time of ISO 8601. policy: of contradictions, see `edit_many`.
         Warns with Replaced where an edit of another prompt had to go. Raises UserError, and changes nothing, where the edit cannot be made.

@@ -7,6 +7,7 @@ from argparse import ArgumentParser, Namespace
 from serac_jax.shell.command import OK, Command
 
 SHELLS = ("bash", "zsh", "fish")
+FILES = ("FILE", "FOLDER", "FROM", "TO", "THEIRS", "BASE")  # what help calls arguments that may be files
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -18,7 +19,12 @@ def run(options: Namespace) -> int:
 
     from serac_jax.shell.main import parser  # the table that it reads names this command too
 
-    print(shtab.complete(parser("serac"), shell=options.shell))
+    top = parser("serac")
+    for one in (top, *next(action.choices for action in top._actions if isinstance(action.choices, dict)).values()):
+        for action in one._actions:
+            if action.metavar in FILES:
+                action.complete = shtab.FILE  # type: ignore[attr-defined]
+    print(shtab.complete(top, shell=options.shell))
     return OK
 
 
