@@ -97,7 +97,10 @@ def get_config() -> Config:
     config.data.query_widths = ()  # of a query; longer ones are cut at the last; empty: as text_widths
     config.data.edit_label_widths = ()  # of an edit's answer; empty: as label_widths
     config.data.context_widths = (24, 40, 44, 48, 64, 96)  # of an edit and a query read together; where not enough, or empty: as wide as both
-    config.data.mean_label_widths = ()  # of an answer in scope, on average over a batch: training computes logits of so many positions; empty: of all
+    # The share of positions of a size that may be tokens and not padding: training computes only so many. Empty: all are computed.
+    config.data.text_fill = (0.75, 0.62, 0.62, 0.55, 0.5, 0.5)  # of texts
+    config.data.context_fill = (0.95, 0.76, 0.72, 0.67, 0.54, 0.5)  # of an edit and a query read together
+    config.data.label_fill = (0.8, 0.6, 0.45, 0.35, 0.37, 0.3)  # of answers in scope
     config.data.workers = 0  # processes that prepare batches; 0: threads
 
     config.train = ConfigDict()

@@ -32,6 +32,7 @@ def zsre(size: str) -> Config:
         config.data.text_widths = (40,)
         config.data.label_widths = (16,)
         config.data.context_widths = ()
+        config.data.text_fill = config.data.context_fill = config.data.label_fill = ()
         config.train.steps = 300  # the shipped models have learned most of it from other questions
     return config
 
@@ -62,7 +63,9 @@ def sent(size: str) -> Config:
     config.data.label_widths = (24, 32, 32, 64, 96)  # of opinions
     config.data.edit_label_widths = (8,)  # of sentiments
     config.data.context_widths = (32, 40, 48, 64, 200)
-    config.data.mean_label_widths = (16, 20, 20, 40, 96)
+    config.data.text_fill = (0.8, 0.78, 0.6, 0.43, 0.4)
+    config.data.context_fill = (0.82, 0.7, 0.6, 0.4, 0.3)
+    config.data.label_fill = (0.7, 0.6, 0.6, 0.37, 0.4)
     config.train.edits = 5
     config.eval.edits = 5
     if size == "mini":
@@ -73,8 +76,8 @@ def sent(size: str) -> Config:
         config.inner = (r"(encoder|decoder)/block_\d/(wi|wo)/kernel",)
         config.data.text_widths = (24,)
         config.data.label_widths = (32,)
-        config.data.mean_label_widths = ()
         config.data.context_widths = ()
+        config.data.text_fill = config.data.context_fill = config.data.label_fill = ()
         config.data.opinions = 10
         config.data.questions = 10
         config.eval.split = "test"
@@ -93,6 +96,8 @@ def fnli(size: str) -> Config:
     config.data.text_widths = (32, 48, 64, 80, 96, 120)  # of passages
     config.data.query_widths = (24, 24, 32, 40, 48, 120)  # of claims
     config.data.context_widths = (48, 64, 88, 112, 128, 240)
+    config.data.text_fill = (0.75, 0.68, 0.66, 0.58, 0.53, 0.5)
+    config.data.context_fill = (0.75, 0.73, 0.6, 0.5, 0.46, 0.31)
     if size == "mini":
         config.base.name = "mini/fnli_base"
         config.base.checkpoint = ""
@@ -103,5 +108,6 @@ def fnli(size: str) -> Config:
         config.data.text_widths = (64,)
         config.data.query_widths = ()
         config.data.context_widths = ()
+        config.data.text_fill = config.data.context_fill = config.data.label_fill = ()
         config.train.steps = 100
     return config

@@ -9,6 +9,7 @@ loss or score.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
@@ -22,10 +23,14 @@ Rows = TypeVar("Rows")
 
 
 class Tokens(NamedTuple):
-    """Token ids padded on the right; `mask` is true on real tokens."""
+    """Token ids padded on the right; `mask` is true on real tokens.
+
+    real: where these stand, as numbers below n·l, and n·l itself where there are fewer: networks compute no others. None: all are computed.
+    """
 
     ids: Int[Array, "n l"]
     mask: Bool[Array, "n l"]
+    real: Int[Array, " p"] | None = None
 
 
 class Examples(NamedTuple):
@@ -37,7 +42,8 @@ class Examples(NamedTuple):
         reads before a query. A query that is not an edit has a prefix of width 0.
     labels: the answer's tokens, end of sequence included.
     weight: 1 on a real label token, 0 on padding.
-    at: the label positions whose logits are wanted, as numbers below n·t; None: all.
+    at: the label positions whose logits are wanted, as numbers below n·t, or n·t itself, which stands for none. A decoder computes no others, so that
+        all before one of them in its row should be there. None: all.
     """
 
     inputs: Tokens
@@ -61,12 +67,18 @@ class Layout:
     context: how wide a row gets where an edit and a query are read together, behind one another. Both have padding behind them, so that the longest
         of such rows is shorter than both arrays. None: as wide as both.
     alike: so many in-scope queries, one after the other, are of one edit and ask the same question, about different answers.
-    labelled: at most so many label positions of the in-scope queries have a label, and training computes logits of so many. None: of all.
+    text_fill, context_fill, label_fill: at most this share of positions has real tokens, and networks compute only so many in training: of texts that are
+        read alone, of an edit and a query that are read together, and of the labels of in-scope queries. None: all are computed.
     """
 
     context: int | None = None
     alike: int = 1
-    labelled: int | None = None
+    text_fill: float | None = None
+    context_fill: float | None = None
+    label_fill: float | None = None
+
+
+NOTHING_KNOWN = Layout()
 
 
 class EditBatch(NamedTuple):
@@ -86,19 +98,22 @@ class EditBatch(NamedTuple):
     outside: Examples
     outside_of: Int[Array, " o"]
     hard_outside: Bool[Array, " o"]
-    layout: Layout = Layout()
+    layout: Layout = NOTHING_KNOWN
 
     @property
     def asked(self) -> Examples:
         """The in-scope queries, each question once, fewer rows of what is read than of answers; and logits of labelled positions only."""
         read = jax.tree.map(lambda leaf: leaf[:: self.layout.alike], self.inside)
-        return read._replace(labels=self.inside.labels, weight=self.inside.weight, at=self.at)
+        return self.packed(read)._replace(labels=self.inside.labels, weight=self.inside.weight, at=self.at)
+
+    def packed(self, queries: Examples) -> Examples:
+        """Some of the batch, for training: networks compute only real tokens of what the base model reads."""
+        return queries._replace(inputs=packed(queries.inputs, self.layout.text_fill))
 
     @property
     def at(self) -> Int[Array, " p"] | None:
-        """The labelled positions in scope, as numbers below b·t, and b·t itself where there are fewer than the layout has room for."""
-        weight, count = self.inside.weight.reshape(-1), self.layout.labelled
-        return None if count is None else jnp.nonzero(weight > 0, size=count, fill_value=weight.size)[0]
+        """The labelled positions in scope, as `Examples.at` says."""
+        return places(self.inside.weight > 0, self.layout.label_fill)
 
     @property
     def answers(self) -> tuple[Examples, Bool[Array, " a"]]:
@@ -155,9 +170,19 @@ def take(rows: Rows, index: Int[Array, " m"] | Int[np.ndarray, " m"]) -> Rows:
     return jax.tree.map(lambda leaf: leaf[index], rows)
 
 
-def chosen(x: Float[Array, "n t e"], at: Int[Array, " p"] | None) -> Float[Array, "a b e"]:
-    """The positions that `Examples.at` numbers, as rows of one, "p 1 e"; without it all."""
-    return x if at is None else jnp.take(x.reshape(-1, x.shape[-1]), at, axis=0, mode="clip")[:, None]
+def packed(tokens: Tokens, fill: float | None) -> Tokens:
+    """The same tokens, of which networks compute only real ones; at most the share `fill` is."""
+    return tokens._replace(real=places(tokens.mask, fill))
+
+
+def places(mask: Bool[Array, "n l"], fill: float | None) -> Int[Array, " p"] | None:
+    """Where a mask is true, as numbers below n·l, and n·l itself where that is in fewer places than the share `fill` of all. None: nobody knows."""
+    return None if fill is None else jnp.nonzero(mask.reshape(-1), size=room(mask.size, fill), fill_value=mask.size)[0]
+
+
+def room(positions: int, fill: float) -> int:
+    """How many of so many positions are computed: in eights, by which copies are faster."""
+    return min(8 * math.ceil(fill * positions / 8 - 1e-6), positions)
 
 
 def stack(batches: Sequence[Rows]) -> Rows:

@@ -12,7 +12,7 @@ import torch
 import transformers
 
 from serac_jax import models
-from serac_jax.batch import Tokens
+from serac_jax.batch import Tokens, packed
 from serac_jax.models import convert
 from serac_jax.models.decoding import Decoding
 from serac_jax.models.generate import generate
@@ -141,10 +141,25 @@ def test_the_cache_gives_the_logits_of_teacher_forcing(name):
 
 @pytest.mark.parametrize("name", ["t5-tiny", "blenderbot_small-tiny"])
 def test_logits_of_chosen_positions_are_those_of_all(name):
-    """In any order; a number past the last position, which stands for none, disturbs no other."""
+    """The first of each row, as many as there are labels; a number past the last position, which stands for none, disturbs no other."""
     model, params = models.load(str(MODELS / name))
     labels = jnp.asarray(np.random.default_rng(0).integers(2, 300, (3, STEPS)), jnp.int32)
-    every, at = model.apply(params, TOKENS, labels), jnp.array([17, 0, 5, 3 * STEPS])
+    every, at = model.apply(params, TOKENS, labels), jnp.array([0, 1, STEPS, 2 * STEPS, 2 * STEPS + 1, 3 * STEPS])
     chosen = model.apply(params, TOKENS, labels, at=at)
-    assert chosen.shape == (4, 1, every.shape[-1])
-    assert np.abs(chosen[:3, 0] - every.reshape(3 * STEPS, -1)[at[:3]]).max() < 1e-5 * np.abs(every).max()
+    assert chosen.shape == (6, 1, every.shape[-1])
+    assert np.abs(chosen[:5, 0] - every.reshape(3 * STEPS, -1)[at[:5]]).max() < 1e-5 * np.abs(every).max()
+
+
+@pytest.mark.parametrize("name", ["t5-tiny", "t5v11-tiny", "blenderbot_small-tiny", "bert-tiny-uncased", "distilbert-tiny-cased"])
+def test_padding_that_is_not_computed_is_not_missed(name):
+    """The same states of real tokens, answers, classes and vectors, where only real tokens are computed; with room for more of them, too."""
+    labels = jnp.asarray(np.random.default_rng(0).integers(2, 300, (6, STEPS)), jnp.int32)
+    for output in ("cls", "mean", "head") if "bert-" in name else ("",):
+        model, params = models.load(str(MODELS / name), output=output, fresh=("head", "pre_head", "pooler"))
+        for spare in (0, 4):
+            tokens = packed(TOKENS, float(TOKENS.mask.sum() + spare) / TOKENS.mask.size)
+            assert tokens.real.shape[0] == TOKENS.mask.sum() + spare
+            whole, part = (model.encode(params, read)[TOKENS.mask] for read in (TOKENS, tokens))
+            assert np.abs(whole - part).max() < 1e-5 * np.abs(whole).max()
+            whole, part = (model.apply(params, read, labels) for read in (TOKENS, tokens))
+            assert np.abs(whole - part).max() < 1e-5 * np.abs(whole).max()

@@ -5,9 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from serac_jax.batch import splice
+from serac_jax.batch import Tokens, join, packed, room, splice
 from serac_jax.mini import world
 from serac_jax.tasks.archive import SHIPPED
 from serac_jax.tasks.text import DataError, Encoder, Query, TextBatch, lead, pad, tail
@@ -90,14 +92,32 @@ def test_a_batch_takes_the_narrowest_widths_that_fit(encoder):
     assert short.inside.labels.shape == (1, 4)
 
 
-@pytest.mark.parametrize(("answers", "room"), [(["Rome"], 8), (["Rome " * 4], 14), (["Rome"] * 3 + ["Rome " * 4], 4 * 8), (["Rome " * 6], None)])
-def test_logits_have_room_for_labels_on_average(encoder, answers, room):
+@pytest.mark.parametrize(("answers", "fill"), [(["Rome"], 1 / 3), (["Rome " * 4], 0.6), (["Rome"] * 3 + ["Rome " * 4], 1 / 3), (["Rome " * 6], None)])
+def test_a_batch_takes_the_first_size_that_has_room_for_its_answers_together(encoder, answers, fill):
     queries = [Query("Who?", answer) for answer in answers]
-    found = replace(encoder, label_widths=(24, 24), mean_label_widths=(8, 14))(TextBatch(queries, queries, range(len(queries)), queries, range(len(queries))))
+    found = replace(encoder, label_widths=(24, 24), label_fill=(1 / 3, 0.6))(TextBatch(queries, queries, range(len(queries)), queries, range(len(queries))))
     labelled = (found.inside.weight > 0).sum()
-    assert found.layout.labelled == room
-    assert room is None or labelled <= room
+    assert found.layout.label_fill == fill
+    assert fill is None or labelled <= len(found.at) == room(found.inside.weight.size, fill)
     assert (found.answers[0].weight > 0).sum() == labelled
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.tuples(st.integers(1, 12), st.integers(1, 6), st.integers(1, 12), st.integers(1, 12)), min_size=1, max_size=6), st.booleans())
+def test_whatever_a_network_computes_has_room_for_all_tokens(encoder, rows, pairs):
+    """A token for which there is none would be left out unseen."""
+    fills = {"text_fill": (0.4, 0.6, 0.9), "context_fill": (0.4, 0.7, 0.9), "label_fill": (0.4, 0.7, 0.9)}
+    found = Encoder(encoder.base, encoder.scope, (16, 24, 32), (8, 16), context_widths=(24, 40, 96), pairs=pairs, **fills)
+    edits, inside, outside = ([Query("a " * row[part], "a " * row[1]) for row in rows] for part in (0, 2, 3))
+    batch = found(TextBatch(edits, inside, range(len(rows)), outside, range(len(rows))))
+    layout, read = batch.layout, [batch.edits.inputs, batch.edits.scope, batch.asked.inputs, batch.outside.inputs, join(batch.asked.scope, batch.outside.scope)]
+    both = [splice(batch.edits.prefix, batch.inside.inputs, 0, layout.context)]
+    both += [splice(batch.edits.scope, queries.scope, 1, layout.context) for queries in (batch.inside, batch.outside) if pairs]
+    together = Tokens(*(np.concatenate(leaves) for leaves in zip(*(tokens[:2] for tokens in both[1:]), strict=True))) if pairs else both[0]
+    for tokens, fill in [(tokens, layout.text_fill) for tokens in read] + [(tokens, layout.context_fill) for tokens in (both[0], together)]:
+        real = packed(tokens, fill).real
+        assert real is None or (real < tokens.mask.size).sum() == tokens.mask.sum()
+    assert batch.at is None or (batch.at < batch.inside.weight.size).sum() == (batch.inside.weight > 0).sum()
 
 
 def test_context_and_labels_are_what_they_say(encoder):

@@ -83,13 +83,13 @@ def enn(base: Model, patterns: tuple[str, ...], options: Options) -> Editor:
         """
         keys = [None] * 3 if key is None else jax.random.split(key, 3)
         weights = learned(params, base_params)
-        edited = edit(params, weights, batch.edits)
-        unedited = base.logits(weights, batch.outside, keys[0])
+        edited, outside = edit(params, weights, batch.packed(batch.edits)), batch.packed(batch.outside)
+        unedited = base.logits(weights, outside, keys[0])
         answer_loss = edit_loss(base.logits(edited, batch.asked, keys[1]), *batch.answers, options.unlikelihood)
-        kl = locality_loss(jax.lax.stop_gradient(unedited), base.logits(edited, batch.outside, keys[2]), batch.outside)
+        kl = locality_loss(jax.lax.stop_gradient(unedited), base.logits(edited, outside, keys[2]), outside)
         total, metrics = options.cedit * answer_loss + options.cloc * kl, {"loss_edit": one(answer_loss), "loss_kl": one(kl)}
         if options.train_base:
-            drift = locality_loss(base.logits(base_params, batch.outside), unedited, batch.outside)
+            drift = locality_loss(base.logits(base_params, outside), unedited, outside)
             total, metrics = total + options.cbase * drift, metrics | {"loss_base": one(drift)}
         return total, Aux(metrics)
 

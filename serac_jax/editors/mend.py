@@ -161,9 +161,10 @@ def mend(base: Model, inner: tuple[str, ...], options: Options) -> Editor:
 
     def loss(params: Params, base_params: Any, batch: EditBatch, key: Array | None = None) -> tuple[Scalar, Aux]:
         """cedit · NLL of in-scope queries after the edits + cloc · KL(before ‖ after) of the others (section 3.3)."""
-        edited, moments = update(base, inner, options, params, base_params, batch.edits, renew=key is not None)
+        edited, moments = update(base, inner, options, params, base_params, batch.packed(batch.edits), renew=key is not None)
+        outside = batch.packed(batch.outside)
         answer_loss = edit_loss(base.logits(edited, batch.asked), *batch.answers, options.unlikelihood)
-        kl = locality_loss(base.logits(base_params, batch.outside), base.logits(edited, batch.outside), batch.outside)
+        kl = locality_loss(base.logits(base_params, outside), base.logits(edited, outside), outside)
         metrics = {"loss_edit": one(answer_loss), "loss_kl": one(kl)}
         overwrite = {f"moments/{name}/{part}": leaf for name, new in moments.items() for part, leaf in new.items()}
         return options.cedit * answer_loss + options.cloc * kl, Aux(metrics, overwrite)

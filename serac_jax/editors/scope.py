@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from serac_jax.batch import Examples, Tokens, splice
+from serac_jax.batch import NOTHING_KNOWN, Examples, Layout, Tokens, packed, splice
 from serac_jax.memory import EditMemory
 from serac_jax.models import Model
 from serac_jax.models.linear import wide
@@ -23,8 +23,8 @@ from serac_jax.types import Params
 class Scope(NamedTuple):
     """keys: (params, edits, key) -> what the memory keeps of edits, "k d".
     queries: (params, examples, key) -> what is computed once a query.
-    pairs: (params, keys, edits, queries, examples, key, width) -> log-similarity of row i of the edits and row i of the queries, "n";
-        `width`: how many positions hold the two together, where fewer than both have do.
+    pairs: (params, keys, edits, queries, examples, key, layout) -> log-similarity of row i of the edits and row i of the queries, "n";
+        `layout`: what is known of how wide the two are together.
     table: (params, memory, queries, examples) -> log-similarity of every query and every slot, "n c".
     """
 
@@ -76,7 +76,7 @@ def embedding(model: Model, distance: Distance = SQUARED) -> Scope:
     def queries(params: Params, examples: Examples, key: Array | None = None) -> Float[Array, "n d"]:
         return embed(params, examples.scope, key)
 
-    def pairs(params: Params, keys: Array, edits: Examples, queries: Array, examples: Examples, key: Array | None = None, width: int | None = None):
+    def pairs(params: Params, keys: Array, edits: Examples, queries: Array, examples: Examples, key: Array | None = None, layout: Layout = NOTHING_KNOWN):
         return log_similarity(keys, queries, distance)
 
     def table(params: Params, memory: EditMemory, queries: Array, examples: Examples, key: Array | None = None) -> Float[Array, "n c"]:
@@ -100,8 +100,8 @@ def cross_attention(model: Model, lead: int) -> Scope:
     def queries(params: Params, examples: Examples, key: Array | None = None) -> Float[Array, "n 0"]:
         return jnp.zeros((examples.scope.ids.shape[0], 0))
 
-    def pairs(params: Params, keys: Array, edits: Examples, queries: Array, examples: Examples, key: Array | None = None, width: int | None = None):
-        logits = model.apply(params, splice(edits.scope, examples.scope, lead, width), key=key)[:, 0]
+    def pairs(params: Params, keys: Array, edits: Examples, queries: Array, examples: Examples, key: Array | None = None, layout: Layout = NOTHING_KNOWN):
+        logits = model.apply(params, packed(splice(edits.scope, examples.scope, lead, layout.context), layout.context_fill), key=key)[:, 0]
         return jax.nn.log_softmax(logits)[:, 0]
 
     def table(params: Params, memory: EditMemory, queries: Array, examples: Examples, key: Array | None = None) -> Float[Array, "n c"]:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Scalar
 
 from serac_jax import memory
-from serac_jax.batch import EditBatch, Examples, Tokens, join, splice, spread, take
+from serac_jax.batch import NOTHING_KNOWN, EditBatch, Examples, Layout, Tokens, join, packed, splice, spread, take
 from serac_jax.editors import Aux, Decision, Editor
 from serac_jax.editors.scope import Scope
 from serac_jax.losses import EPS, balanced_bce, edit_loss, locality_loss
@@ -67,8 +67,8 @@ def serac(
         """The model that reads an edit before a query."""
         return (base, base_params) if counterfactual is None else (counterfactual, params["counterfactual"])
 
-    def in_context(prefix: Tokens, queries: Examples, width: int | None = None) -> Examples:
-        return queries._replace(inputs=splice(prefix, queries.inputs, lead, width))
+    def in_context(prefix: Tokens, queries: Examples, layout: Layout = NOTHING_KNOWN) -> Examples:
+        return queries._replace(inputs=packed(splice(prefix, queries.inputs, lead, layout.context), layout.context_fill))
 
     def apply(params: Params, edited: Edited, queries: Examples, key: Array | None = None) -> Float[Array, "n t v"]:
         decision = decide(params, edited, queries, key)
@@ -114,16 +114,16 @@ def serac(
         Where the base model takes the counterfactual model's place, its NLL is a constant of what is learned and is left out.
         """
         keys = split(key, 4)
-        inside, outside, questions = batch.inside, batch.outside, batch.asked
-        edit_of = batch.edit_of[:: batch.layout.alike]
-        stored = scope.keys(params["scope"], batch.edits, keys[1])
+        inside, outside, questions, layout = batch.inside, batch.outside, batch.asked, batch.layout
+        edit_of = batch.edit_of[:: layout.alike]
+        stored = scope.keys(params["scope"], batch.edits._replace(scope=packed(batch.edits.scope, layout.text_fill)), keys[1])
         # Both kinds of queries at once: larger products, and no two gradients of every weight to add up.
-        both, count = questions._replace(scope=join(questions.scope, outside.scope)), len(edit_of)
+        both, count = questions._replace(scope=packed(join(questions.scope, outside.scope), layout.text_fill)), len(edit_of)
         vectors = scope.queries(params["scope"], both, keys[2])
 
         def paired(of: Int[Array, " n"], vectors: Array, queries: Examples) -> Float[Array, " n"]:
             """Log-similarity of each query and the edit that it belongs to."""
-            return scope.pairs(params["scope"], stored[of], take(batch.edits, of), vectors, queries, keys[3], batch.layout.context)
+            return scope.pairs(params["scope"], stored[of], take(batch.edits, of), vectors, queries, keys[3], layout)
 
         if options.all_negatives:
             positive = paired(edit_of, vectors[:count], questions)
@@ -143,7 +143,7 @@ def serac(
         }
         if counterfactual is None:
             return options.cloc * scope_loss, Aux(metrics)
-        contexts = in_context(take(batch.edits.prefix, edit_of), questions, batch.layout.context)
+        contexts = in_context(take(batch.edits.prefix, edit_of), questions, layout)
         logits = counterfactual.logits(params["counterfactual"], contexts, keys[0])
         answers, wanted = batch.answers
         answer_loss = edit_loss(logits, answers, wanted, options.unlikelihood)

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Int
 from serac_jax.batch import Tokens
 from serac_jax.models.convert import Network
 from serac_jax.models.linear import Dropout, Embed, Linear, masked, wide
+from serac_jax.models.packing import Packing, packing
 
 
 @dataclass(frozen=True)
@@ -138,15 +139,18 @@ class Attention(nn.Module):
         self.q, self.k, self.v, self.o = (Linear(self.config.width, True, self.config.dtype) for _ in range(4))
         self.drop = Dropout(self.config.dropout)
 
-    def __call__(self, x: Float[Array, "n l e"], bias: Float[Array, "n 1 1 l"], keep: int | None) -> Float[Array, "n q e"]:
-        def split(y: Array) -> Array:
+    def __call__(self, kept: Float[Array, "n q e"], x: Float[Array, "n l e"], bias: Float[Array, "n 1 1 l"], own: Packing, packed: Packing) -> Array:
+        """The positions `kept`, packed as `own` says, attend to those of `x`."""
+
+        def split(y: Array, packed: Packing) -> Array:
+            y = packed.lay_out(y)
             return y.reshape(*y.shape[:2], self.config.heads, -1)
 
-        q, k, v = split(self.q(x[:, :keep])), split(self.k(x)), split(self.v(x))
+        q, k, v = split(self.q(kept), own), split(self.k(x), packed), split(self.v(x), packed)
         scores = jnp.einsum("nqhd,nlhd->nhql", q, k) * jnp.asarray(q.shape[-1] ** -0.5, q.dtype)
         weights = jax.nn.softmax(wide(scores) + bias).astype(self.config.dtype)
         mixed = jnp.einsum("nhql,nlhd->nqhd", self.drop(weights), v)
-        return self.o(mixed.reshape(*mixed.shape[:2], -1))
+        return self.o(own.pack(mixed.reshape(*mixed.shape[:2], -1)))
 
 
 class Block(nn.Module):
@@ -159,8 +163,10 @@ class Block(nn.Module):
         self.mlp_norm = nn.LayerNorm(cfg.eps, dtype=cfg.dtype)
         self.drop = Dropout(cfg.dropout)
 
-    def __call__(self, x: Array, bias: Array, keep: int | None = None) -> Array:
-        x = self.attention_norm(x[:, :keep] + self.drop(self.attention(x, bias, keep)))
+    def __call__(self, x: Array, bias: Array, packed: Packing, keep: int | None) -> Array:
+        """With `keep`, only so many first positions of every row, which are not packed any more."""
+        kept, own = (x, packed) if keep is None else (packed.lay_out(x)[:, :keep], Packing(packed.mask[:, :keep]))
+        x = self.attention_norm(kept + self.drop(self.attention(kept, x, bias, own, packed)))
         return self.mlp_norm(x + self.drop(self.wo(ACTIVATIONS[self.config.activation](self.wi(x)))))
 
 
@@ -175,7 +181,7 @@ class Bert(nn.Module):
         if cfg.types:
             self.types = Embed(cfg.types, cfg.width, dtype=cfg.dtype)
         self.norm = nn.LayerNorm(cfg.eps, dtype=cfg.dtype)
-        block = nn.remat(Block, static_argnums=(3,)) if cfg.remat else Block
+        block = nn.remat(Block, static_argnums=(4,)) if cfg.remat else Block
         self.block = [block(cfg) for _ in range(cfg.layers)]
         if cfg.output == "head":
             self.head = Linear(cfg.labels, True, cfg.dtype)
@@ -191,14 +197,16 @@ class Bert(nn.Module):
 
     def encode(self, tokens: Tokens, keep: int | None = None) -> Float[Array, "n l e"]:
         """The last hidden states; of the first `keep` positions only, for which the last layer then does less work."""
-        x = self.words(tokens.ids) + self.positions(jnp.arange(tokens.ids.shape[1]))[None]
+        packed = packing(tokens)
+        x = self.words(packed.pack(tokens.ids)) + self.positions(packed.columns)
         if self.config.types:
             x = x + self.types(jnp.zeros((1, 1), jnp.int32))
         x = self.drop(self.norm(x))
         bias = masked(jnp.zeros((), jnp.float32), tokens.mask[:, None, None, :])
         for block in self.block[:-1]:
-            x = block(x, bias, None)
-        return self.block[-1](x, bias, keep)
+            x = block(x, bias, packed, None)
+        x = self.block[-1](x, bias, packed, keep)
+        return packed.lay_out(x) if keep is None else x
 
     def embed(self, tokens: Tokens) -> Float[Array, "n d"]:
         """One vector a text, as `output` says."""

@@ -15,11 +15,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Scalar
 
-from serac_jax.batch import Tokens, chosen, spread
+from serac_jax.batch import Tokens, spread
 from serac_jax.models.bert import ACTIVATIONS
 from serac_jax.models.cache import Cache, Pair, written
 from serac_jax.models.convert import Network, WeightError
 from serac_jax.models.linear import Dropout, Embed, Linear, masked, wide
+from serac_jax.models.packing import NOTHING_PACKED, Packing, packing
 
 
 @dataclass(frozen=True)
@@ -101,16 +102,16 @@ class Attention(nn.Module):
     def split(self, x: Float[Array, "n l e"]) -> Float[Array, "n l h d"]:
         return x.reshape(*x.shape[:2], self.heads, -1)
 
-    def keys_values(self, x: Float[Array, "n l e"]) -> Pair:
-        return self.split(self.k(x)), self.split(self.v(x))
+    def keys_values(self, x: Float[Array, "n l e"], packed: Packing = NOTHING_PACKED) -> Pair:
+        return self.split(packed.lay_out(self.k(x))), self.split(packed.lay_out(self.v(x)))
 
-    def __call__(self, x: Array, keys_values: Pair, bias: Float[Array, "n 1 q l"]) -> Float[Array, "n q e"]:
+    def __call__(self, x: Array, keys_values: Pair, bias: Float[Array, "n 1 q l"], packed: Packing = NOTHING_PACKED) -> Float[Array, "n q e"]:
         keys, values = keys_values
-        q = self.split(self.q(x))
+        q = self.split(packed.lay_out(self.q(x)))
         scores = jnp.einsum("nqhd,nlhd->nhql", q * jnp.asarray(q.shape[-1] ** -0.5, q.dtype), keys)
         weights = jax.nn.softmax(wide(scores) + bias).astype(self.config.dtype)
         mixed = jnp.einsum("nhql,nlhd->nqhd", self.drop(weights), values)
-        return self.o(mixed.reshape(*mixed.shape[:2], -1))
+        return self.o(packed.pack(mixed.reshape(*mixed.shape[:2], -1)))
 
 
 class Block(nn.Module):
@@ -127,19 +128,19 @@ class Block(nn.Module):
         self.mlp_norm = nn.LayerNorm(1e-5, dtype=cfg.dtype)
         self.drop = Dropout(cfg.dropout)
 
-    def __call__(self, x: Array, bias: Array, encoded: Array | None = None, encoded_bias: Array | None = None) -> Array:
-        cross = None if encoded is None else spread(self.cross_attention.keys_values(encoded), len(x))
-        return self.layers(x, self.self_attention.keys_values(x), bias, cross, encoded_bias)
+    def __call__(self, x: Array, bias: Array, packed: Packing, encoded: Array | None, encoded_bias: Array | None, encoded_packed: Packing) -> Array:
+        cross = None if encoded is None else spread(self.cross_attention.keys_values(encoded, encoded_packed), len(packed.mask))
+        return self.layers(x, self.self_attention.keys_values(x, packed), bias, cross, encoded_bias, packed)
 
     def step(self, x: Array, at: Array, bias: Array, own: Pair, cross: Pair, encoded_bias: Array):
         """One position: its keys and values join the cache at index `at`."""
         own = written(own, self.self_attention.keys_values(x), at)
         return self.layers(x, own, bias, cross, encoded_bias), own
 
-    def layers(self, x: Array, own: Pair, bias: Array, cross: Pair | None, encoded_bias: Any) -> Array:
-        x = self.self_norm(x + self.drop(self.self_attention(x, own, bias)))
+    def layers(self, x: Array, own: Pair, bias: Array, cross: Pair | None, encoded_bias: Any, packed: Packing = NOTHING_PACKED) -> Array:
+        x = self.self_norm(x + self.drop(self.self_attention(x, own, bias, packed)))
         if cross is not None:
-            x = self.cross_norm(x + self.drop(self.cross_attention(x, cross, encoded_bias)))
+            x = self.cross_norm(x + self.drop(self.cross_attention(x, cross, encoded_bias, packed)))
         return self.mlp_norm(x + self.drop(self.wo(ACTIVATIONS[self.config.activation](self.wi(x)))))
 
 
@@ -156,20 +157,20 @@ class Stack(nn.Module):
         self.norm = nn.LayerNorm(1e-5, dtype=cfg.dtype)
         self.drop = Dropout(cfg.dropout)
 
-    def embed(self, x: Float[Array, "n l e"], position: Int[Array, " l"]) -> Float[Array, "n l e"]:
-        where = self.positions(position)[None]
+    def embed(self, x: Float[Array, "n l e"], position: Int[Array, "1 l"]) -> Float[Array, "n l e"]:
+        where = self.positions(position)
         return self.drop(self.norm(x) + where if self.decoder else self.norm(x + where))
 
-    def __call__(self, x: Array, mask: Bool[Array, "n l"], encoded: Array | None = None, encoded_mask: Array | None = None) -> Array:
-        length = self.fitting(x.shape[1])
-        seen = mask[:, None, None, :]
+    def __call__(self, x: Array, packed: Packing, encoded: Array | None = None, encoded_packed: Packing = NOTHING_PACKED) -> Array:
+        rows, length = len(packed.mask), self.fitting(packed.mask.shape[1])
+        seen = packed.mask[:, None, None, :]
         if self.decoder:
             seen = seen & jnp.tril(jnp.ones((length, length), bool))[None, None]
         bias = masked(jnp.zeros((), jnp.float32), seen)
-        encoded_bias = None if encoded_mask is None else masked(jnp.zeros((), jnp.float32), encoded_mask[:, None, None, :])
-        x = self.embed(x, jnp.arange(length))
+        encoded_bias = None if encoded is None else masked(jnp.zeros((), jnp.float32), spread(encoded_packed.mask, rows)[:, None, None, :])
+        x = self.embed(x, packed.columns)
         for block in self.block:
-            x = block(x, bias, encoded, encoded_bias)
+            x = block(x, bias, packed, encoded, encoded_bias, encoded_packed)
         return x
 
     def start(self, encoded: Array, mask: Bool[Array, "n l"], steps: int) -> Cache:
@@ -181,7 +182,7 @@ class Stack(nn.Module):
         steps = cache.own[0][0].shape[1]
         bias = masked(jnp.zeros((), jnp.float32), (jnp.arange(steps) <= at)[None, None, None, :])
         encoded_bias = masked(jnp.zeros((), jnp.float32), cache.mask[:, None, None, :])
-        x, own = self.embed(x, at[None]), []
+        x, own = self.embed(x, at[None, None]), []
         for block, mine, cross in zip(self.block, cache.own, cache.encoded, strict=True):
             x, mine = block.step(x, at, bias, mine, cross, encoded_bias)
             own.append(mine)
@@ -209,7 +210,7 @@ class Blenderbot(nn.Module):
         """Teacher forcing: logits of each label given the labels before it, "n t v"; with `at`, of those positions only, "p 1 v".
 
         Where there are more rows of labels than of tokens, each of these is read by as many of those, in turn.
-        `label_mask` hides decoder positions; without it the causal mask is enough, since padding comes last.
+        `label_mask` hides decoder positions; without it the causal mask is enough, since padding comes last. `at`: see `Examples`.
         """
         start = jnp.full((labels.shape[0], 1), self.config.start, labels.dtype)
         inputs = jnp.concatenate([start, labels[:, :-1]], -1)
@@ -217,11 +218,18 @@ class Blenderbot(nn.Module):
 
     def decode(self, inputs: Int[Array, "n t"], mask: Bool[Array, "n t"], tokens: Tokens, at: Array | None = None) -> Array:
         """Logits behind each decoder input, or those that `at` numbers."""
-        return self.output(chosen(self.decoder(self.embed(inputs), mask, self.encode(tokens), spread(tokens.mask, len(inputs))), at))
+        packed, encoded_packed = Packing(mask, at), packing(tokens)
+        x = self.decoder(self.embed(packed.pack(inputs)), packed, self.read(tokens.ids, encoded_packed), encoded_packed)
+        return self.output(x if at is None else x.reshape(-1, 1, x.shape[-1]))
 
     def encode(self, tokens: Tokens) -> Float[Array, "n l e"]:
         """The encoder's last hidden states."""
-        return self.encoder(self.embed(tokens.ids), tokens.mask)
+        packed = packing(tokens)
+        return packed.lay_out(self.read(tokens.ids, packed))
+
+    def read(self, ids: Int[Array, "n l"], packed: Packing) -> Array:
+        """The encoder's last hidden states, still packed."""
+        return self.encoder(self.embed(packed.pack(ids)), packed)
 
     def embed(self, ids: Int[Array, "n l"]) -> Float[Array, "n l e"]:
         x = self.shared(ids)

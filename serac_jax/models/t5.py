@@ -15,10 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Scalar
 
-from serac_jax.batch import Tokens, chosen, spread
+from serac_jax.batch import Tokens, spread
 from serac_jax.models.cache import Cache, Pair, written
 from serac_jax.models.convert import Network
 from serac_jax.models.linear import Dropout, Embed, Linear, masked, wide
+from serac_jax.models.packing import NOTHING_PACKED, Packing, packing
 
 
 @dataclass(frozen=True)
@@ -136,15 +137,15 @@ class Attention(nn.Module):
     def split(self, x: Float[Array, "n l e"]) -> Float[Array, "n l h d"]:
         return x.reshape(*x.shape[:2], self.config.heads, self.config.head_width)
 
-    def keys_values(self, x: Float[Array, "n l e"]) -> Pair:
-        return self.split(self.k(x)), self.split(self.v(x))
+    def keys_values(self, x: Float[Array, "n l e"], packed: Packing = NOTHING_PACKED) -> Pair:
+        return self.split(packed.lay_out(self.k(x))), self.split(packed.lay_out(self.v(x)))
 
-    def __call__(self, x: Array, keys_values: Pair, bias: Float[Array, "n h q l"]) -> Float[Array, "n q e"]:
+    def __call__(self, x: Array, keys_values: Pair, bias: Float[Array, "n h q l"], packed: Packing = NOTHING_PACKED) -> Float[Array, "n q e"]:
         keys, values = keys_values
-        scores = jnp.einsum("nqhd,nlhd->nhql", self.split(self.q(x)), keys)  # T5 does not scale by √d
+        scores = jnp.einsum("nqhd,nlhd->nhql", self.split(packed.lay_out(self.q(x))), keys)  # T5 does not scale by √d
         weights = jax.nn.softmax(wide(scores) + bias).astype(self.config.dtype)
         mixed = jnp.einsum("nhql,nlhd->nqhd", self.drop(weights), values)
-        return self.o(mixed.reshape(*mixed.shape[:2], -1))
+        return self.o(packed.pack(mixed.reshape(*mixed.shape[:2], -1)))
 
 
 class MLP(nn.Module):
@@ -177,10 +178,10 @@ class Block(nn.Module):
         self.mlp_norm, self.mlp = RMSNorm(cfg.eps, cfg.dtype), MLP(cfg)
         self.drop = Dropout(cfg.dropout)
 
-    def __call__(self, x: Array, bias: Array, encoded: Array | None = None, encoded_bias: Array | None = None) -> Array:
-        cross = None if encoded is None else spread(self.cross_attention.keys_values(encoded), len(x))
+    def __call__(self, x: Array, bias: Array, packed: Packing, encoded: Array | None, encoded_bias: Array | None, encoded_packed: Packing) -> Array:
+        cross = None if encoded is None else spread(self.cross_attention.keys_values(encoded, encoded_packed), len(packed.mask))
         y = self.self_norm(x)
-        return self.layers(x, y, self.self_attention.keys_values(y), bias, cross, encoded_bias)
+        return self.layers(x, y, self.self_attention.keys_values(y, packed), bias, cross, encoded_bias, packed)
 
     def step(self, x: Array, at: Array, bias: Array, own: Pair, cross: Pair, encoded_bias: Array):
         """One position: its keys and values join the cache at index `at`."""
@@ -188,10 +189,10 @@ class Block(nn.Module):
         own = written(own, self.self_attention.keys_values(y), at)
         return self.layers(x, y, own, bias, cross, encoded_bias), own
 
-    def layers(self, x: Array, y: Array, own: Pair, bias: Array, cross: Pair | None, encoded_bias: Any) -> Array:
-        x = x + self.drop(self.self_attention(y, own, bias))
+    def layers(self, x: Array, y: Array, own: Pair, bias: Array, cross: Pair | None, encoded_bias: Any, packed: Packing = NOTHING_PACKED) -> Array:
+        x = x + self.drop(self.self_attention(y, own, bias, packed))
         if cross is not None:
-            x = x + self.drop(self.cross_attention(self.cross_norm(x), cross, encoded_bias))
+            x = x + self.drop(self.cross_attention(self.cross_norm(x), cross, encoded_bias, packed))
         return x + self.drop(self.mlp(self.mlp_norm(x)))
 
 
@@ -215,16 +216,16 @@ class Stack(nn.Module):
         buckets = relative_bucket(position[None, :] - position[:, None], not self.decoder, cfg.buckets, cfg.max_distance)
         return wide(self.relative_bias(jnp.asarray(buckets)).transpose(2, 0, 1)[None])
 
-    def __call__(self, x: Array, mask: Bool[Array, "n l"], encoded: Array | None = None, encoded_mask: Array | None = None) -> Array:
-        length = x.shape[1]
-        seen = mask[:, None, None, :]
+    def __call__(self, x: Array, packed: Packing, encoded: Array | None = None, encoded_packed: Packing = NOTHING_PACKED) -> Array:
+        rows, length = packed.mask.shape
+        seen = packed.mask[:, None, None, :]
         if self.decoder:
             seen = seen & jnp.tril(jnp.ones((length, length), bool))[None, None]
         bias = masked(self.bias(length), seen)
-        encoded_bias = None if encoded_mask is None else masked(jnp.zeros((), jnp.float32), encoded_mask[:, None, None, :])
+        encoded_bias = None if encoded is None else masked(jnp.zeros((), jnp.float32), spread(encoded_packed.mask, rows)[:, None, None, :])
         x = self.drop(x)
         for block in self.block:
-            x = block(x, bias, encoded, encoded_bias)
+            x = block(x, bias, packed, encoded, encoded_bias, encoded_packed)
         return self.drop(self.final_norm(x))
 
     def start(self, encoded: Array, mask: Bool[Array, "n l"], steps: int) -> Cache:
@@ -261,20 +262,30 @@ class T5(nn.Module):
         """Teacher forcing: logits of each label given the labels before it, "n t v"; with `at`, of those positions only, "p 1 v".
 
         Where there are more rows of labels than of tokens, each of these is read by as many of those, in turn.
-        `label_mask` hides decoder positions; without it the causal mask is enough, since padding comes last.
+        `label_mask` hides decoder positions; without it the causal mask is enough, since padding comes last. `at`: see `Examples`.
         """
-        return self.decode(self.encode(tokens), tokens.mask, labels, label_mask, at)
+        packed = packing(tokens)
+        return self.answer(self.read(tokens.ids, packed), packed, labels, label_mask, at)
 
     def encode(self, tokens: Tokens) -> Float[Array, "n l e"]:
         """The encoder's last hidden states."""
-        return self.encoder(self.shared(tokens.ids), tokens.mask)
+        packed = packing(tokens)
+        return packed.lay_out(self.read(tokens.ids, packed))
 
-    def decode(self, encoded: Array, mask: Bool[Array, "n l"], labels: Array, label_mask: Array | None = None, at: Array | None = None) -> Array:
+    def decode(self, encoded: Array, mask: Bool[Array, "n l"], labels: Array, label_mask: Array | None = None) -> Array:
         """Teacher forcing after what `encode` gave."""
+        return self.answer(encoded, Packing(mask), labels, label_mask)
+
+    def read(self, ids: Int[Array, "n l"], packed: Packing) -> Array:
+        """The encoder's last hidden states, still packed."""
+        return self.encoder(self.shared(packed.pack(ids)), packed)
+
+    def answer(self, encoded: Array, encoded_packed: Packing, labels: Array, label_mask: Array | None = None, at: Array | None = None) -> Array:
         start = jnp.full((labels.shape[0], 1), self.config.start, labels.dtype)
         inputs = jnp.concatenate([start, labels[:, :-1]], -1)
-        own = jnp.ones(inputs.shape, bool) if label_mask is None else label_mask
-        return self.output(chosen(self.decoder(self.shared(inputs), own, encoded, spread(mask, len(inputs))), at))
+        packed = Packing(jnp.ones(inputs.shape, bool) if label_mask is None else label_mask, at)
+        x = self.decoder(self.shared(packed.pack(inputs)), packed, encoded, encoded_packed)
+        return self.output(x if at is None else x.reshape(-1, 1, x.shape[-1]))
 
     def output(self, x: Float[Array, "n t e"]) -> Float[Array, "n t v"]:
         cfg = self.config

@@ -115,7 +115,7 @@ def build_sent(config: Config, base: PreTrainedTokenizerBase, scope: PreTrainedT
 
 def widths(config: Config) -> dict[str, Any]:
     """The fields of an Encoder that all tasks have, but for the two lists that each gives itself."""
-    of = {name: tuple(config.data[name]) for name in ("query_widths", "edit_label_widths", "context_widths", "mean_label_widths")}
+    of = {name: tuple(config.data[name]) for name in ("query_widths", "edit_label_widths", "context_widths", "text_fill", "context_fill", "label_fill")}
     return of | {"pairs": config.serac.cross_attention}
 
 

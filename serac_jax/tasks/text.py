@@ -6,16 +6,14 @@ programs as there are sizes, at most, and then never again.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from statistics import mean
 from typing import Any, NamedTuple
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from serac_jax.batch import EditBatch, Examples, Layout, Tokens
+from serac_jax.batch import EditBatch, Examples, Layout, Tokens, room
 from serac_jax.errors import UserError
 
 
@@ -81,13 +79,23 @@ def pad(rows: Sequence[Sequence[int]], width: int) -> Tokens:
     return Tokens(ids, mask)
 
 
+Ids = list[list[int]]  # a row a text
 Encode = Callable[[TextBatch], Any]  # how a batch in words becomes one of another kind: an `Encoder`
+
+
+class Texts(NamedTuple):
+    """What is read at once: of which width it is (see `Size.holds`), how many rows, the longest, and how many tokens in all."""
+
+    width: str
+    rows: int
+    longest: int
+    tokens: int
 
 
 class Size(NamedTuple):
     """Widths of a batch: of an edit's question and its answer, of a query and its answer, and of an edit and a query read together (None: as wide as both).
 
-    mean_label: of the answers in scope on average (None: as wide as one).
+    text_fill, context_fill, label_fill: the share of positions that tokens may have of texts, of two that are read together, and of answers in scope.
     """
 
     edit: int
@@ -95,16 +103,28 @@ class Size(NamedTuple):
     query: int
     label: int
     context: int | None
-    mean_label: int | None
+    text_fill: float | None
+    context_fill: float | None
+    label_fill: float | None
 
     @property
     def stated(self) -> int:
         """Of an edit, question and answer."""
         return self.edit + self.edit_label
 
-    def holds(self, needed: Size, stated: int) -> bool:
-        """Whether nothing is longer; `stated`: the longest edit with its answer."""
-        return self.stated >= stated and all(mine >= most for mine, most in zip(self, needed, strict=True) if mine is not None and most is not None)
+    def holds(self, texts: Texts) -> bool:
+        """Whether no row is longer, and there are no more tokens than are computed."""
+        both = self.stated + self.query - 1  # less a token that opens the second
+        width, fill = {
+            "edit": (self.edit, self.text_fill),
+            "stated": (self.stated, self.text_fill),
+            "query": (self.query, self.text_fill),
+            "context": (both + 1 if self.context is None else self.context, self.context_fill),
+            "edit_label": (self.edit_label, None),
+            "answer": (self.label, self.label_fill),
+            "label": (self.label, None),
+        }[texts.width]
+        return texts.longest <= width and (fill is None or texts.tokens <= room(texts.rows * min(width, both), fill))
 
 
 @dataclass(frozen=True)
@@ -115,8 +135,8 @@ class Encoder:
         query read together. The i-th of each make one size, and the last of a list stands for those that it lacks; a batch takes the first size
         that holds it, or the last. There, questions are cut, as in the original; a longer answer is an error, since a cut answer would be another
         answer, unless `cut_labels`. Without query_widths and edit_label_widths, queries are as wide as edits, and answers of edits as all answers;
-        without context_widths, an edit and a query are as wide as both. mean_label_widths: of an answer in scope, on average over a batch, which logits
-        are computed for; without them, for all positions.
+        without context_widths, an edit and a query are as wide as both. text_fill, context_fill, label_fill: the share of the positions of texts, of two
+        that are read together, and of answers in scope that is computed in training; without them, all are.
     pairs: whether the scope classifier reads edits and queries together.
     classes: where given, an answer is one of them, its label is their number, and nothing that reads an edit is told the answer.
     The scope classifier reads lower case where the base vocabulary knows no other, as in the original.
@@ -131,7 +151,9 @@ class Encoder:
     query_widths: tuple[int, ...] = ()
     edit_label_widths: tuple[int, ...] = ()
     context_widths: tuple[int, ...] = ()
-    mean_label_widths: tuple[int, ...] = ()
+    text_fill: tuple[float, ...] = ()
+    context_fill: tuple[float, ...] = ()
+    label_fill: tuple[float, ...] = ()
     pairs: bool = False
 
     def __call__(self, batch: TextBatch) -> EditBatch:
@@ -141,11 +163,9 @@ class Encoder:
         scopes = [self.scope_texts(group, number == 0) for number, group in enumerate(groups)]
         prefixes = self.contexts(questions[0], labels[0])
 
-        queries = [row for group in (*questions[1:], *scopes[1:]) for row in group]
-        answers, together = [row for group in labels[1:] for row in group], self.together(batch, prefixes, questions, scopes)
-        needed = Size(longest(questions[0]), longest(labels[0]), longest(queries), longest(answers), together, math.ceil(mean(map(len, labels[1]))))
-        otherwise = self.sizes[-1]._replace(context=None, mean_label=None)
-        size = next((size for size in self.sizes if size.holds(needed, longest([*prefixes, *scopes[0]]))), otherwise)
+        read = self.read(batch, prefixes, questions, labels, scopes)
+        otherwise = self.sizes[-1]._replace(context=None, text_fill=None, context_fill=None, label_fill=None)
+        size = next((size for size in self.sizes if all(map(size.holds, read))), otherwise)
         edit_scope, query_scope = (size.stated, size.query) if self.scope else (0, 0)
 
         def examples(number: int, width: int, label_width: int, prefix: Tokens, scope_width: int) -> Examples:
@@ -164,33 +184,44 @@ class Encoder:
             outside=outside,
             outside_of=host(batch.outside_of, np.int32),
             hard_outside=host([bool(query and query.hard) for query in batch.outside], bool),
-            layout=Layout(size.context, batch.alike, size.mean_label and size.mean_label * len(batch.inside)),
+            layout=Layout(size.context, batch.alike, size.text_fill, size.context_fill, size.label_fill),
         )
 
     @property
     def sizes(self) -> list[Size]:
         """What a batch may be as large as, the smallest first."""
         edits = self.text_widths, self.edit_label_widths or self.label_widths
-        means = () if self.classes else self.mean_label_widths  # a class is one position
-        lists = (*edits, self.query_widths or self.text_widths, self.label_widths, self.context_widths or (None,), means or (None,))
+        optional = self.context_widths, self.text_fill, self.context_fill, () if self.classes else self.label_fill  # a class is one position
+        lists = (*edits, self.query_widths or self.text_widths, self.label_widths, *(widths or (None,) for widths in optional))
         count = max(map(len, lists))
         return [Size(*widths) for widths in zip(*((*widths, *[widths[-1]] * (count - len(widths))) for widths in lists), strict=True)]
 
-    def together(self, batch: TextBatch, prefixes: list[list[int]], questions: list[list[list[int]]], scopes: list[list[list[int]]]) -> int:
-        """The longest of what is read of an edit and a query together."""
+    def read(self, batch: TextBatch, prefixes: Ids, questions: list[Ids], labels: list[Ids], scopes: list[Ids]) -> list[Texts]:
+        """All that is read at once, questions that several answers share once."""
 
-        def joined(edits: list[list[int]], queries: list[list[int]], of: Sequence[int]) -> list[int]:
-            return [len(edits[edit]) + len(query) for query, edit in zip(queries, of, strict=True)]
+        def texts(width: str, lengths: list[int]) -> Texts:
+            return Texts(width, len(lengths), max(lengths), sum(lengths))
 
-        contexts = joined(prefixes, questions[1], batch.edit_of)
-        pairs = joined(scopes[0], scopes[1], batch.edit_of) + joined(scopes[0], scopes[2], batch.outside_of) if self.pairs else []
-        return max(contexts + pairs)
+        def joined(edits: list[int], queries: list[int], of: Sequence[int]) -> list[int]:
+            return [edits[edit] + query for query, edit in zip(queries, of, strict=True)]
+
+        def lengths(groups: list[Ids]) -> list[list[int]]:
+            return [[len(row) for row in group] for group in groups]
+
+        (edits, inside, outside), (edit_scopes, inside_scopes, outside_scopes), answers = lengths(questions), lengths(scopes), lengths(labels)
+        inside, inside_scopes, edit_of = inside[:: batch.alike], inside_scopes[:: batch.alike], batch.edit_of[:: batch.alike]
+        (stated,) = lengths([prefixes])
+        found = [texts("edit", edits), texts("stated", stated), texts("stated", edit_scopes), texts("query", inside), texts("query", outside)]
+        found += [texts("query", inside_scopes + outside_scopes), texts("context", joined(stated, inside, edit_of))]
+        found += [texts(width, group) for width, group in zip(("edit_label", "answer", "label"), answers, strict=True)]
+        pairs = joined(edit_scopes, inside_scopes, edit_of) + joined(edit_scopes, outside_scopes, batch.outside_of)
+        return [*found, texts("context", pairs)] if self.pairs else found
 
     def widest(self, edits: int, inside: int, outside: int, alike: int) -> EditBatch:
         """A batch of padding, with so many rows of each kind, as wide as any can be."""
         last = self.sizes[-1]
         alone = {"text_widths": last.edit, "edit_label_widths": last.edit_label, "query_widths": last.query, "label_widths": last.label}
-        only = replace(self, **{name: (width,) for name, width in alone.items()}, context_widths=(), mean_label_widths=())
+        only = replace(self, **{name: (width,) for name, width in alone.items()}, context_widths=(), text_fill=(), context_fill=(), label_fill=())
         return only(TextBatch([None] * edits, [None] * inside, [0] * inside, [None] * outside, [0] * outside, alike))
 
     def labels(self, group: Sequence[Query | None], edits: bool) -> list[list[int]]:
@@ -235,10 +266,6 @@ class Encoder:
     def words(self, answer: Any) -> str:
         """An answer's ids as text, or its class."""
         return self.classes[int(answer[0])] if self.classes else str(self.base.decode(answer, skip_special_tokens=True))
-
-
-def longest(rows: Sequence[Sequence[int]]) -> int:
-    return max(map(len, rows))
 
 
 def smallest(widths: tuple[int, ...], length: int) -> int:
