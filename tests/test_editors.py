@@ -176,7 +176,10 @@ def test_the_content_of_padding_rows_does_not_matter(case):
     assert all(np.abs(a - b).max() <= 1e-5 * max(np.abs(b).max(), 1e-3) for a, b in zip(jax.tree.leaves(same), jax.tree.leaves(gradient), strict=True))
 
 
-@pytest.mark.parametrize(("name", "mesh"), [("serac", (2, 2, 2)), ("serac", (1, 1, 2)), ("retrieve and prompt", (2, 1, 4)), ("mend", (8, 1, 1)), ("enn", (1, 8, 1))])
+MESHES = [("serac", (2, 2, 2)), ("serac", (1, 1, 2)), ("retrieve and prompt", (2, 1, 4)), ("mend", (8, 1, 1)), ("enn", (1, 8, 1))]
+
+
+@pytest.mark.parametrize(("name", "mesh"), MESHES)
 def test_many_devices_equal_1(cache, name, mesh):
     """Loss and gradient of a batch that is split over rows, and filled up where it has too few, by a model that is split over its width.
 
