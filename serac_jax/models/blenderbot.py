@@ -218,18 +218,17 @@ class Blenderbot(nn.Module):
 
     def decode(self, inputs: Int[Array, "n t"], mask: Bool[Array, "n t"], tokens: Tokens, at: Array | None = None) -> Array:
         """Logits behind each decoder input, or those that `at` numbers."""
-        packed, encoded_packed = Packing(mask, at), packing(tokens)
-        x = self.decoder(self.embed(packed.pack(inputs)), packed, self.read(tokens.ids, encoded_packed), encoded_packed)
-        return self.output(x if at is None else x.reshape(-1, 1, x.shape[-1]))
+        packed = Packing(mask, at)
+        x = self.decoder(self.embed(packed.pack(inputs)), packed, self.read(tokens), packing(tokens))
+        return self.output(packed.apart(x))
 
     def encode(self, tokens: Tokens) -> Float[Array, "n l e"]:
         """The encoder's last hidden states."""
-        packed = packing(tokens)
-        return packed.lay_out(self.read(tokens.ids, packed))
+        return packing(tokens).lay_out(self.read(tokens))
 
-    def read(self, ids: Int[Array, "n l"], packed: Packing) -> Array:
+    def read(self, tokens: Tokens) -> Array:
         """The encoder's last hidden states, still packed."""
-        return self.encoder(self.embed(packed.pack(ids)), packed)
+        return self.encoder(self.embed(packing(tokens).pack(tokens.ids)), packing(tokens))
 
     def embed(self, ids: Int[Array, "n l"]) -> Float[Array, "n l e"]:
         x = self.shared(ids)

@@ -38,6 +38,10 @@ class Packing(NamedTuple):
         rows, width = self.mask.shape
         return jnp.zeros((rows * width, x.shape[-1]), x.dtype).at[self.at].set(x[0], mode="drop").reshape(rows, width, -1)
 
+    def apart(self, x: Array) -> Array:
+        """What is packed as rows of one position, "p 1 e"; the rest as it is."""
+        return x if self.at is None else x[0][:, None]
+
 
 NOTHING_PACKED = Packing(np.ones((1, 1), bool))  # type: ignore[arg-type]
 

@@ -217,8 +217,7 @@ class Stack(nn.Module):
         return wide(self.relative_bias(jnp.asarray(buckets)).transpose(2, 0, 1)[None])
 
     def __call__(self, x: Array, packed: Packing, encoded: Array | None = None, encoded_packed: Packing = NOTHING_PACKED) -> Array:
-        rows, length = packed.mask.shape
-        seen = packed.mask[:, None, None, :]
+        seen, (rows, length) = packed.mask[:, None, None, :], packed.mask.shape
         if self.decoder:
             seen = seen & jnp.tril(jnp.ones((length, length), bool))[None, None]
         bias = masked(self.bias(length), seen)
@@ -264,28 +263,24 @@ class T5(nn.Module):
         Where there are more rows of labels than of tokens, each of these is read by as many of those, in turn.
         `label_mask` hides decoder positions; without it the causal mask is enough, since padding comes last. `at`: see `Examples`.
         """
-        packed = packing(tokens)
-        return self.answer(self.read(tokens.ids, packed), packed, labels, label_mask, at)
+        return self.answer(self.read(tokens), packing(tokens), labels, label_mask, at)
 
     def encode(self, tokens: Tokens) -> Float[Array, "n l e"]:
         """The encoder's last hidden states."""
-        packed = packing(tokens)
-        return packed.lay_out(self.read(tokens.ids, packed))
+        return packing(tokens).lay_out(self.read(tokens))
 
-    def decode(self, encoded: Array, mask: Bool[Array, "n l"], labels: Array, label_mask: Array | None = None) -> Array:
+    def decode(self, encoded: Array, mask: Bool[Array, "n l"], labels: Array) -> Array:
         """Teacher forcing after what `encode` gave."""
-        return self.answer(encoded, Packing(mask), labels, label_mask)
+        return self.answer(encoded, Packing(mask), labels)
 
-    def read(self, ids: Int[Array, "n l"], packed: Packing) -> Array:
+    def read(self, tokens: Tokens) -> Array:
         """The encoder's last hidden states, still packed."""
-        return self.encoder(self.shared(packed.pack(ids)), packed)
+        return self.encoder(self.shared(packing(tokens).pack(tokens.ids)), packing(tokens))
 
     def answer(self, encoded: Array, encoded_packed: Packing, labels: Array, label_mask: Array | None = None, at: Array | None = None) -> Array:
-        start = jnp.full((labels.shape[0], 1), self.config.start, labels.dtype)
-        inputs = jnp.concatenate([start, labels[:, :-1]], -1)
+        inputs = jnp.pad(labels[:, :-1], ((0, 0), (1, 0)), constant_values=self.config.start)
         packed = Packing(jnp.ones(inputs.shape, bool) if label_mask is None else label_mask, at)
-        x = self.decoder(self.shared(packed.pack(inputs)), packed, encoded, encoded_packed)
-        return self.output(x if at is None else x.reshape(-1, 1, x.shape[-1]))
+        return self.output(packed.apart(self.decoder(self.shared(packed.pack(inputs)), packed, encoded, encoded_packed)))
 
     def output(self, x: Float[Array, "n t e"]) -> Float[Array, "n t v"]:
         cfg = self.config

@@ -57,7 +57,7 @@ def t5_states(params: Any, ids: Any, states: dict[str, list[np.ndarray]], stack:
 
 def blenderbot_states(params: Any, ids: Any, states: dict[str, list[np.ndarray]], stack: str, blocks: list[np.ndarray]) -> list[Any]:
     first = states[f"{stack}/norm"][0]
-    return [first + states["decoder/positions"][0][None] if stack == "decoder" else first, *blocks]
+    return [first + states["decoder/positions"][0] if stack == "decoder" else first, *blocks]
 
 
 STATES = {"t5": t5_states, "blenderbot-small": blenderbot_states}
