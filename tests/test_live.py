@@ -406,7 +406,8 @@ def test_a_threshold_keeps_its_promise_on_other_questions(loaded):
     dev, test = (list(trials.of_config(config, editor.parts, split, 10, 1)) for split in ("dev", "test"))
     assert all(len(trial.edits) <= 10 for trial in dev)
     found = editor.calibrate(dev, 0.05)
-    assert found["false_positive_rate"] <= 0.05 < found["false_positive_rate"] + 2 / found["outside"]
+    assert found["groups"] == 148  # rows of the dev split, each with two questions or one
+    assert found["false_positive_rate"] <= 0.05 < found["false_positive_rate"] + 2 / found["groups"]
     measured = editor.measure(test)
     assert abs(measured["false_positive_rate"] - 0.05) < 0.02
     assert measured["recall"] > 0.9
@@ -457,6 +458,54 @@ def test_a_fitted_threshold_keeps_its_promise_to_new_questions():
     few = calibrate.Scores(np.append(rng.random(8), 1.0), np.arange(9) == 8)
     with pytest.raises(UserError, match=r"8 questions out of scope cannot show a rate of 0\.1: give 9 or more"):
         calibrate.fit(few, target)
+
+
+def test_a_fitted_threshold_keeps_its_promise_to_questions_beside_new_rows():
+    """A row's questions score the same here. Of 29 rows and a new one, the new one is the highest with probability 1/30, among the two highest with 2/30."""
+    rng, rows, each, target = np.random.default_rng(0), 29, 12, 0.05
+    group, inside = np.repeat(np.arange(rows + 1), each), np.repeat(np.arange(rows + 1) == rows, each)
+    draws = [np.append(np.repeat(rng.random(rows), each), np.ones(each)) for _ in range(2000)]
+    for given, expected in ((group, 1 / 30), (None, 2 / 30)):
+        through = [1 - calibrate.fit(calibrate.Scores(value, inside, given), target).threshold for value in draws]
+        assert np.mean(through) == pytest.approx(expected, abs=4 * np.std(through) / 2000**0.5)
+    few = calibrate.Scores(draws[0][-19 * each :], inside[-19 * each :], group[-19 * each :])
+    with pytest.raises(UserError, match=r"18 rows with questions out of scope cannot show a rate of 0\.05: give 19 or more"):
+        calibrate.fit(few, target)
+
+
+def test_the_standard_error_counts_every_pair_of_questions_that_share_a_row():
+    rng = np.random.default_rng(0)
+    hit, rows = rng.random(200) < 0.3, rng.integers(0, 30, (200, 2))
+    rest = hit - hit.mean()
+    share = (rows[:, None, :, None] == rows[None, :, None, :]).any((-1, -2))
+    assert calibrate.standard_error(hit, rows) == pytest.approx((share * np.outer(rest, rest)).sum() ** 0.5 / 200)
+    alone = np.arange(200)[:, None].repeat(2, 1)
+    assert calibrate.standard_error(hit, alone) == pytest.approx((hit.mean() * (1 - hit.mean()) / 200) ** 0.5)
+    assert calibrate.standard_error(hit, alone // 4) == pytest.approx(np.sum(rest.reshape(-1, 4).sum(1) ** 2) ** 0.5 / 200)  # four of a row: one cluster
+
+
+def test_the_standard_error_is_how_far_rates_of_other_rows_differ():
+    """A question is hit where its row and the nearest edit's, of 60, are alike; the rate varies with the rows, more than with independent questions."""
+    rng, rates = np.random.default_rng(0), []
+    for _ in range(500):
+        place, rows = rng.normal(size=(60, 2)), rng.integers(0, 60, (2000, 2))
+        hit = (np.abs(place[rows[:, 0]] - place[rows[:, 1]]) < 0.5).all(-1)
+        rates.append((hit.mean(), calibrate.standard_error(hit, rows), (hit.mean() * (1 - hit.mean()) / 2000) ** 0.5))
+    rate, error, independent = np.array(rates).T
+    assert error.mean() == pytest.approx(rate.std(), rel=0.15)
+    assert independent.mean() < 0.6 * rate.std()
+
+
+def test_questions_drawn_from_data_know_their_rows(loaded):
+    config = importlib.import_module("configs.zsre_hard_rep").get_config("mini")
+    drawn = list(trials.of_config(config, loaded.parts, "dev", 10, 1))
+    for trial in drawn:
+        assert trial.rows
+        assert len(trial.rows.edits) == len(trial.edits)
+        assert len(trial.rows.outside) == len(trial.rows.beside) == len(trial.outside)
+        assert set(trial.rows.beside) <= set(trial.rows.edits)
+        assert not set(trial.rows.outside) & set(trial.rows.edits)
+    assert len({row for trial in drawn for row in trial.rows.edits}) == 148
 
 
 def test_trials_know_nothing_of_one_another(loaded):

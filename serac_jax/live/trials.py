@@ -10,21 +10,43 @@ from typing import NamedTuple
 from serac_jax import cli, tasks
 from serac_jax.errors import UserError
 from serac_jax.live.folder import Parts
-from serac_jax.tasks.text import TextBatch
+from serac_jax.tasks.text import Query, TextBatch
 from serac_jax.types import Config
+
+FIELDS = ("edits", "inside", "outside")  # of a line of a file
+
+
+class Rows(NamedTuple):
+    """Which rows of the data a trial comes from: that of every edit, of every question out of scope, and of the edit beside which that question was drawn."""
+
+    edits: tuple[str, ...]
+    outside: tuple[str, ...]
+    beside: tuple[str, ...]
 
 
 class Trial(NamedTuple):
-    """Edits, as (prompt, answer), that are in memory together, and questions that fall under one of them, or under none."""
+    """Edits, as (prompt, answer), that are in memory together, and questions that fall under one of them, or under none.
+
+    rows: None where each text is a row of its own.
+    """
 
     edits: tuple[tuple[str, str], ...]
     inside: tuple[str, ...]
     outside: tuple[str, ...]
+    rows: Rows | None = None
 
 
 def of_batch(batch: TextBatch) -> Trial:
-    inside, outside = (tuple(dict.fromkeys(query.question for query in side if query)) for side in (batch.inside, batch.outside))
-    return Trial(tuple((query.question, query.answer) for query in batch.edits if query), inside, outside)
+    inside = tuple(dict.fromkeys(query.question for query in batch.inside if query))
+    edits = [query for query in batch.edits if query]
+    drawn = {query.question: (row_of(query), row_of(batch.edits[of])) for query, of in zip(batch.outside, batch.outside_of, strict=True) if query}
+    rows = Rows(tuple(map(row_of, edits)), tuple(own for own, _ in drawn.values()), tuple(beside for _, beside in drawn.values()))
+    return Trial(tuple((query.question, query.answer) for query in edits), inside, tuple(drawn), rows)
+
+
+def row_of(query: Query | None) -> str:
+    """Where a query comes from; one that does not tell is a row of its own."""
+    return (query.source or query.question) if query else ""
 
 
 def of_config(config: Config, parts: Parts, split: str, edits: int, rounds: int) -> Iterator[Trial]:
@@ -50,8 +72,8 @@ def parsed(line: str, where: str) -> Trial:
         fields = json.loads(line)
     except ValueError as error:
         raise UserError(f"{where}: not a line of JSON ({error})") from error
-    if not isinstance(fields, dict) or fields.keys() != set(Trial._fields):
-        raise UserError(f"{where}: expected an object with {', '.join(Trial._fields)}")
+    if not isinstance(fields, dict) or fields.keys() != set(FIELDS):
+        raise UserError(f"{where}: expected an object with {', '.join(FIELDS)}")
     if not texts([*fields["inside"], *fields["outside"]]) or not all(isinstance(pair, list) and len(pair) == 2 and texts(pair) for pair in fields["edits"]):
         raise UserError(f"{where}: 'edits' should be a list of [prompt, answer], 'inside' and 'outside' lists of questions")
     return Trial(tuple(map(tuple, fields["edits"])), tuple(fields["inside"]), tuple(fields["outside"]))
