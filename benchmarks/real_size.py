@@ -103,7 +103,7 @@ class Numbers:
     def __init__(self, opens: list[int], closes: list[int]):
         self.opens, self.closes = opens, closes
 
-    def __call__(self, text: Any, add_special_tokens: bool = True) -> dict[str, Any]:
+    def __call__(self, text: Any, add_special_tokens: bool = True, **more: Any) -> dict[str, Any]:
         if not isinstance(text, str):
             return {"input_ids": [self(row, add_special_tokens)["input_ids"] for row in text]}
         ids = [int(word) if word.isdigit() else ord(word) for word in text.split()]

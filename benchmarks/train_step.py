@@ -4,7 +4,8 @@
     python -m benchmarks.train_step --only=fnli_rep,zsre_gtn --json=FILE
 
 Beside ours are timed, by turns and on the same texts (`real_size`), where torch is installed: the same needed computation written with the modules of
-`transformers`, and the work that a step of the PyTorch original does (`torch_steps`), each in a process of its own. A step is the loss, its gradient, and
+`transformers`, and the work that a step of the PyTorch original does (`torch_steps`), each in a process of its own, all of which keep the memory that they
+free (`serac_jax.process`). A step is the loss, its gradient, and
 adding that to the mean of an optimizer step; the optimizer's own step, once every ten batches, is timed apart. T5-large is the base of SERAC only, whose
 step does not run it.
 """
@@ -29,7 +30,7 @@ import jax
 from benchmarks import counting, real_size
 from benchmarks.real_size import DISTILBERT, EXPERIMENTS, NAMED, Experiment
 from benchmarks.timing import by_turns
-from serac_jax import training
+from serac_jax import process, training
 from serac_jax.batch import EditBatch
 from serac_jax.editors import Editor, enn, mend
 from serac_jax.editors import scope as scopes
@@ -114,8 +115,8 @@ def apart(name: str, side: str) -> Iterator[Callable[[], None]]:
     """PyTorch's step in a process of its own: threads and memory of the two libraries in one made ours a fourth slower."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=serve, args=(name, side, theirs), daemon=True)
-    process.start()
+    other = context.Process(target=serve, args=(name, side, theirs), daemon=True)
+    other.start()
 
     def step() -> None:
         ours.send(True)
@@ -123,11 +124,12 @@ def apart(name: str, side: str) -> Iterator[Callable[[], None]]:
 
     yield step
     ours.send(False)
-    process.join()
+    other.join()
 
 
 def serve(name: str, side: str, pipe: Any) -> None:
     """Takes a step whenever it is told to."""
+    process.prepare()
     step = torch_side(case(name), side == "original")
     while pipe.recv():
         step()
@@ -204,6 +206,7 @@ def main() -> None:
     parser.add_argument("--alone", choices=("ours", "needed", "original"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     names = arguments.only.split(",")
+    process.prepare()
     if arguments.alone:
         alone(names[0], arguments.alone)
         return

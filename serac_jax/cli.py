@@ -12,12 +12,14 @@ from typing import NoReturn
 import jax
 from absl import app, flags, logging
 
+from serac_jax import process
 from serac_jax.errors import UserError
 from serac_jax.types import Config
 
 
 def run(main: Callable[[], None]) -> None:
     """Runs a program: flags that do not parse and UserErrors end it with one message and status 1."""
+    process.prepare()
     # Programs that overlap on several fake devices can wait for one another's threads forever.
     jax.config.update("jax_cpu_enable_async_dispatch", jax.config.values["jax_num_cpu_devices"] <= 1)
     app.run(lambda argv: guarded(main, argv), flags_parser=parse)

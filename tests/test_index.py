@@ -18,12 +18,13 @@ from serac_jax.store.store import Store
 from tests.test_live import traced
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
-KINDS = {"one": {}, "sharded": {"devices": 8}, "bfloat16": {"keys": "bfloat16"}, "int8, sharded": {"keys": "int8", "devices": 8}}
+KINDS = {"few": {}, "one": {"few": 0}, "sharded": {"devices": 8}, "bfloat16": {"keys": "bfloat16"}, "int8, sharded": {"keys": "int8", "devices": 8}}
 
 
-def build(width, distance=SQUARED, devices=1, **options):
+def build(width, distance=SQUARED, devices=1, few=None, **options):
+    """few: scores that are left to NumPy at most, if not as many as usual."""
     index = BlockedIndex(width, distance, devices=jax.devices()[:devices], **options)
-    index.block = 128
+    index.block, index.few = 128, index.few if few is None else few
     return index
 
 
@@ -144,6 +145,36 @@ def test_streaming_inserts_compile_at_every_doubling_only(devices):
     doublings = (index.capacity // first).bit_length() - 1
     assert index.capacity == max(16 * FEWEST, first * 2)
     assert events.count(COMPILED) == 2 * doublings  # one program makes room, one writes
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+def test_an_index_grows_at_most_log2_times_and_holds_what_it_held(devices):
+    index, keys = build(1, devices=devices), jnp.arange(4.0)[:, None]
+    index.put(np.arange(4), keys, np.ones((4, 1), np.uint32))
+    growths = 0
+    while index.capacity < 10**6:
+        held, growths = index.capacity, growths + 1
+        index.reserve(held + 1)
+        assert held * 4 / 3 <= index.capacity <= held * 2
+        assert growths <= np.log2(held + 1)
+    assert index.search(keys, np.ones((4, 1), np.uint32), 1)[0].ravel().tolist() == [0, 1, 2, 3]
+    index.reserve(10)
+    assert index.capacity >= 10**6
+
+
+def test_few_keys_are_seen_where_they_lie_and_written_in_place():
+    index, keys = build(8), jnp.eye(8)
+    index.put(np.arange(8), keys, np.ones((8, 1), np.uint32))
+    place = index.stored.keys.unsafe_buffer_pointer()
+    for turn in range(8):
+        assert index.search(keys[turn : turn + 1], np.ones((1, 1), np.uint32), 1)[0].item() == turn
+        assert index.views
+        assert np.asarray(index.views.keys).ctypes.data == place
+        index.drop(np.array([turn]))
+        assert index.search(keys[turn : turn + 1], np.ones((1, 1), np.uint32), 8)[1].tolist()[0].count(-np.inf) == turn + 1
+        index.put(np.array([turn + 100]), keys[turn : turn + 1], np.ones((1, 1), np.uint32))
+        assert index.stored.keys.unsafe_buffer_pointer() == place
+        index.drop(np.array([turn + 100]))
 
 
 def test_bits_agree_with_what_they_stand_for():

@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 
 # A module may import from those on its left, and from its own level.
 LEVELS = (
-    ("errors", "types"),
+    ("errors", "types", "process"),
     ("store",),
     ("batch",),
     ("memory",),

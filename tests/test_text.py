@@ -11,6 +11,7 @@ from transformers import AutoTokenizer
 
 from serac_jax.batch import Tokens, join, packed, room, splice
 from serac_jax.mini import world
+from serac_jax.tasks import text
 from serac_jax.tasks.archive import SHIPPED
 from serac_jax.tasks.text import DataError, Encoder, Query, TextBatch, lead, pad, tail
 from tests.conftest import MINI, MODELS
@@ -151,3 +152,21 @@ def test_world_strings_are_hard_enough():
     """The law above is only worth something on strings with punctuation inside words."""
     answers = " ".join(fact.answer + fact.subject for fact in world.facts())
     assert all(sign in answers for sign in "-'.")
+
+
+def test_a_text_is_tokenised_once(monkeypatch):
+    real, read = AutoTokenizer.from_pretrained(TOKENIZERS["wordpiece cased"]), []
+
+    def counted(texts, **options):
+        read.extend(texts)
+        return real(texts, **options)
+
+    asked = ["a river", "a city", "a river", "a king"]
+    expected = real(asked)["input_ids"]
+    for _ in range(3):
+        assert text.ids(counted, asked) == expected
+    assert read == ["a river", "a city", "a king"]
+    monkeypatch.setattr(text, "REMEMBERED", 4)  # then texts are forgotten, and read again
+    assert text.ids(counted, ["a queen", "a river", "a hill"]) == real(["a queen", "a river", "a hill"])["input_ids"]
+    assert len(text.remembered(counted)) <= 4
+    assert text.ids(counted, asked) == expected

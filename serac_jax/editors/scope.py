@@ -7,7 +7,7 @@ a cross-attention classifier reads edit and query together, so that it stores to
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -49,17 +49,17 @@ class Distance(NamedTuple):
 SQUARED = Distance()
 
 
-def log_similarity(a: Float[Array, "*n d"], b: Float[Array, "*n d"], distance: Distance) -> Float[Array, "*n"]:
-    """Minus the distance of vectors, already bounded where they should be."""
+def log_similarity(a: Float[Array, "*n d"], b: Float[Array, "*n d"], distance: Distance, xp: Any = jnp) -> Float[Array, "*n"]:
+    """Minus the distance of vectors, already bounded where they should be. xp: numpy, where arrays are of that, and few."""
     a, b = (v.reshape(*v.shape[:-1], distance.heads, -1) for v in (a, b))
     if distance.cosine:
-        lengths = norm(a) * norm(b)
-        far = 1 - (a * b).sum(-1) / jnp.where(lengths > 0, lengths, 1.0)
-        far = jnp.where(far < 0, 0.0, far)  # rounding; a similarity above 1 would have no logarithm of 1 − s
+        lengths = norm(a, xp) * norm(b, xp)
+        far = 1 - (a * b).sum(-1) / xp.where(lengths > 0, lengths, 1.0)
+        far = xp.where(far < 0, 0.0, far)  # rounding; a similarity above 1 would have no logarithm of 1 − s
     elif distance.square:
-        far = jnp.square(a - b).sum(-1)
+        far = xp.square(a - b).sum(-1)
     else:
-        far = norm(a - b)
+        far = norm(a - b, xp)
     return -far.min(-1)
 
 
@@ -85,10 +85,10 @@ def embedding(model: Model, distance: Distance = SQUARED) -> Scope:
     return Scope(keys, queries, pairs, table)
 
 
-def norm(x: Float[Array, "*n d"]) -> Float[Array, "*n"]:
+def norm(x: Float[Array, "*n d"], xp: Any = jnp) -> Float[Array, "*n"]:
     """Euclidean norm, with gradient 0 at 0."""
-    square = jnp.square(x).sum(-1)
-    return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1.0)), 0.0)
+    square = xp.square(x).sum(-1)
+    return xp.where(square > 0, xp.sqrt(xp.where(square > 0, square, 1.0)), 0.0)
 
 
 def cross_attention(model: Model, lead: int) -> Scope:

@@ -1,11 +1,12 @@
-"""Which stored keys are nearest to a query's vector, by comparing all: on one device or several, with room that doubles.
+"""Which stored keys are nearest to a query's vector, by comparing all: on one device or several, with room that grows.
 
-`Index` is what the editor asks for; any other search behind the same three functions may take the place of `BlockedIndex`.
+`Index` is what the editor asks for; any other search behind the same functions may take the place of `BlockedIndex`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import jax
@@ -14,19 +15,25 @@ from jaxtyping import Array, Float, Int, UInt32
 
 from serac_jax.editors.scope import Distance
 from serac_jax.errors import UserError
-from serac_jax.live import nearest
+from serac_jax.live import few, nearest
 from serac_jax.live.buckets import bucket
+from serac_jax.live.nearest import Stored
 from serac_jax.sharding import make_mesh, replicated
 
 SCORES = 1 << 25  # of queries and keys that are held at a time; bounds what a search of many queries allocates
 BLOCK = {"cpu": 2_048}  # rounded keys that are widened at a time, by the kind of device: they should stay in a cache
 BLOCK_ELSEWHERE = 65_536
 FEWEST = 256  # slots of a device to begin with
+HALVES = 8_192  # slots of a device from which on there is room for half as many more, not twice: empty slots are searched too
 SPARE = {"float32": 8, "bfloat16": 24, "int8": 24}  # candidates beyond the k asked for, so that rounding loses none before they are scored exactly
 
 
 class Index(Protocol):
     """Keys in numbered slots; `tags` are bits (live/tags.py), and a query finds a slot where the two have a bit in common."""
+
+    def reserve(self, slots: int) -> None:
+        """So many slots will be there."""
+        ...
 
     def put(self, slots: Int[np.ndarray, " n"], keys: Float[Array, "n d"], tags: UInt32[np.ndarray, "n w"]) -> None:
         """Fills slots; rows whose slot is −1 are padding."""
@@ -42,7 +49,7 @@ class Index(Protocol):
 
 
 class BlockedIndex:
-    """Programs are compiled for every capacity, number of rows (a power of two) and k: log₂ n times for n inserts.
+    """Programs are compiled for every capacity, number of rows (a power of two) and k; the capacity grows at most log₂ n times for n inserts.
 
     keys: "float32"; or "bfloat16" or "int8", in a half or a quarter of the device's memory: these only propose, and the exact ones, which stay with the host,
     score again what is proposed. By default bfloat16, but float32 on CPUs, where rounded keys save no time (`benchmarks/memory.py`).
@@ -58,21 +65,26 @@ class BlockedIndex:
         self.block = BLOCK.get(devices[0].platform, BLOCK_ELSEWHERE)
         self.stored = nearest.blank(FEWEST * len(devices), width, distance.heads, self.kind, self.mesh)
         self.exact = None if self.kind == "float32" else np.zeros((self.capacity, width), np.float32)
+        self.few = few.FEW if self.exact is None and self.mesh.size == 1 and devices[0].platform == "cpu" else 0  # scores that NumPy makes at most
+        self.views: Stored | None = None
 
     @property
     def capacity(self) -> int:
         return self.stored.tags.shape[0]
 
+    def reserve(self, slots: int) -> None:
+        self.grow(slots, 1)
+
     def put(self, slots: Int[np.ndarray, " n"], keys: Float[Array, "n d"], tags: UInt32[np.ndarray, "n w"]) -> None:
         self.grow(int(slots.max(initial=-1)) + 1, tags.shape[1])
-        self.stored = nearest.fill(self.stored, *self.everywhere(slots.astype(np.int32), keys, self.widened(tags)), mesh=self.mesh)
+        self.change(nearest.fill, slots.astype(np.int32), keys, self.widened(tags))
         if self.exact is not None:
             self.exact[slots[slots >= 0]] = np.asarray(keys)[slots >= 0]
 
     def drop(self, slots: Int[np.ndarray, " n"]) -> None:
         where = np.full(bucket(len(slots)), -1, np.int32)
         where[: len(slots)] = slots
-        self.stored = nearest.empty(self.stored, *self.everywhere(where), mesh=self.mesh)
+        self.change(nearest.empty, where)
 
     def search(self, queries: Float[Array, "n d"], seen: UInt32[np.ndarray, "n w"], k: int) -> tuple[Int[np.ndarray, "n k"], Float[np.ndarray, "n k"]]:
         rows = max(SCORES // self.capacity, 1)
@@ -82,13 +94,17 @@ class BlockedIndex:
 
     def search_some(self, queries: Float[Array, "n d"], seen: UInt32[np.ndarray, "n w"], k: int) -> tuple[Int[np.ndarray, "n k"], Float[np.ndarray, "n k"]]:
         """The same for as many queries as one program takes."""
-        proposed = k + SPARE[self.kind]
+        proposed, seen = min(k + SPARE[self.kind], self.capacity), self.widened(seen)
+        if len(queries) * self.capacity <= self.few:
+            self.views = self.views or few.views(self.stored)
+            return few.nearest(self.views, np.asarray(queries), seen, proposed=proposed, k=k, distance=self.distance)
+        rows = self.capacity // self.mesh.size
         found = nearest.nearest(
             self.stored,
-            *self.everywhere(queries, self.widened(seen)),
+            *self.everywhere(queries, seen),
             proposed=proposed,
             k=k if self.exact is None else proposed,
-            block=self.capacity // self.mesh.size if self.exact is None else min(self.block, self.capacity // self.mesh.size),
+            block=rows if self.exact is None else math.gcd(self.block, rows),
             distance=self.distance,
             mesh=self.mesh,
         )
@@ -98,15 +114,22 @@ class BlockedIndex:
             slots = np.take_along_axis(slots, at, -1)
         return slots, scores
 
+    def change(self, program: Callable[..., Stored], *arrays: Any, **how: int) -> None:
+        """Keys, tags or the room of both become what a program makes of them, in place where it can."""
+        self.views = None
+        self.stored = program(self.stored, *self.everywhere(*arrays), **how, mesh=self.mesh)
+
     def grow(self, slots: int, words: int) -> None:
-        """Doubles the room, and the words of tags, until both fit."""
-        capacity, words = self.capacity, max(words, self.stored.tags.shape[1])
-        while capacity < slots:
-            capacity *= 2
+        """Makes more room, and more words of tags, until both fit."""
+        rows, words = self.capacity // self.mesh.size, max(words, self.stored.tags.shape[1])
+        while rows * self.mesh.size < slots:
+            whole = rows.bit_count() == 1  # else three halves of a power of two
+            rows = rows * 2 if rows < HALVES else rows // 2 * 3 if whole else rows // 3 * 4
+        capacity = rows * self.mesh.size
         if self.exact is not None:
             self.exact = np.pad(self.exact, ((0, capacity - self.capacity), (0, 0))) if capacity > self.capacity else self.exact
         if (capacity, words) != self.stored.tags.shape:
-            self.stored = nearest.grown(self.stored, rows=capacity, words=words, mesh=self.mesh)
+            self.change(nearest.grown, rows=capacity, words=words)
 
     def widened(self, tags: UInt32[np.ndarray, "n w"]) -> UInt32[np.ndarray, "n v"]:
         """Tags with as many words as are stored; tags that no stored edit has are seen nowhere."""

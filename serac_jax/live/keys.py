@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,7 @@ class KeyCache:
         """Which edits have a key, and the keys; those of the others mean nothing."""
         self.refresh()
         numbers = hashes(ids)
-        places = np.fromiter((self.at.get(number, -1) for number in numbers.tolist()), np.int64, len(ids))
+        places = np.fromiter(map(self.at.get, numbers.tolist(), repeat(-1)), np.int64, len(ids))
         rows = self.rows[places] if len(self.rows) else np.zeros(len(ids), self.row)
         return (places >= 0) & (rows["id"] == numbers) & (rows["sum"] == self.sums(rows)), rows["key"][:, : self.width]
 

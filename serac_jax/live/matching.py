@@ -137,6 +137,7 @@ class Matcher:
         new = {edit.id: edit for edit in edits if edit.id not in self.edits}
         self.edits |= new
         if self.index:
+            self.index.reserve(len(self.at) - len(self.free) + len(new))
             for group, keys in self.embedded(list(new.values())):
                 slots = np.full(len(keys), -1)
                 slots[: len(group)] = self.take(group)

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Array, Float, Int, Int8, UInt16, UInt32
+from jaxtyping import Array, Bool, Float, Int, Int8, UInt16, UInt32
 
 from serac_jax.editors.scope import Distance, log_similarity
 from serac_jax.sharding import path_name, spec
@@ -134,13 +135,11 @@ def nearest(
 def of_device(stored: Stored, queries: Array, seen: Array, *, proposed: int, block: int, distance: Distance) -> tuple[Int[Array, "n p"], Float[Array, "n p"]]:
     """Proposes slots by products of blocks, then scores these, where keys are exact, as the classifier was trained."""
     rows, kept = queries.shape[0], min(proposed, block)
-    lengths = jnp.square(queries.reshape(rows, distance.heads, -1)).sum(-1)
 
     def step(best: tuple[Array, Array], start: Array) -> tuple[tuple[Array, Array], None]:
         keys, scales, squares, tags = jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, start, block), stored)
-        closeness = rough(queries, lengths, numbers(keys, scales), squares, distance)
-        allowed = ((tags[None] & seen[:, None]) != 0).any(-1)
-        top, at = largest(jnp.where(allowed, closeness, -jnp.inf), kept)
+        closeness = rough(queries, numbers(keys, scales), squares, distance)
+        top, at = largest(jnp.where(visible(tags, seen), closeness, -jnp.inf), kept)
         both = jnp.concatenate([best[0], top], -1), jnp.concatenate([best[1], at + start], -1)
         top, at = jax.lax.top_k(both[0], kept)
         return (top, jnp.take_along_axis(both[1], at, -1)), None
@@ -151,6 +150,11 @@ def of_device(stored: Stored, queries: Array, seen: Array, *, proposed: int, blo
     if is_exact(stored):
         scores = jnp.where(scores > -jnp.inf, log_similarity(stored.keys[slots], queries[:, None], distance), -jnp.inf)
     return slots + jax.lax.axis_index("data") * count, scores
+
+
+def visible(tags: UInt32[Array, "b w"], seen: UInt32[Array, "n w"]) -> Bool[Array, "n b"]:
+    """Whether a query sees a slot."""
+    return ((tags[None] & seen[:, None]) != 0).any(-1)
 
 
 def largest(scores: Float[Array, "n b"], k: int) -> tuple[Float[Array, "n k"], Int[Array, "n k"]]:
@@ -167,19 +171,21 @@ def largest(scores: Float[Array, "n b"], k: int) -> tuple[Float[Array, "n k"], I
     return found, at // k * COLUMNS + jnp.take_along_axis(columns, at % k, -1)
 
 
-def rough(queries: Float[Array, "n d"], lengths: Array, keys: Float[Array, "b d"], lengths_keys: Array, distance: Distance) -> Float[Array, "n b"]:
-    """How near, in the order of the distance up to rounding, from products and squared lengths of the heads' slices."""
+def rough(queries: Float[Array, "n d"], keys: Float[Array, "b d"], lengths_keys: Array, distance: Distance, xp: Any = jnp) -> Float[Array, "n b"]:
+    """How near, in the order of the distance up to rounding, from products and squared lengths of the heads' slices. xp: numpy, where arrays are of that."""
 
     def of_head(head: int) -> Float[Array, "n b"]:
-        a, b = (jnp.split(leaf, distance.heads, -1)[head] for leaf in (queries, keys))
-        products = jnp.einsum("ne,be->nb", a, b, precision="highest")
-        length, length_key = lengths[:, head, None], lengths_keys[None, :, head]
+        own = slice(head * width, (head + 1) * width)
+        a, b = queries[:, own], keys[:, own]
+        length, length_key = xp.square(a).sum(-1, keepdims=True), lengths_keys[None, :, head]
         if distance.cosine:
-            scale = jnp.sqrt(length * length_key)
-            return products / jnp.where(scale > 0, scale, 1.0)
-        return 2.0 * products - length - length_key
+            scale = xp.sqrt(length * length_key)
+            return product(a, b.T) / xp.where(scale > 0, scale, 1.0)
+        return product(2.0 * a, b.T) - length_key - length
 
-    return reduce(jnp.maximum, map(of_head, range(distance.heads)))
+    product = xp.matmul if xp is np else partial(jnp.matmul, precision="highest")
+    width = keys.shape[1] // distance.heads
+    return reduce(xp.maximum, map(of_head, range(distance.heads)))
 
 
 @partial(jax.jit, static_argnames=("k", "distance"))

@@ -94,9 +94,9 @@ def parse_object(line: str, where: str) -> dict[str, Any]:
 
 def trusted(fields: dict[str, Any]) -> Edit:
     """The edit of a line that `format` wrote and whose checksum was right: nothing is checked again."""
-    get = fields.get
-    note, author, time, source, expires = get("note", ""), get("author", ""), get("time", ""), get("source", ""), get("expires", "")
-    return Edit(fields["prompt"], fields["answer"], fields["id"], tuple(get("tags", ())), note, author, time, source, expires)
+    if "tags" in fields:
+        fields["tags"] = tuple(fields["tags"])
+    return Edit(**fields)
 
 
 def format(edit: Edit) -> str:  # noqa: A001 (edits.format is how it is read)

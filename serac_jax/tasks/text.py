@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,10 @@ from transformers import PreTrainedTokenizerBase
 
 from serac_jax.batch import EditBatch, Examples, Layout, Tokens, room
 from serac_jax.errors import UserError
+
+LOADED = 16  # tokenizers of which something is remembered
+REMEMBERED = 1 << 16  # texts of a tokenizer
+Ids = list[list[int]]  # a row a text
 
 
 class DataError(UserError):
@@ -42,26 +47,48 @@ class TextBatch(NamedTuple):
     alike: int = 1  # so many in-scope queries in a row ask the same question
 
 
+@lru_cache(maxsize=LOADED)
 def lead(tokenizer: PreTrainedTokenizerBase) -> int:
     """How many special tokens open a text: 1 for BERT's [CLS], 0 for T5."""
     return len(tokenizer("a")["input_ids"]) - len(tokenizer("a", add_special_tokens=False)["input_ids"]) - tail(tokenizer)
 
 
+@lru_cache(maxsize=LOADED)
 def tail(tokenizer: PreTrainedTokenizerBase) -> int:
     """How many special tokens close a text: 1 for T5's </s> and BERT's [SEP]."""
     ids, bare = tokenizer("a")["input_ids"], tokenizer("a", add_special_tokens=False)["input_ids"]
     return len(ids) - len(bare) - next(start for start in range(len(ids)) if ids[start : start + len(bare)] == bare)
 
 
+@lru_cache(maxsize=LOADED)
 def folds_case(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Whether a vocabulary knows only lower case."""
     return tokenizer("A")["input_ids"] == tokenizer("a")["input_ids"]
 
 
-def cut(tokenizer: PreTrainedTokenizerBase, texts: list[str], width: int) -> list[list[int]]:
+@lru_cache(maxsize=LOADED)
+def remembered(tokenizer: PreTrainedTokenizerBase) -> dict[str, list[int]]:
+    """Ids of texts that were read."""
+    return {}
+
+
+def ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> Ids:
+    """Ids of each text, which may not be changed. A text that was read lately, as another answer's question or in another epoch, is not read again."""
+    known = remembered(tokenizer)
+    found = {text: known.get(text) for text in texts}
+    if new := [text for text, row in found.items() if row is None]:
+        read = dict(zip(new, tokenizer(new, return_attention_mask=False, return_token_type_ids=False)["input_ids"], strict=True))
+        if len(known) + len(read) > REMEMBERED:
+            known.clear()
+        known.update(read)
+        found |= read
+    return [found[text] for text in texts]  # pyright: ignore[reportReturnType]
+
+
+def cut(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], width: int) -> Ids:
     """Ids of each text, its closing special tokens kept; done here because a tokenizer's own truncation is not safe in threads."""
     close = tail(tokenizer)
-    rows = tokenizer(texts)["input_ids"]
+    rows = ids(tokenizer, texts)
     return [row if len(row) <= width else row[: width - close] + row[len(row) - close :] for row in rows]
 
 
@@ -79,7 +106,6 @@ def pad(rows: Sequence[Sequence[int]], width: int) -> Tokens:
     return Tokens(ids, mask)
 
 
-Ids = list[list[int]]  # a row a text
 Encode = Callable[[TextBatch], Any]  # how a batch in words becomes one of another kind: an `Encoder`
 
 
@@ -233,7 +259,7 @@ class Encoder:
         limit = getattr(self, name)[-1]
         if self.cut_labels and not edits:
             return cut(self.base, answers, limit)
-        rows = self.base(answers)["input_ids"]
+        rows = ids(self.base, answers)
         for query, row in zip(group, rows, strict=True):
             if query and len(row) > limit:
                 raise DataError(
@@ -259,7 +285,7 @@ class Encoder:
         if not edits:
             return questions
         open_, close, separator = lead(self.scope), tail(self.scope), self.scope.sep_token
-        answers = self.scope([f"{separator}{answer}{separator}" for _, answer in texts])["input_ids"]
+        answers = ids(self.scope, [f"{separator}{answer}{separator}" for _, answer in texts])
         room = self.text_widths[-1] + self.label_widths[-1] + open_
         return [question[: min(len(question) - close, room - len(answer))] + answer[open_:] for question, answer in zip(questions, answers, strict=True)]
 
