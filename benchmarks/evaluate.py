@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from benchmarks import real_size
 from benchmarks.real_size import DISTILBERT, EXPERIMENTS, SMALL_T5
 from benchmarks.timing import by_turns
-from serac_jax import memory
+from serac_jax import memory, process
 from serac_jax.batch import take
 from serac_jax.editors import scope as scopes
 from serac_jax.editors.serac import Edited, Options, serac
@@ -62,6 +62,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, help="timed calls (default 5)")
     parser.add_argument("--json", type=Path, help="where to write all figures")
     arguments = parser.parse_args()
+    process.prepare()
     print(f"{'edits held':>10} {'edits/s':>9} {'queries/s':>10} {'finding the edit':>17}")
     results = []
     for held in map(int, arguments.held.split(",")):

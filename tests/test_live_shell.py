@@ -176,6 +176,32 @@ def test_errors_do_not_end_a_session(run):
     assert run("chat", "--json")[:2] == (1, "")
 
 
+class Keyboard(io.StringIO):
+    """A person who types Ctrl-C, a command and Ctrl-D, or a program that is stopped by Ctrl-C."""
+
+    def __init__(self, person: bool):
+        super().__init__()
+        self.person, self.lines = person, iter([KeyboardInterrupt(), "/list", EOFError()])
+
+    def isatty(self):
+        return self.person
+
+    def type(self, prompt):
+        line = next(self.lines)
+        if isinstance(line, BaseException):
+            raise line
+        return line
+
+
+@pytest.mark.parametrize(("person", "ends"), [(True, 0), (False, 130)])
+def test_ctrl_c_takes_back_a_persons_line(person, ends, capsys, monkeypatch):
+    keyboard = Keyboard(person)
+    monkeypatch.setattr("sys.stdin", keyboard)
+    monkeypatch.setattr("builtins.input", keyboard.type)
+    assert shell.main(("chat", "--base-command=false")) == ends
+    assert capsys.readouterr().out.endswith("\n\nno edits\n" if person else "")
+
+
 def test_answers_that_an_editor_cannot_say_are_told(run):
     long = "a very long answer " * 10
     for answer, told in ((long, "more than the 16 that this editor can say; shorten it"), ("São Paulo", "has letters that this editor's vocabulary lacks")):

@@ -228,7 +228,7 @@ def test_merge_from_a_common_ancestor(run, book):
 
 
 def test_check_finds_conflicts_and_mends_damage(run, book, folder):
-    assert run("check")[:2] == (0, "1 edits, 0 expired, 0 problems, 0 conflicts\n")
+    assert run("check")[:2] == (0, "1 edit, 0 expired, 0 problems, 0 conflicts\n")
     rival = edits.make("who wrote dracula", "Bram Stoker", tags=["books"])
     with Path("edits.jsonl").open("ab") as file:
         file.write(files.line(rival) + b'{"prompt": "torn')
@@ -236,8 +236,10 @@ def test_check_finds_conflicts_and_mends_damage(run, book, folder):
     assert status == 2
     assert printed.splitlines()[0].startswith("edits.jsonl:4: not a line of JSON")
     assert printed.splitlines()[1].startswith(f"conflict: {book[:8]}")
-    assert printed.splitlines()[-1] == "2 edits, 0 expired, 1 problems, 1 conflicts; --repair mends the files"
-    assert run("list")[2].startswith(f"error: {folder}/edits.jsonl:4: not a line of JSON")
+    assert printed.splitlines()[-1] == "2 edits, 0 expired, 1 problem, 1 conflict; --repair mends the files"
+    told = run("list")[2]
+    assert told.startswith(f"error: {folder}/edits.jsonl:4: not a line of JSON")
+    assert told.endswith("`check --repair` keeps all that can be read\n")
     found = json.loads(run("check", "--json")[1])
     assert (found["edits"], found["problems"][0]["line"], found["conflicts"]) == (2, 4, [[book, rival.id]])
     status, printed, _ = run("check", "--repair")

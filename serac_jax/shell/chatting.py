@@ -21,7 +21,7 @@ HELP = """Ask anything, or
   /why [QUESTION]            what decided the last answer, or the one to this question
   /undo, /redo               take back the last change of the memory, or do it again
   /list                      the edits
-  /quit                      or the end of the input"""
+  /quit                      or the end of the input (Ctrl-D); Ctrl-C takes back a line or a question"""
 
 
 class Session:
@@ -94,10 +94,14 @@ def chat(options: Namespace) -> int:
     while True:
         try:
             line = input("> " if people else "").strip()
+            if line and not session.say(line):
+                return OK
         except EOFError:
             return OK
-        if line and not session.say(line):
-            return OK
+        except KeyboardInterrupt:
+            if not people:
+                raise
+            print()  # takes back the line, or the question
 
 
 COMMANDS = (

@@ -8,7 +8,7 @@ from typing import Any
 
 from serac_jax.errors import UserError
 from serac_jax.shell.answering import judge, judge_argument
-from serac_jax.shell.command import NOTHING, OK, Command, memory_file, one_line, show_json, there
+from serac_jax.shell.command import NOTHING, OK, Command, counted, memory_file, one_line, show_json, there
 from serac_jax.store import check, files
 from serac_jax.store import edits as texts
 from serac_jax.store.conflicts import conflicts
@@ -48,7 +48,8 @@ def run(options: Namespace) -> int:
             print(f"conflict: {one_line(conflict.first)}\n      and {one_line(conflict.second)}")
         for conflict in judged:
             print(f"{conflict.kind}: {conflict}")
-        print(f"{len(edits)} edits, {len(expired)} expired, {len(problems)} problems, {len(found)} conflicts{'; --repair mends the files' if problems else ''}")
+        counts = counted(len(edits), "edit"), f"{len(expired)} expired", counted(len(problems), "problem"), counted(len(found), "conflict")
+        print(f"{', '.join(counts)}{'; --repair mends the files' if problems else ''}")
     contradicted = any(conflict.kind == "contradiction" for conflict in judged)
     return NOTHING if problems or found or contradicted else OK
 
@@ -59,7 +60,7 @@ def repair_as_json(done: check.Repaired) -> dict[str, Any]:
 
 
 def show_repair(done: check.Repaired) -> None:
-    print(f"kept {done.kept} edits of the file")
+    print(f"kept {counted(done.kept, 'edit')} of the file")
     for edit in done.restored:
         print(f"brought back from the journal: {one_line(edit)}")
     for name, file in (("lines that cannot be read", done.damaged), ("the damaged journal", done.journal)):

@@ -105,6 +105,11 @@ def beside(edit: Edit, other: Edit) -> str:
     return f"  ({', '.join(differing)})" if differing else ""
 
 
+def counted(count: int, *names: str) -> str:
+    """As "1 edit" and "2 edits"; the plural may be given."""
+    return f"{count} {names[0] if count == 1 else names[-1] if len(names) > 1 else names[0] + 's'}"
+
+
 def title(operation: Operation) -> str:
     of = f" {operation.of}" if operation.of else ""
     message = f": {visible(operation.message)}" if operation.message else ""

@@ -6,7 +6,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from serac_jax.shell.command import NOTHING, OK, Command, memory_file, one_line, plain, show_change, show_json, there, unasked
+from serac_jax.shell.command import NOTHING, OK, Command, counted, memory_file, one_line, plain, show_change, show_json, there, unasked
 from serac_jax.store import edits as texts
 from serac_jax.store import files, merge
 from serac_jax.store.merge import Clash, Side
@@ -42,7 +42,7 @@ def merge_memories(options: Namespace) -> int:
         show_json({"removed": [edit.id for edit in removed], "added": [edit.id for edit in added], "clashes": len(merged.clashes)})
     else:
         show_change(removed, added)
-        print(f"{len(added)} added, {len(removed)} removed, {len(merged.clashes)} clashes settled")
+        print(f"{len(added)} added, {len(removed)} removed, {counted(len(merged.clashes), 'clash', 'clashes')} settled")
     return OK
 
 
@@ -67,7 +67,10 @@ def clashing(options: Namespace, clashes: tuple[Clash, ...]) -> int:
             for edit in side or [None]:
                 print(f"{name + ':':8}{one_line(edit) if edit else '(no edit)'}", file=sys.stderr)
         print(file=sys.stderr)
-    print(f"{len(clashes)} clashes; {unasked(options)}nothing was changed; --policy=newest, ours, theirs or ask settles them", file=sys.stderr)
+    print(
+        f"{counted(len(clashes), 'clash', 'clashes')}; {unasked(options)}nothing was changed; --policy=newest, ours, theirs or ask settles them",
+        file=sys.stderr,
+    )
     return NOTHING
 
 

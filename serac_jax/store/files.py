@@ -54,18 +54,26 @@ def parse(data: bytes, path: Path) -> Parsed:
     for number, row in enumerate(data.split(b"\n"), 1):
         where = f"{path}:{number}"
         try:
-            text = row.decode()
-        except UnicodeDecodeError as error:
-            raise UserError(f"{where}: not UTF-8 text (byte {error.start + 1} of the line)") from error
-        if number == 1:
-            texts.check_header(text, where)
-        elif text.strip() and text.strip() != texts.HEADER:
-            fields = texts.parse_object(text, where)
-            edit = texts.from_fields(fields, where)
-            if edit.id not in edits:
-                edits[edit.id] = edit
-                tidy.append(row + b"\n" if "id" in fields and texts.trusted(fields) == edit else line(edit))
+            text = decoded(row, where)
+            if number == 1:
+                texts.check_header(text, where)
+            elif text.strip() and text.strip() != texts.HEADER:
+                fields = texts.parse_object(text, where)
+                edit = texts.from_fields(fields, where)
+                if edit.id not in edits:
+                    edits[edit.id] = edit
+                    tidy.append(row + b"\n" if "id" in fields and texts.trusted(fields) == edit else line(edit))
+        except UserError as error:
+            raise error if number == 1 else UserError(f"{error}; `check --repair` keeps all that can be read") from error
     return Parsed(edits, b"".join(tidy))
+
+
+def decoded(row: bytes, where: str) -> str:
+    """A line as text. Raises UserError."""
+    try:
+        return row.decode()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{where}: not UTF-8 text (byte {error.start + 1} of the line)") from error
 
 
 def parse_trusted(data: bytes) -> dict[str, Edit]:
