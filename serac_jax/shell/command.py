@@ -105,9 +105,9 @@ def beside(edit: Edit, other: Edit) -> str:
     return f"  ({', '.join(differing)})" if differing else ""
 
 
-def counted(count: int, *names: str) -> str:
-    """As "1 edit" and "2 edits"; the plural may be given."""
-    return f"{count} {names[0] if count == 1 else names[-1] if len(names) > 1 else names[0] + 's'}"
+def counted(count: int, name: str, plural: str = "") -> str:
+    """As "1 edit" and "2 edits"."""
+    return f"{count} {name if count == 1 else plural or f'{name}s'}"
 
 
 def title(operation: Operation) -> str:
