@@ -1,5 +1,7 @@
 """Every test runs on 8 fake devices, with strict dtypes and ranks, and with warnings as errors (pyproject.toml)."""
 
+import atexit
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -7,12 +9,15 @@ import jax
 import pytest
 from absl import flags
 
+TEMPORARY = Path(tempfile.mkdtemp(prefix="serac-jax-tests-"))  # of this process, for what is made before there is a fixture
+atexit.register(shutil.rmtree, TEMPORARY)
+
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_cpu_enable_async_dispatch", False)  # programs that overlap on fake devices can wait for one another forever
 jax.config.update("jax_disable_most_optimizations", True)  # tiny models compile longer than they run
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
-jax.config.update("jax_compilation_cache_dir", tempfile.mkdtemp(prefix="serac-jax-compiled-"))
+jax.config.update("jax_compilation_cache_dir", str(TEMPORARY / "compiled"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 flags.FLAGS.mark_as_parsed()  # grain's worker processes read flags
 

@@ -4,13 +4,11 @@ import functools
 import json
 import re
 import shutil
-import tempfile
-from pathlib import Path
 
 from safetensors.numpy import load_file, save_file
 
 from configs import zsre_rep
-from tests.conftest import MODELS
+from tests.conftest import MODELS, TEMPORARY
 
 
 def config_of(**fields):
@@ -23,7 +21,7 @@ def config_of(**fields):
 @functools.cache
 def one_layer(name):
     """A copy of a tiny model with its first layer only: it compiles in half of the time."""
-    folder = shutil.copytree(MODELS / name, Path(tempfile.mkdtemp(prefix="one-layer-")) / name)
+    folder = shutil.copytree(MODELS / name, TEMPORARY / "one-layer" / name)
     config = json.loads((folder / "config.json").read_text())
     layers = {key: 1 for key in config if key in ("num_layers", "num_decoder_layers", "num_hidden_layers", "n_layers")}
     (folder / "config.json").write_text(json.dumps(config | layers))
