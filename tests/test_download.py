@@ -32,7 +32,7 @@ def run(tmp_path):
     """Runs Python in a home of its own, without the Hub."""
 
     def run(*arguments, **environment):
-        home = {"HOME": str(tmp_path), "HF_HOME": str(tmp_path / "hf"), "PYTHONPATH": "", "HF_HUB_OFFLINE": "1", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+        home = {"HOME": str(tmp_path), "HF_HOME": str(tmp_path / "hf"), "PYTHONPATH": "", "HF_HUB_OFFLINE": "1"}
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "XDG_"))} | home | environment
         return subprocess.run([sys.executable, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 

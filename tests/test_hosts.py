@@ -38,7 +38,6 @@ def start(processes, devices, command):
     port, running = free_port(), []
     common = os.environ | {
         "JAX_NUM_CPU_DEVICES": str(devices),
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         "HF_HUB_OFFLINE": "1",
         "PYTHONUNBUFFERED": "1",
         "JAX_PLATFORMS": "cpu",

@@ -24,7 +24,6 @@ FEW = {"data.text_widths": (40,), "data.label_widths": (24,), "train.steps": 2, 
 
 def test_the_notebook_runs_headless(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # tiny models compile longer than they run
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "zsre_rep.py").write_text(RUN.format(fields=tiny() | FEW))
