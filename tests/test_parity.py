@@ -88,12 +88,11 @@ def test_the_bound_of_the_rounding_of_a_kl_holds_and_is_narrow():
 
 
 def test_the_command_fails_where_a_number_is_off_or_a_case_is_unknown(tmp_path):
-    case = golden.load(CASES, "unit_parts")
-    folder = tmp_path / "cases" / "unit_parts"
+    case, name = golden.load(CASES, "batch_qa_b1"), "edit_inner/labels"
+    folder = tmp_path / "cases" / "batch_qa_b1"
     folder.mkdir(parents=True)
-    (folder / "unit_parts.json").write_bytes((CASES / "unit_parts" / "unit_parts.json").read_bytes())
-    name = "balanced_bce/mixed/loss"
-    np.savez_compressed(folder / "unit_parts.npz", **{key: value + 0.01 if key == name else value for key, value in case.items()})
+    (folder / "batch_qa_b1.json").write_bytes((CASES / "batch_qa_b1" / "batch_qa_b1.json").read_bytes())
+    np.savez_compressed(folder / "batch_qa_b1.npz", **{key: value + 1 if key == name else value for key, value in case.items()})
     riddle = tmp_path / "cases" / "riddle"
     riddle.mkdir()
     (riddle / "riddle.json").write_text('{"kind": "riddle", "aliases": {}}')
