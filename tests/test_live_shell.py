@@ -2,6 +2,7 @@
 
 import io
 import json
+from pathlib import Path
 
 import pytest
 
@@ -115,6 +116,18 @@ def test_add_asks_an_editor_about_other_words(run, dracula):
     assert run(*contradiction)[0] == 2  # the same words, which need no editor
     replaced = json.loads(run("add", "From whose pen did Dracula come?", "Jules Verne", "--editor=mini", "--json")[1])["replaced"]
     assert dracula in replaced
+
+
+def test_check_tells_which_answers_an_editor_cannot_say(run):
+    """`import` has no editor that could refuse them."""
+    Path("facts.csv").write_text(f"prompt,answer\nWho wrote Emma?,Jane Austen\nWho wrote Faust?,{'a very long answer ' * 10}\n")
+    run("import", "facts.csv")
+    assert run("check")[0] == 0
+    status, printed, _ = run("check", "--editor=mini")
+    assert status == 2
+    (line,) = (line for line in printed.splitlines() if line.startswith("edit "))
+    assert "more than the 16 that this editor can say; shorten it" in line
+    assert list(json.loads(run("check", "--editor=mini", "--json")[1])["unsayable"].values()) == [line]
 
 
 def test_add_looks_again_where_another_program_wrote_meanwhile(run, dracula, monkeypatch):

@@ -136,11 +136,21 @@ class LiveEditor:
 
     def check(self, edit: Edit) -> None:
         """Raises UserError where the models could not say an edit's answer."""
-        classes = self.encoder.classes
+        classes, answer = self.encoder.classes, f"edit {edit.id[:8]}: the answer {edit.answer[:60]!r}"
         if classes and edit.answer not in classes:
-            raise UserError(f"the answer {edit.answer!r} is not one that this editor gives: {', '.join(classes)}")
+            raise UserError(f"{answer} is not one that this editor gives: {', '.join(classes)}")
         if not classes and self.encoder.base.unk_token_id in spelled(edit, self.encoder):
-            raise UserError(f"the answer {edit.answer[:60]!r} has letters that this editor's vocabulary lacks, so it cannot be said; write it without them")
+            raise UserError(f"{answer} has letters that this editor's vocabulary lacks, so it cannot be said; write it without them")
+
+    def unsayable(self) -> dict[str, str]:
+        """Edits of the memory whose answers the models could not say, by id, and why: those that came from elsewhere, which nobody has checked."""
+        found = {}
+        for edit in self.memory.live().values():
+            try:
+                self.check(edit)
+            except UserError as error:
+                found[edit.id] = str(error)
+        return found
 
     def conflicts(self) -> list[Conflict]:
         """All conflicts among the edits of the memory, by the later edit's place."""

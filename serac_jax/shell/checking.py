@@ -31,12 +31,13 @@ def run(options: Namespace) -> int:
     edits = check.read(files.read(path), path).edits
     found = conflicts(edits.values())
     editor = None if problems else judge(options, there(options))
-    judged = editor.conflicts() if editor else []
+    judged, unsayable = (editor.conflicts(), editor.unsayable()) if editor else ([], {})
     expired = [edit for edit in edits.values() if texts.expired(edit, texts.now())]
     if options.json:
         named = [problem._asdict() for problem in problems]
         pairs = [[conflict.first.id, conflict.second.id] for conflict in found]
-        by_editor = {"judged": [{"kind": conflict.kind, "new": conflict.new.id, "old": conflict.old.id} for conflict in judged]} if editor else {}
+        kinds = [{"kind": conflict.kind, "new": conflict.new.id, "old": conflict.old.id} for conflict in judged]
+        by_editor = {"judged": kinds, "unsayable": unsayable} if editor else {}
         repaired = {"repair": repair_as_json(done)} if done else {}
         show_json({"edits": len(edits), "expired": len(expired), "problems": named, "conflicts": pairs} | by_editor | repaired)
     else:
@@ -48,10 +49,12 @@ def run(options: Namespace) -> int:
             print(f"conflict: {one_line(conflict.first)}\n      and {one_line(conflict.second)}")
         for conflict in judged:
             print(f"{conflict.kind}: {conflict}")
+        for why in unsayable.values():
+            print(why)
         counts = counted(len(edits), "edit"), f"{len(expired)} expired", counted(len(problems), "problem"), counted(len(found), "conflict")
         print(f"{', '.join(counts)}{'; --repair mends the files' if problems else ''}")
     contradicted = any(conflict.kind == "contradiction" for conflict in judged)
-    return NOTHING if problems or found or contradicted else OK
+    return NOTHING if problems or found or contradicted or unsayable else OK
 
 
 def repair_as_json(done: check.Repaired) -> dict[str, Any]:
@@ -71,8 +74,13 @@ def show_repair(done: check.Repaired) -> None:
 COMMANDS = (
     Command(
         "check",
-        "look for damaged lines, and for edits that contradict each other",
-        "check\ncheck --repair\ncheck --editor=mini  # also contradictions in other words\ncheck --json | jq .conflicts",
+        "look for damaged lines, and for edits that contradict each other or cannot be said",
+        """
+check
+check --repair
+check --editor=mini  # also contradictions in other words, and answers that the editor cannot say
+check --json | jq .conflicts
+""",
         arguments,
         run,
     ),
