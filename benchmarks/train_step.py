@@ -17,7 +17,6 @@ import importlib.util
 import json
 import multiprocessing
 import platform
-import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -180,7 +179,9 @@ def alone(name: str, side: str) -> None:
         step = torch_side(found, side == "original")
     step()
     step()
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+    # Not from getrusage, which begins with the memory of the process that started this one.
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
+    print(int(line.split()[1]) / 2**20)
 
 
 def line(result: dict[str, Any]) -> str:
@@ -201,7 +202,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default=",".join(CASES), help="cases, with commas between them (default: all)")
     parser.add_argument("--repeats", type=int, default=5, help="timed steps of each side (default 5)")
-    parser.add_argument("--memory", action="store_true", help="also start a process for each side and tell the most memory that it had")
+    parser.add_argument("--memory", action="store_true", help="also start a process for each side and tell the most memory that it had (Linux)")
     parser.add_argument("--json", type=Path, help="where to write all figures")
     parser.add_argument("--alone", choices=("ours", "needed", "original"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
