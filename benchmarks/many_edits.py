@@ -1,13 +1,15 @@
-"""What many edits held at once do to one another: edit success and drawdown of a live editor in the small world, by the number of edits in its memory.
+"""What many edits held at once do to one another: edit success and drawdown of a live editor in the
+small world, by the number of edits in its memory.
 
     python -m benchmarks.many_edits                                        the shipped editor; 1, 10, 100, 1,000 and 5,000 edits
     python -m benchmarks.many_edits --editor=runs/mine --json=table.json   a run of train.py on zsRE, or a saved editor
 
-The facts of the test split, whose subjects no part of the editor has seen, are divided in two halves, which take turns: one half is edited, N facts at a
-time, and each fact is asked back, by its own question or in a form that training never shows; the other half, true facts, is out of scope. So every fact is
-asked once in scope and once out of scope, whatever N. Where N is more than a half, facts about other subjects are edited besides. From 100 edits on,
-nearly every question out of scope is a near miss: its subject is edited in another relation, and its relation for other subjects.
-"""
+The facts of the test split, whose subjects no part of the editor has seen, are divided in two
+halves, which take turns: one half is edited, N facts at a time, and each fact is asked back, by its
+own question or in a form that training never shows; the other half, true facts, is out of scope. So
+every fact is asked once in scope and once out of scope, whatever N. Where N is more than a half,
+facts about other subjects are edited besides. From 100 edits on, nearly every question out of scope
+is a near miss: its subject is edited in another relation, and its relation for other subjects."""
 
 from __future__ import annotations
 
@@ -22,15 +24,15 @@ from typing import Any
 import jax.numpy as jnp
 
 import serac_jax
-from serac_jax import cli
-from serac_jax.live.editor import LiveEditor
-from serac_jax.live.trials import Trial
-from serac_jax.metrics import Score
-from serac_jax.mini.build import of_split
-from serac_jax.mini.world import Fact, alternatives, fraction, questions, shuffled, splits, tables
-from serac_jax.report import estimate
-from serac_jax.store.store import Store
-from serac_jax.workdir import versions
+from serac_jax.core.metrics import Score
+from serac_jax.edits.store import Store
+from serac_jax.evaluation.report import estimate
+from serac_jax.evaluation.trials import Trial
+from serac_jax.runtime import program
+from serac_jax.serving.service import LiveEditor
+from serac_jax.training.run_folder import versions
+from tools.world.build import of_split
+from tools.world.world import Fact, alternatives, fraction, questions, shuffled, splits, tables
 
 SIZES = 1, 10, 100, 1_000, 5_000
 RESAMPLES = 1_000  # of the bootstrap behind every 95% interval
@@ -48,26 +50,34 @@ def edit_of(fact: Fact) -> tuple[str, str]:
 
 
 def asked(fact: Fact) -> str:
-    """The fact's own question or, as often, one of its rephrasings in forms that are kept for evaluation; by a chance that is the fact's own."""
+    """The fact's own question or, as often, one of its rephrasings in forms that are kept for
+    evaluation; by a chance that is the fact's own."""
     own, *rephrased = questions(fact, "test")
     chance = fraction("asked", fact.subject, fact.relation)
     return own if chance < 0.5 else rephrased[int((2 * chance - 1) * len(rephrased))]
 
 
 def trials(size: int, limit: int | None = None) -> Iterator[Trial]:
-    """Memories of `size` edits. The first edits of each are asked back, in their order; `limit`: facts of each half that are used at most."""
+    """Memories of `size` edits. The first edits of each are asked back, in their order; `limit`:
+    facts of each half that are used at most."""
     facts = [fact for fact in of_split("test") if alternatives(fact)]
-    others = shuffled((fact for fact in tables() if splits().get(fact.subject) != "test" and alternatives(fact)), "other edits")
+    others = shuffled(
+        (fact for fact in tables() if splits().get(fact.subject) != "test" and alternatives(fact)),
+        "other edits",
+    )
     halves = facts[::2][:limit], facts[1::2][:limit]
     for edited, kept in (halves, halves[::-1]):
         for start in range(0, len(edited), size):
             chosen, outside = edited[start : start + size], kept[start : start + size]
             held = [*chosen, *others[: size - len(chosen)]]
-            yield Trial(tuple(map(edit_of, held)), tuple(map(asked, chosen)), tuple(map(asked, outside)))
+            yield Trial(
+                tuple(map(edit_of, held)), tuple(map(asked, chosen)), tuple(map(asked, outside))
+            )
 
 
 def measured(editor: LiveEditor, size: int, found: list[Trial]) -> dict[str, Any]:
-    """A row of the table: scores with their 95% intervals, and seconds of inserting and of finding edits."""
+    """A row of the table: scores with their 95% intervals, and seconds of inserting and of finding
+    edits."""
     asked, verdicts, right, seconds = [], [], [], {"insert": 0.0, "find": 0.0}
     for trial in found:
         questions = [*trial.inside, *trial.outside]
@@ -90,8 +100,16 @@ def measured(editor: LiveEditor, size: int, found: list[Trial]) -> dict[str, Any
         else:
             values["drawdown"].append(text != unedited)
             values["routed"].append(verdict.hit)
-    scores = {name: estimate([Score(jnp.array(each, jnp.float32), jnp.ones(len(each)))], RESAMPLES, 0) for name, each in values.items()}
-    return {"edits": size, "memories": len(found), "seconds": seconds, "scores": {name: score._asdict() for name, score in scores.items() if score}}
+    scores = {
+        name: estimate([Score(jnp.array(each, jnp.float32), jnp.ones(len(each)))], RESAMPLES, 0)
+        for name, each in values.items()
+    }
+    return {
+        "edits": size,
+        "memories": len(found),
+        "seconds": seconds,
+        "scores": {name: score._asdict() for name, score in scores.items() if score},
+    }
 
 
 def printed(rows: list[dict[str, Any]]) -> str:
@@ -108,23 +126,37 @@ def printed(rows: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--editor", default="mini", metavar="NAME", help="as for serac_jax.load (mini)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--editor", default="mini", metavar="NAME", help="as for serac_jax.load (mini)"
+    )
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, metavar="N")
     parser.add_argument("--json", type=Path, metavar="FILE", help="a file for the rows")
     args = parser.parse_args()
-    cli.use_compilation_cache(cli.default_cache())
+    program.use_compilation_cache(program.default_cache())
     editor = serac_jax.load(args.editor)
     print(f"{args.editor}, threshold {editor.parts.spec.decision.threshold:.3f}", flush=True)
     begun, rows = time.perf_counter(), []
     for size in args.sizes:
         rows.append(measured(editor, size, list(trials(size))))
         seconds = rows[-1]["seconds"]
-        print(f"{size:,} edits in {rows[-1]['memories']} memories: {seconds['insert']:.1f} s to insert, {seconds['find']:.1f} s to find", flush=True)
-    print(f"\n{printed(rows)}\n\nn = {rows[0]['scores']['edit success']['n']} in scope, as many out of scope; {time.perf_counter() - begun:.0f} s")
+        print(
+            f"{size:,} edits in {rows[-1]['memories']} memories: {seconds['insert']:.1f} s to"
+            f" insert, {seconds['find']:.1f} s to find",
+            flush=True,
+        )
+    print(
+        f"\n{printed(rows)}\n\nn = {rows[0]['scores']['edit success']['n']} in scope, as many out"
+        f" of scope; {time.perf_counter() - begun:.0f} s"
+    )
     print("\n".join(f"{name}: {said}" for name, said in MEANING.items()))
     if args.json:
-        args.json.write_text(json.dumps({"editor": args.editor, "versions": versions(), "rows": rows}, indent=1) + "\n")
+        args.json.write_text(
+            json.dumps({"editor": args.editor, "versions": versions(), "rows": rows}, indent=1)
+            + "\n"
+        )
 
 
 if __name__ == "__main__":

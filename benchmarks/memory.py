@@ -1,11 +1,13 @@
-"""How long it takes to find the edit that a question falls under, among many: ours beside faiss, and beside embedding every edit again, as the original does.
+"""How long it takes to find the edit that a question falls under, among many: ours beside faiss,
+and beside embedding every edit again, as the original does.
 
     python -m benchmarks.memory                            10², 10⁴ and 10⁶ edits
     python -m benchmarks.memory --sizes 100 10000 --hnsw 10000 --json=table.json
 
-The sides take turns in one process, on the same keys and queries, each right behind a search of its own that does not count. Keys are 128 numbers, the width of
-the shipped scope classifier, drawn from a normal distribution; a query is the key of a random edit plus half as much noise, so that the true edit is known. All
-find the 8 nearest, as the editor does.
+The sides take turns in one process, on the same keys and queries, each right behind a search of its
+own that does not count. Keys are 128 numbers, the width of the shipped scope classifier, drawn from
+a normal distribution; a query is the key of a random edit plus half as much noise, so that the true
+edit is known. All find the 8 nearest, as the editor does.
 
     ours                 `live.index.BlockedIndex`: exact; its keys, squared lengths and tags (a search looks at these too)
     ours, bfloat16       the same with rounded keys; exact ones on the host, which count too, score again what is proposed
@@ -15,9 +17,10 @@ find the 8 nearest, as the editor does.
     embedding again      every edit is embedded for every batch of queries, which the shipped classifier does for texts that are tokenised already; measured up
                          to 10⁴ edits, and beyond that 10⁴ edits' time in proportion
 
-Then a search among 10⁴ edits beside a forward pass of T5-small (random weights; 13 tokens of question, 4 of answer), and 100,000 inserts, one at a time: how
-often programs are compiled; and a memory file of the largest size, with kept keys, opened up to its first answer. faiss is optional: pip install faiss-cpu.
-"""
+Then a search among 10⁴ edits beside a forward pass of T5-small (random weights; 13 tokens of
+question, 4 of answer), and 100,000 inserts, one at a time: how often programs are compiled; and a
+memory file of the largest size, with kept keys, opened up to its first answer. faiss is optional:
+pip install faiss-cpu."""
 
 from __future__ import annotations
 
@@ -37,14 +40,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import real_size
-from serac_jax import live
-from serac_jax.batch import Examples, Tokens
-from serac_jax.editors.scope import SQUARED, log_similarity
-from serac_jax.live.buckets import bucket, chunks
-from serac_jax.live.index import BlockedIndex
-from serac_jax.live.matching import MANY
-from serac_jax.store import edits as texts
-from serac_jax.store.store import Store
+from serac_jax.core.batch import Examples, Tokens
+from serac_jax.editors.serac.scope import SQUARED, log_similarity
+from serac_jax.edits import records
+from serac_jax.edits.store import Store
+from serac_jax.index.blocked import BlockedIndex
+from serac_jax.serving import loading
+from serac_jax.serving.matching import MANY
+from serac_jax.text.buckets import bucket, chunks
 
 try:
     import faiss  # pyright: ignore[reportMissingImports]
@@ -61,7 +64,8 @@ Search = Callable[[np.ndarray], np.ndarray]  # from queries, "n d", to the neare
 
 
 class Side(NamedTuple):
-    """size: bytes an edit. scale: what times are multiplied by, where not all edits are looked at. slow: it takes part as long as its own time lasts."""
+    """size: bytes an edit. scale: what times are multiplied by, where not all edits are looked at.
+    slow: it takes part as long as its own time lasts."""
 
     name: str
     search: Search
@@ -76,11 +80,17 @@ def ours(keys: np.ndarray, kind: str) -> tuple[Search, float]:
     for start in range(0, len(keys), MANY):
         rows = keys[start : start + MANY]
         padded = np.pad(rows, ((0, bucket(len(rows)) - len(rows)), (0, 0)))
-        slots = np.where(np.arange(len(padded)) < len(rows), np.arange(start, start + len(padded)), -1)
+        slots = np.where(
+            np.arange(len(padded)) < len(rows), np.arange(start, start + len(padded)), -1
+        )
         index.put(slots, padded, np.ones((len(padded), 1), np.uint32))  # pyright: ignore[reportArgumentType]
     jax.block_until_ready(index.stored)
-    held = sum(leaf.nbytes for leaf in jax.tree.leaves(index.stored)) + (0 if index.exact is None else index.exact.nbytes)
-    return lambda queries: index.search(queries, np.ones((len(queries), 1), np.uint32), NEAREST)[0], held / len(keys)  # pyright: ignore[reportArgumentType]
+    held = sum(leaf.nbytes for leaf in jax.tree.leaves(index.stored)) + (
+        0 if index.exact is None else index.exact.nbytes
+    )
+    return lambda queries: index.search(queries, np.ones((len(queries), 1), np.uint32), NEAREST)[
+        0
+    ], held / len(keys)  # pyright: ignore[reportArgumentType]
 
 
 def faiss_flat(keys: np.ndarray) -> tuple[Search, float]:
@@ -95,30 +105,43 @@ def faiss_hnsw(keys: np.ndarray) -> tuple[Search, float]:
     index = faiss.IndexHNSWFlat(WIDTH, 32)
     index.hnsw.efConstruction, index.hnsw.efSearch = 40, 64
     index.add(keys)
-    return lambda queries: index.search(queries, NEAREST)[1], len(faiss.serialize_index(index)) / len(keys)
+    return lambda queries: index.search(queries, NEAREST)[1], len(
+        faiss.serialize_index(index)
+    ) / len(keys)
 
 
 class Again:
     """Embeds edits for every batch of queries, and compares."""
 
     def __init__(self, count: int):
-        embedder = live.load("mini", base=str).matcher.embedder
+        embedder = loading.load("mini", base=str).matcher.embedder
         assert embedder
         self.embedder, self.count = embedder, count
-        edits = [texts.make(f"Who wrote the book with the number {number}?", f"Author {number}") for number in range(count)]
+        edits = [
+            records.make(f"Who wrote the book with the number {number}?", f"Author {number}")
+            for number in range(count)
+        ]
         self.tokens = [embedder.texts.edits(group) for group in chunks(edits)]
         for tokens in (self.tokens[0], self.tokens[-1]):
             embedder.embed(embedder.params, tokens)  # compiles
-        self.nearest = jax.jit(lambda keys, queries: jax.lax.top_k(log_similarity(keys[None], queries[:, None], SQUARED), NEAREST)[1])
+        self.nearest = jax.jit(
+            lambda keys, queries: jax.lax.top_k(
+                log_similarity(keys[None], queries[:, None], SQUARED), NEAREST
+            )[1]
+        )
 
     def search(self, queries: np.ndarray) -> np.ndarray:
-        keys = jnp.concatenate([self.embedder.embed(self.embedder.params, tokens) for tokens in self.tokens])
+        keys = jnp.concatenate(
+            [self.embedder.embed(self.embedder.params, tokens) for tokens in self.tokens]
+        )
         return np.asarray(self.nearest(keys[: self.count], queries))
 
     @property
     def size(self) -> float:
         """Bytes of tokens and mask."""
-        return sum(np.asarray(leaf).nbytes for tokens in self.tokens for leaf in tokens) / self.count
+        return (
+            sum(np.asarray(leaf).nbytes for tokens in self.tokens for leaf in tokens) / self.count
+        )
 
 
 def built(name: str, make: Callable[[], tuple[Search, float]], keys: np.ndarray) -> Side:
@@ -133,23 +156,34 @@ def sides(keys: np.ndarray, again: Again, most_hnsw: int) -> list[Side]:
         found.append(built("faiss flat", partial(faiss_flat, keys), keys))
         if len(keys) <= most_hnsw:
             found.append(built("faiss HNSW", partial(faiss_hnsw, keys), keys))
-    return [*found, Side("embedding again", again.search, 0.0, again.size, len(keys) / again.count, slow=True)]
+    return [
+        *found,
+        Side("embedding again", again.search, 0.0, again.size, len(keys) / again.count, slow=True),
+    ]
 
 
-def compare(keys: np.ndarray, found: list[Side], seconds: float, rng: np.random.Generator) -> list[dict[str, Any]]:
-    """A row for each side and batch: seconds of a search, and the share of queries whose true edit is the first that is found."""
+def compare(
+    keys: np.ndarray, found: list[Side], seconds: float, rng: np.random.Generator
+) -> list[dict[str, Any]]:
+    """A row for each side and batch: seconds of a search, and the share of queries whose true edit
+    is the first that is found."""
     rows = []
     for batch in BATCHES:
         times, right, spent = [[] for _ in found], [[] for _ in found], [0.0 for _ in found]
         for side in found:
             if not side.slow:
                 side.search(queries_of(keys, rng, batch)[0])  # compiles
-        while len(times[0]) < ROUNDS and sum(own for own, side in zip(spent, found, strict=True) if not side.slow) < seconds:
+        while (
+            len(times[0]) < ROUNDS
+            and sum(own for own, side in zip(spent, found, strict=True) if not side.slow) < seconds
+        ):
             queries, true = queries_of(keys, rng, batch)
             for number, side in enumerate(found):
                 if not side.slow or spent[number] < seconds:
                     if not side.slow:
-                        side.search(queries)  # does not count: what the others left in the caches and threads is not its own
+                        side.search(
+                            queries
+                        )  # does not count: what the others left in the caches and threads is not its own
                     begun = time.perf_counter()
                     slots = side.search(queries)
                     took = time.perf_counter() - begun
@@ -175,19 +209,24 @@ def compare(keys: np.ndarray, found: list[Side], seconds: float, rng: np.random.
     return rows
 
 
-def queries_of(keys: np.ndarray, rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
+def queries_of(
+    keys: np.ndarray, rng: np.random.Generator, count: int
+) -> tuple[np.ndarray, np.ndarray]:
     true = rng.integers(len(keys), size=count)
     return keys[true] + NOISE * rng.standard_normal((count, WIDTH), np.float32), true
 
 
 def forward_passes(rng: np.random.Generator, seconds: float) -> list[dict[str, Any]]:
-    """Seconds of a search among EMBEDDED edits and of a forward pass of T5-small for as many questions, in turns."""
+    """Seconds of a search among EMBEDDED edits and of a forward pass of T5-small for as many
+    questions, in turns."""
     keys = rng.standard_normal((EMBEDDED, WIDTH), np.float32)
     search, (model, params) = ours(keys, "float32")[0], real_size.random_model(real_size.SMALL_T5)
     forward, found = jax.jit(model.logits), []
     for batch in BATCHES:
         widths = real_size.QUESTIONS.query[1], real_size.QUESTIONS.label[1]
-        read, labels = (jnp.asarray(rng.integers(5, 32_000, (batch, width)), jnp.int32) for width in widths)
+        read, labels = (
+            jnp.asarray(rng.integers(5, 32_000, (batch, width)), jnp.int32) for width in widths
+        )
         question = Tokens(read, jnp.ones(read.shape, bool))
         examples = Examples(question, question, question, labels, jnp.ones(labels.shape))
         queries, times = queries_of(keys, rng, batch)[0], []
@@ -197,16 +236,32 @@ def forward_passes(rng: np.random.Generator, seconds: float) -> list[dict[str, A
             between = time.perf_counter()
             jax.block_until_ready(forward(params, examples))
             times.append((between - begun, time.perf_counter() - between))
-        ours_took, theirs = (float(np.median(took)) for took in zip(*times[1:], strict=True))  # the first round compiles
-        found.append({"edits": EMBEDDED, "batch": batch, "search": ours_took, "forward": theirs, "share": ours_took / theirs})
+        ours_took, theirs = (
+            float(np.median(took)) for took in zip(*times[1:], strict=True)
+        )  # the first round compiles
+        found.append(
+            {
+                "edits": EMBEDDED,
+                "batch": batch,
+                "search": ours_took,
+                "forward": theirs,
+                "share": ours_took / theirs,
+            }
+        )
     return found
 
 
 def streaming(count: int) -> dict[str, Any]:
     """Inserts one at a time, and counts what is compiled."""
     compiled = []
-    jax.monitoring.register_event_duration_secs_listener(lambda event, duration_secs, **kwargs: compiled.append(event))
-    index, key, tags = BlockedIndex(WIDTH, SQUARED), jnp.ones((1, WIDTH), jnp.float32), np.ones((1, 1), np.uint32)
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, duration_secs, **kwargs: compiled.append(event)
+    )
+    index, key, tags = (
+        BlockedIndex(WIDTH, SQUARED),
+        jnp.ones((1, WIDTH), jnp.float32),
+        np.ones((1, 1), np.uint32),
+    )
     jax.clear_caches()
     compiled.clear()
     capacities, begun = {index.capacity}, time.perf_counter()
@@ -225,12 +280,17 @@ def streaming(count: int) -> dict[str, Any]:
 
 def opening(count: int, rng: np.random.Generator) -> dict[str, Any]:
     """Seconds until a memory file has been read, and until it has answered its first question."""
-    editor = live.load("mini", base=str)
+    editor = loading.load("mini", base=str)
     assert editor.matcher.embedder
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "edits.jsonl"
-        edits = Store.open(file).add(texts.make(f"Who wrote the book with the number {number}?", f"Author {number}") for number in range(count))
-        editor.matcher.embedder.cache(file).append([edit.id for edit in edits], rng.standard_normal((count, WIDTH), np.float32))
+        edits = Store.open(file).add(
+            records.make(f"Who wrote the book with the number {number}?", f"Author {number}")
+            for number in range(count)
+        )
+        editor.matcher.embedder.cache(file).append(
+            [edit.id for edit in edits], rng.standard_normal((count, WIDTH), np.float32)
+        )
         del edits
         begun = time.perf_counter()
         store = Store.open(file)
@@ -240,12 +300,32 @@ def opening(count: int, rng: np.random.Generator) -> dict[str, Any]:
 
 
 def printed(rows: list[dict[str, Any]]) -> str:
-    lines = ["| edits | queries | | median | p99 | × ours | recall | build | bytes an edit |", "|---|---|---|---|---|---|---|---|---|"]
+    lines = [
+        "| edits | queries | | median | p99 | × ours | recall | build | bytes an edit |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
     for row in rows:
         recall = "" if row["recall"] is None else f"{row['recall']:.3f}"
         name = row["side"] + " (in proportion)" * row["extrapolated"]
-        cells = f"{row['edits']:,}", row["batch"], name, shown(row["median"]), shown(row["p99"]), f"{row['ratio']:.2f}", recall
-        lines.append("| " + " | ".join(map(str, (*cells, shown(row["build"]) if row["build"] else "", f"{row['bytes']:.0f}"))) + " |")
+        cells = (
+            f"{row['edits']:,}",
+            row["batch"],
+            name,
+            shown(row["median"]),
+            shown(row["p99"]),
+            f"{row['ratio']:.2f}",
+            recall,
+        )
+        lines.append(
+            "| "
+            + " | ".join(
+                map(
+                    str,
+                    (*cells, shown(row["build"]) if row["build"] else "", f"{row['bytes']:.0f}"),
+                )
+            )
+            + " |"
+        )
     return "\n".join(lines)
 
 
@@ -254,37 +334,68 @@ def shown(seconds: float) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--sizes", type=int, nargs="*", default=[100, 10_000, 1_000_000])
-    parser.add_argument("--hnsw", type=int, default=10_000, help="the largest size for which HNSW is built")
-    parser.add_argument("--seconds", type=float, default=30.0, help="for the searches of one size and batch")
+    parser.add_argument(
+        "--hnsw", type=int, default=10_000, help="the largest size for which HNSW is built"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=30.0, help="for the searches of one size and batch"
+    )
     parser.add_argument("--inserts", type=int, default=100_000)
     parser.add_argument("--json", type=Path, help="a file for the rows")
     args = parser.parse_args()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     if faiss:
         faiss.omp_set_num_threads(cores)
-    theirs = f"faiss {faiss.__version__}" if faiss else "faiss is not installed: pip install faiss-cpu"
+    theirs = (
+        f"faiss {faiss.__version__}" if faiss else "faiss is not installed: pip install faiss-cpu"
+    )
     versions = f"JAX {jax.__version__} on {jax.devices()[0].platform}, {cores} cores; {theirs}"
     print(f"{versions}; load {os.getloadavg()[0]:.1f}", flush=True)
     rng = np.random.default_rng(0)
     rows, again = [], None
     for size in args.sizes:
         keys = rng.standard_normal((size, WIDTH), np.float32)
-        again = again if again and again.count == min(size, EMBEDDED) else Again(min(size, EMBEDDED))
+        again = (
+            again if again and again.count == min(size, EMBEDDED) else Again(min(size, EMBEDDED))
+        )
         rows += compare(keys, sides(keys, again, args.hnsw), args.seconds, rng)
         print(printed([row for row in rows if row["edits"] == size]), flush=True)
     passes = forward_passes(rng, args.seconds)
     for row in passes:
         took = shown(row["search"]), shown(row["forward"])
-        print("a search among {:,} edits, {} queries: {}; a forward pass of T5-small: {}; {:.1%} of it".format(row["edits"], row["batch"], *took, row["share"]))
+        print(
+            "a search among {:,} edits, {} queries: {}; a forward pass of T5-small: {}; {:.1%}"
+            " of it".format(row["edits"], row["batch"], *took, row["share"])
+        )
     inserts = streaming(args.inserts)
-    print("{inserts:,} inserts, one at a time: {seconds:.1f} s, {growths} growths (log₂ n = {log2:.1f}), {compiled} programs compiled".format(**inserts))
+    print(
+        "{inserts:,} inserts, one at a time: {seconds:.1f} s, {growths} growths (log₂ n ="
+        " {log2:.1f}), {compiled} programs compiled".format(**inserts)
+    )
     opened = opening(max(args.sizes), rng)
-    print("a memory file of {edits:,} edits, with kept keys: read after {read:.1f} s, the first answer after {answered:.1f} s".format(**opened))
+    print(
+        "a memory file of {edits:,} edits, with kept keys: read after {read:.1f} s, the first"
+        " answer after {answered:.1f} s".format(**opened)
+    )
     if args.json:
         args.json.write_text(
-            json.dumps({"versions": versions, "searches": rows, "forward_passes": passes, "inserts": inserts, "opening": opened}, indent=1) + "\n"
+            json.dumps(
+                {
+                    "versions": versions,
+                    "searches": rows,
+                    "forward_passes": passes,
+                    "inserts": inserts,
+                    "opening": opened,
+                },
+                indent=1,
+            )
+            + "\n"
         )
 
 

@@ -1,8 +1,9 @@
-"""Networks and batches of real size with random weights: what benchmarks run on. Nothing is downloaded.
+"""Networks and batches of real size with random weights: what benchmarks run on. Nothing is
+downloaded.
 
-Lengths are drawn, and the same for every side of a comparison: `Lengths` says how long the texts of an experiment are, in tokens. Arrays are as
-wide as the project's own run file of the experiment makes them.
-"""
+Lengths are drawn, and the same for every side of a comparison: `Lengths` says how long the texts of
+an experiment are, in tokens. Arrays are as wide as the project's own run file of the experiment
+makes them."""
 
 from __future__ import annotations
 
@@ -12,31 +13,61 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from transformers import BertConfig, BlenderbotSmallConfig, DistilBertConfig, PretrainedConfig, T5Config
+from transformers import (
+    BertConfig,
+    BlenderbotSmallConfig,
+    DistilBertConfig,
+    PretrainedConfig,
+    T5Config,
+)
 
-from serac_jax import tasks
+from serac_jax.core.types import Config
 from serac_jax.models import NETWORKS, Model, abstract, convert
 from serac_jax.models.decoding import Decoding
-from serac_jax.tasks import fnli
-from serac_jax.tasks.text import Encoder, Query, TextBatch
-from serac_jax.types import Config
+from serac_jax.tasks import protocol
+from serac_jax.tasks.fnli import fnli_questions
+from serac_jax.text.encoding import Encoder, Query, TextBatch
 
 T5: dict[str, Any] = {"vocab_size": 32128, "decoder_start_token_id": 0}
 SMALL_T5 = T5Config.from_dict(T5 | {"num_decoder_layers": 6})  # t5-small
-LARGE_T5 = T5Config.from_dict(T5 | {"d_model": 1024, "d_ff": 4096, "num_layers": 24, "num_decoder_layers": 24, "num_heads": 16})  # t5-large
+LARGE_T5 = T5Config.from_dict(
+    T5
+    | {
+        "d_model": 1024,
+        "d_ff": 4096,
+        "num_layers": 24,
+        "num_decoder_layers": 24,
+        "num_heads": 16,
+    }
+)  # t5-large
 DISTILBERT = DistilBertConfig(vocab_size=28996)  # distilbert-base-cased
 BERT = BertConfig.from_dict({"num_labels": 1})  # bert-base-uncased with the original's head
 BLENDERBOT = BlenderbotSmallConfig.from_dict(  # facebook/blenderbot_small-90M
-    {"vocab_size": 54944, "encoder_ffn_dim": 2048, "decoder_ffn_dim": 2048, "scale_embedding": True, "activation_function": "gelu"}
+    {
+        "vocab_size": 54944,
+        "encoder_ffn_dim": 2048,
+        "decoder_ffn_dim": 2048,
+        "scale_embedding": True,
+        "activation_function": "gelu",
+    }
 )
-NAMED: dict[str, PretrainedConfig] = {"t5-small": SMALL_T5, "t5-large": LARGE_T5, "distilbert": DISTILBERT, "bert": BERT, "blenderbot": BLENDERBOT}
+NAMED: dict[str, PretrainedConfig] = {
+    "t5-small": SMALL_T5,
+    "t5-large": LARGE_T5,
+    "distilbert": DISTILBERT,
+    "bert": BERT,
+    "blenderbot": BLENDERBOT,
+}
 
 
 class Lengths(NamedTuple):
-    """Tokens of the texts of a batch, special tokens included: the least and the most, as evenly spread between them as there are rows.
+    """Tokens of the texts of a batch, special tokens included: the least and the most, as evenly
+    spread between them as there are rows.
 
-    edit: an edit's question. answer: its answer. query: a query in scope. label: its answer. outside, outside_label: those of a query out of scope.
-    inside, alike: how many queries in scope there are, and how many of them in a row ask the same question.
+    edit: an edit's question. answer: its answer. query: a query in scope. label: its answer.
+        outside, outside_label: those of a query out of scope.
+    inside, alike: how many queries in scope there are, and how many of them in a row ask the same
+        question.
     """
 
     edits: int
@@ -51,9 +82,9 @@ class Lengths(NamedTuple):
 
 
 class Experiment(NamedTuple):
-    """run: the run file whose widths it uses. base: of the models that are edited, by its name here. lengths: the longest of each kind are
-    those of a batch of the original's own data, as are the numbers of rows; the spread below is that of English questions and sentences.
-    """
+    """run: the run file whose widths it uses. base: of the models that are edited, by its name
+    here. lengths: the longest of each kind are those of a batch of the original's own data, as are
+    the numbers of rows; the spread below is that of English questions and sentences."""
 
     run: str
     base: str
@@ -81,22 +112,31 @@ def network(hf: PretrainedConfig, output: str = "", labels: int = 0) -> Model:
     """A network without weights, and without a tokenizer: nothing here is in words."""
     found = NETWORKS[hf.model_type]
     module = found.module(found.config(hf.to_dict(), output, 0.0, jnp.float32, False))
-    return Model(hf.model_type, Path(), module, found, None, Decoding(), output, labels)  # type: ignore[arg-type]: no tokenizer
+    # type: ignore[arg-type]: no tokenizer
+    return Model(hf.model_type, Path(), module, found, None, Decoding(), output, labels)
 
 
-def random_model(hf: PretrainedConfig, output: str = "", labels: int = 0, seed: int = 0) -> tuple[Model, Any]:
+def random_model(
+    hf: PretrainedConfig, output: str = "", labels: int = 0, seed: int = 0
+) -> tuple[Model, Any]:
     model, rng = network(hf, output, labels), np.random.default_rng(seed)
-    leaves = {path: leaf(shape.shape, path.endswith("scale"), rng) for path, shape in abstract(model.module).items()}
+    leaves = {
+        path: leaf(shape.shape, path.endswith("scale"), rng)
+        for path, shape in abstract(model.module).items()
+    }
     return model, convert.unflatten(leaves)
 
 
 def leaf(shape: tuple[int, ...], scale: bool, rng: np.random.Generator) -> Any:
     """Small random numbers; around 1 where they scale."""
-    return jnp.asarray(rng.standard_normal(shape, np.float32) * np.float32(0.02) + np.float32(scale))
+    return jnp.asarray(
+        rng.standard_normal(shape, np.float32) * np.float32(0.02) + np.float32(scale)
+    )
 
 
 class Numbers:
-    """A tokenizer of texts that are numbers: each is a token. `opens`, `closes`: its special tokens; SEP stands between two texts."""
+    """A tokenizer of texts that are numbers: each is a token. `opens`, `closes`: its special
+    tokens; SEP stands between two texts."""
 
     sep_token = " 2 "
 
@@ -111,7 +151,12 @@ class Numbers:
 
 
 T5_TOKENS, BERT_TOKENS = Numbers([], [1]), Numbers([1], [2])
-TOKENS: dict[str, Any] = {"t5-small": T5_TOKENS, "t5-large": T5_TOKENS, "bert": BERT_TOKENS, "blenderbot": Numbers([], [])}
+TOKENS: dict[str, Any] = {
+    "t5-small": T5_TOKENS,
+    "t5-large": T5_TOKENS,
+    "bert": BERT_TOKENS,
+    "blenderbot": Numbers([], []),
+}
 
 
 def drawn(experiment: Experiment, seed: int = 0) -> TextBatch:
@@ -124,17 +169,30 @@ def drawn(experiment: Experiment, seed: int = 0) -> TextBatch:
         return [" ".join(map(str, rng.integers(100, 28000, length - special))) for length in spread]
 
     def answers(count: int, bounds: tuple[int, int]) -> list[str]:
-        return [fnli.CLASSES[number] for number in rng.integers(2, size=count)] if experiment.base == "bert" else texts(count, bounds)
+        return (
+            [fnli_questions.CLASSES[number] for number in rng.integers(2, size=count)]
+            if experiment.base == "bert"
+            else texts(count, bounds)
+        )
 
     def queries(questions: list[str], labels: list[str]) -> list[Query | None]:
-        return [Query(question, label, wanted=number % 2 == 0) for number, (question, label) in enumerate(zip(questions, labels, strict=True))]
+        return [
+            Query(question, label, wanted=number % 2 == 0)
+            for number, (question, label) in enumerate(zip(questions, labels, strict=True))
+        ]
 
     count, edits = lengths.inside, lengths.edits
-    questions = [text for text in texts(count // lengths.alike, lengths.query) for _ in range(lengths.alike)]
+    questions = [
+        text for text in texts(count // lengths.alike, lengths.query) for _ in range(lengths.alike)
+    ]
     inside = queries(questions, answers(count, lengths.label))
     return TextBatch(
         queries(texts(edits, lengths.edit), answers(edits, lengths.answer)),
-        inside if lengths.alike > 1 else [query and query._replace(wanted=True) for query in inside],
+        (
+            inside
+            if lengths.alike > 1
+            else [query and query._replace(wanted=True) for query in inside]
+        ),
         sorted(number % edits for number in range(count)),
         queries(texts(edits, lengths.outside), answers(edits, lengths.outside_label)),
         range(edits),
@@ -144,7 +202,15 @@ def drawn(experiment: Experiment, seed: int = 0) -> TextBatch:
 
 def encoder(experiment: Experiment, config: Config) -> Encoder:
     """The project's own, which decides how wide arrays are."""
-    classes = fnli.CLASSES if experiment.base == "bert" else ()
-    labels, widths = (1,) if classes else tuple(config.data.label_widths), tasks.widths(config)
+    classes = fnli_questions.CLASSES if experiment.base == "bert" else ()
+    labels, widths = (1,) if classes else tuple(config.data.label_widths), protocol.widths(config)
     scope: Any = BERT_TOKENS
-    return Encoder(TOKENS[experiment.base], scope, tuple(config.data.text_widths), labels, cut_labels=not classes, classes=classes, **widths)
+    return Encoder(
+        TOKENS[experiment.base],
+        scope,
+        tuple(config.data.text_widths),
+        labels,
+        cut_labels=not classes,
+        classes=classes,
+        **widths,
+    )

@@ -1,4 +1,5 @@
-"""Timing things against each other on a machine that is seldom quiet: by turns, beside a bare matrix product of that moment."""
+"""Timing things against each other on a machine that is seldom quiet: by turns, beside a bare
+matrix product of that moment."""
 
 from __future__ import annotations
 
@@ -14,9 +15,8 @@ SIZE = 1536  # of the bare product's square matrices
 
 
 class Timed(NamedTuple):
-    """seconds: the median. of_product: the median over the rounds of seconds × the bare product's rate in that round: how many FLOPs the product would
-    have done meanwhile.
-    """
+    """seconds: the median. of_product: the median over the rounds of seconds × the bare product's
+    rate in that round: how many FLOPs the product would have done meanwhile."""
 
     seconds: float
     of_product: float
@@ -40,9 +40,10 @@ def product() -> Callable[[], float]:
 
 
 def by_turns(functions: dict[str, Callable[[], Any]], repeats: int) -> dict[str, Timed]:
-    """Every function `repeats` times, in turn, each time right after a call of the same that does not count, as in a loop: behind another library's work a
-    step may take half as long again. The product's rate is the median of a round, the same for all its functions, since each leaves it another.
-    """
+    """Every function `repeats` times, in turn, each time right after a call of the same that does
+    not count, as in a loop: behind another library's work a step may take half as long again. The
+    product's rate is the median of a round, the same for all its functions, since each leaves it
+    another."""
     rate = product()
     rounds: dict[str, list[tuple[float, float]]] = {name: [] for name in functions}
     for function in functions.values():
@@ -58,4 +59,7 @@ def by_turns(functions: dict[str, Callable[[], Any]], repeats: int) -> dict[str,
         of_round = statistics.median([*rates, rate()])
         for name, took in seconds.items():
             rounds[name].append((took, took * of_round))
-    return {name: Timed(*(statistics.median(column) for column in zip(*found, strict=True))) for name, found in rounds.items()}
+    return {
+        name: Timed(*(statistics.median(column) for column in zip(*found, strict=True)))
+        for name, found in rounds.items()
+    }

@@ -1,14 +1,19 @@
-"""Training steps of SERAC, MEND and ENN in PyTorch, with the modules of `transformers`, random weights, and the texts of a batch of ours.
+"""Training steps of SERAC, MEND and ENN in PyTorch, with the modules of `transformers`, random
+weights, and the texts of a batch of ours.
 
-Each comes in two kinds: only what its loss needs, and what a step of the PyTorch original computes. The original's also has:
+Each comes in two kinds: only what its loss needs, and what a step of the PyTorch original computes.
+    The original's also has:
 
-* SERAC: the base model on the out-of-scope queries twice and on those in scope once (sentiment editing: twice); the counterfactual model given the
-  retrieved edits of both sides; every stored edit read by the scope classifier for each side, and with cross-attention every pair of an edit and a query.
-* MEND: the gradient of the edit loss for every weight. ENN: the unedited model once more. Both, in sentiment editing: the unedited model in scope.
+* SERAC: the base model on the out-of-scope queries twice and on those in scope once (sentiment
+  editing: twice); the counterfactual model given the retrieved edits of both sides; every stored
+  edit read by the scope classifier for each side, and with cross-attention every pair of an edit
+  and a query.
+* MEND: the gradient of the edit loss for every weight. ENN: the unedited model once more. Both, in
+    sentiment editing: the unedited model in scope.
 * Every opinion's question read for itself.
 
-Rows are padded to the longest of the batch. Every step ends with adding its gradient to the mean of an optimizer step.
-"""
+Rows are padded to the longest of the batch. Every step ends with adding its gradient to the mean of
+an optimizer step."""
 
 from __future__ import annotations
 
@@ -24,7 +29,7 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from benchmarks.real_size import DISTILBERT, NAMED, Experiment
-from serac_jax.batch import EditBatch
+from serac_jax.core.batch import EditBatch
 
 Rows = list[list[int]]
 CLASSES = {
@@ -48,12 +53,18 @@ def module(name: str) -> Any:
 
 
 def rows_of(tokens: Any) -> Rows:
-    return [row[mask].tolist() for row, mask in zip(np.asarray(tokens.ids), np.asarray(tokens.mask), strict=True)]
+    return [
+        row[mask].tolist()
+        for row, mask in zip(np.asarray(tokens.ids), np.asarray(tokens.mask), strict=True)
+    ]
 
 
 def padded(rows: Rows, fill: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     width = max(map(len, rows))
-    ids, mask = torch.full((len(rows), width), fill), torch.zeros(len(rows), width, dtype=torch.long)
+    ids, mask = (
+        torch.full((len(rows), width), fill),
+        torch.zeros(len(rows), width, dtype=torch.long),
+    )
     for number, row in enumerate(rows):
         ids[number, : len(row)] = torch.tensor(row)
         mask[number, : len(row)] = 1
@@ -70,36 +81,59 @@ class Queries:
 
     def before(self, contexts: Rows) -> Queries:
         """Each behind its context."""
-        return Queries([context + row for context, row in zip(contexts, self.inputs, strict=True)], self.labels, self.alike)
+        return Queries(
+            [context + row for context, row in zip(contexts, self.inputs, strict=True)],
+            self.labels,
+            self.alike,
+        )
 
 
 def answers(model: Any, queries: Queries, shared: bool, weights: Any = None) -> torch.Tensor:
     """Logits of the labels, "n t v". weights: in the place of some of the model's.
 
-    shared: questions that several answers share are read once, and logits are of real labels only, "p v".
+    shared: questions that several answers share are read once, and logits are of real labels only,
+        "p v".
     """
 
     def run(part: Any, prefix: str, **inputs: Any) -> Any:
-        own = {name.removeprefix(prefix): leaf for name, leaf in (weights or {}).items() if name.startswith(prefix)}
+        own = {
+            name.removeprefix(prefix): leaf
+            for name, leaf in (weights or {}).items()
+            if name.startswith(prefix)
+        }
         return functional_call(part, own, (), inputs) if own else part(**inputs)
 
     step = queries.alike if shared else 1
     ids, mask = padded(queries.inputs[::step])
     if isinstance(model, transformers.BertForSequenceClassification):
         return run(model, "", input_ids=ids, attention_mask=mask).logits
-    encoder, prefix = (model.encoder, "encoder.") if hasattr(model, "encoder") else (model.model.encoder, "model.encoder.")
-    states = run(encoder, prefix, input_ids=ids, attention_mask=mask).last_hidden_state.repeat_interleave(step, 0)
+    encoder, prefix = (
+        (model.encoder, "encoder.")
+        if hasattr(model, "encoder")
+        else (model.model.encoder, "model.encoder.")
+    )
+    states = run(
+        encoder, prefix, input_ids=ids, attention_mask=mask
+    ).last_hidden_state.repeat_interleave(step, 0)
     mask = mask.repeat_interleave(step, 0)
     labels = queries.labels.clamp(min=0)
     start = torch.cat([torch.zeros_like(labels[:, :1]), labels[:, :-1]], 1)
-    real = (lambda layer, inputs: inputs[0][queries.labels >= 0]) if shared else (lambda layer, inputs: None)
+    real = (
+        (lambda layer, inputs: inputs[0][queries.labels >= 0])
+        if shared
+        else (lambda layer, inputs: None)
+    )
     with model.get_output_embeddings().register_forward_pre_hook(real):
-        return run(model, "", encoder_outputs=(states,), attention_mask=mask, decoder_input_ids=start).logits
+        return run(
+            model, "", encoder_outputs=(states,), attention_mask=mask, decoder_input_ids=start
+        ).logits
 
 
 def loss_of(logits: torch.Tensor, queries: Queries, wanted: torch.Tensor) -> torch.Tensor:
     if logits.shape[-1] == 1:
-        return functional.binary_cross_entropy_with_logits(logits[:, 0], queries.labels[:, 0].float())
+        return functional.binary_cross_entropy_with_logits(
+            logits[:, 0], queries.labels[:, 0].float()
+        )
     real = queries.labels >= 0
     wanted, labels = wanted[:, None].expand(real.shape)[real], queries.labels[real]
     log_probs = logits.log_softmax(-1)
@@ -110,9 +144,17 @@ def loss_of(logits: torch.Tensor, queries: Queries, wanted: torch.Tensor) -> tor
 
 def kl(before: torch.Tensor, after: torch.Tensor, queries: Queries) -> torch.Tensor:
     if before.dim() == 2:
-        before, after = (torch.cat([torch.zeros_like(logits), logits], -1) for logits in (before, after))
-        return (before.softmax(-1) * (before.log_softmax(-1) - after.log_softmax(-1))).sum(-1).mean()
-    return (before.softmax(-1) * (before.log_softmax(-1) - after.log_softmax(-1))).sum(-1)[queries.labels >= 0].mean()
+        before, after = (
+            torch.cat([torch.zeros_like(logits), logits], -1) for logits in (before, after)
+        )
+        return (
+            (before.softmax(-1) * (before.log_softmax(-1) - after.log_softmax(-1))).sum(-1).mean()
+        )
+    return (
+        (before.softmax(-1) * (before.log_softmax(-1) - after.log_softmax(-1)))
+        .sum(-1)[queries.labels >= 0]
+        .mean()
+    )
 
 
 class Batch:
@@ -120,12 +162,25 @@ class Batch:
 
     def __init__(self, batch: EditBatch):
         def queries(part: Any, alike: int = 1) -> Queries:
-            labels = [row[weight > 0].tolist() for row, weight in zip(np.asarray(part.labels), np.asarray(part.weight), strict=True)]
+            labels = [
+                row[weight > 0].tolist()
+                for row, weight in zip(
+                    np.asarray(part.labels), np.asarray(part.weight), strict=True
+                )
+            ]
             return Queries(rows_of(part.inputs), padded(labels, -100)[0], alike)
 
-        self.edits, self.inside, self.outside = queries(batch.edits), queries(batch.inside, batch.layout.alike), queries(batch.outside)
+        self.edits, self.inside, self.outside = (
+            queries(batch.edits),
+            queries(batch.inside, batch.layout.alike),
+            queries(batch.outside),
+        )
         self.scopes = [rows_of(part.scope) for part in (batch.edits, batch.inside, batch.outside)]
-        self.prefixes, self.edit_of, self.wanted = rows_of(batch.edits.prefix), np.asarray(batch.edit_of).tolist(), torch.tensor(np.asarray(batch.wanted))
+        self.prefixes, self.edit_of, self.wanted = (
+            rows_of(batch.edits.prefix),
+            np.asarray(batch.edit_of).tolist(),
+            torch.tensor(np.asarray(batch.wanted)),
+        )
         self.gold = self.inside.before([self.prefixes[edit] for edit in self.edit_of])
         self.retrieved = self.outside.before(self.prefixes)
 
@@ -136,12 +191,18 @@ def added(loss: torch.Tensor, learned: list[Any]) -> None:
     if all(bool(leaf.isfinite().all()) for leaf in gradients if leaf is not None):
         for parameter, gradient in zip(learned, gradients, strict=True):
             if gradient is not None:
-                parameter.grad = gradient / 10 if parameter.grad is None else parameter.grad + gradient / 10
+                parameter.grad = (
+                    gradient / 10 if parameter.grad is None else parameter.grad + gradient / 10
+                )
 
 
-def serac(experiment: Experiment, batch: Batch, original: bool) -> tuple[Callable[[], None], list[Any]]:
+def serac(
+    experiment: Experiment, batch: Batch, original: bool
+) -> tuple[Callable[[], None], list[Any]]:
     cross, alike = experiment.cross_attention, 1 if original else batch.inside.alike
-    kind = transformers.DistilBertForSequenceClassification if cross else transformers.DistilBertModel
+    kind = (
+        transformers.DistilBertForSequenceClassification if cross else transformers.DistilBertModel
+    )
     classifier, counterfactual = kind(DISTILBERT), module(experiment.counterfactual)
     base = module(experiment.base) if original else None
     learned = [*classifier.parameters(), *counterfactual.parameters()]
@@ -149,7 +210,9 @@ def serac(experiment: Experiment, batch: Batch, original: bool) -> tuple[Callabl
 
     def pairs(of: list[int], queries: Rows) -> torch.Tensor:
         """Log-similarities of pairs that the classifier reads together."""
-        ids, mask = padded([edits[edit] + query[1:] for edit, query in zip(of, queries, strict=True)])
+        ids, mask = padded(
+            [edits[edit] + query[1:] for edit, query in zip(of, queries, strict=True)]
+        )
         return classifier(input_ids=ids, attention_mask=mask).logits.log_softmax(-1)[:, 0]
 
     def vectors(rows: Rows) -> torch.Tensor:
@@ -160,7 +223,9 @@ def serac(experiment: Experiment, batch: Batch, original: bool) -> tuple[Callabl
         """Log-similarities of every query and every edit, as the original computes them."""
         if cross:
             count = len(edits)
-            return pairs([*range(count)] * len(queries), [query for query in queries for _ in range(count)]).view(-1, count)
+            return pairs(
+                [*range(count)] * len(queries), [query for query in queries for _ in range(count)]
+            ).view(-1, count)
         return -((vectors(edits)[None] - vectors(queries)[:, None]).norm(2, -1) ** 2)
 
     def similarities() -> tuple[torch.Tensor, torch.Tensor]:
@@ -171,49 +236,90 @@ def serac(experiment: Experiment, batch: Batch, original: bool) -> tuple[Callabl
             both = pairs([*of, *range(len(edits))], [*inside[::alike], *outside])
             return both[: len(of)], both[len(of) :]
         stored = vectors(edits)
-        return -(stored[of] - vectors(inside[::alike])).square().sum(-1), -(stored - vectors(outside)).square().sum(-1)
+        return -(stored[of] - vectors(inside[::alike])).square().sum(-1), -(
+            stored - vectors(outside)
+        ).square().sum(-1)
 
     def step() -> None:
         if base is not None:
             with torch.no_grad():
                 sentiment = not bool(batch.wanted.all())
-                for queries in (batch.outside, batch.inside, batch.outside, *([batch.inside] if sentiment else [])):
+                for queries in (
+                    batch.outside,
+                    batch.inside,
+                    batch.outside,
+                    *([batch.inside] if sentiment else []),
+                ):
                     answers(base, queries, False)
         positive, negative = similarities()
         if original:
-            answers(counterfactual, batch.gold, False)  # given the retrieved edits, which are as long
+            answers(
+                counterfactual, batch.gold, False
+            )  # given the retrieved edits, which are as long
             answers(counterfactual, batch.retrieved, False)
-        answer_loss = loss_of(answers(counterfactual, batch.gold, not original), batch.inside, batch.wanted)
-        added(0.1 * answer_loss - positive.mean() - torch.log(1 - negative.exp() + 1e-7).mean(), learned)
+        answer_loss = loss_of(
+            answers(counterfactual, batch.gold, not original), batch.inside, batch.wanted
+        )
+        added(
+            0.1 * answer_loss - positive.mean() - torch.log(1 - negative.exp() + 1e-7).mean(),
+            learned,
+        )
 
     return step, learned
 
 
 def inner(model: Any) -> dict[str, Any]:
-    """The weights that MEND and ENN change: the feed-forward layers of the last blocks, two of each stack, three of BERT."""
+    """The weights that MEND and ENN change: the feed-forward layers of the last blocks, two of each
+    stack, three of BERT."""
     config = model.config
     if config.model_type == "bert":
-        layers = [f"bert.encoder.layer.{number}.{part}" for number in range(9, 12) for part in ("intermediate.dense", "output.dense")]
+        layers = [
+            f"bert.encoder.layer.{number}.{part}"
+            for number in range(9, 12)
+            for part in ("intermediate.dense", "output.dense")
+        ]
     elif config.model_type == "t5":
         depth = config.num_layers
-        where = ((stack, number, place) for stack, place in (("encoder", 1), ("decoder", 2)) for number in range(depth - 2, depth))
-        layers = [f"{stack}.block.{number}.layer.{place}.DenseReluDense.{part}" for stack, number, place in where for part in ("wi", "wo")]
+        where = (
+            (stack, number, place)
+            for stack, place in (("encoder", 1), ("decoder", 2))
+            for number in range(depth - 2, depth)
+        )
+        layers = [
+            f"{stack}.block.{number}.layer.{place}.DenseReluDense.{part}"
+            for stack, number, place in where
+            for part in ("wi", "wo")
+        ]
     else:
-        layers = [f"model.{stack}.layers.{number}.{part}" for stack in ("encoder", "decoder") for number in (6, 7) for part in ("fc1", "fc2")]
+        layers = [
+            f"model.{stack}.layers.{number}.{part}"
+            for stack in ("encoder", "decoder")
+            for number in (6, 7)
+            for part in ("fc1", "fc2")
+        ]
     return {f"{layer}.weight": model.get_submodule(layer) for layer in layers}
 
 
 class LowRank(torch.nn.Module):
-    """One of MEND's layers: x + relu(scale · (x·down·up + bias) + shift), with a scale and a shift for every kernel."""
+    """One of MEND's layers: x + relu(scale · (x·down·up + bias) + shift), with a scale and a shift
+    for every kernel."""
 
     def __init__(self, width: int, kernels: int):
         super().__init__()
         rank = min(width, 1920)
-        self.down, self.up = (torch.nn.Parameter(torch.randn(*shape) * 0.02) for shape in ((width, rank), (rank, width)))
-        self.bias, self.scale, self.shift = (torch.nn.Parameter(torch.zeros(*shape)) for shape in ((width,), (kernels, width), (kernels, width)))
+        self.down, self.up = (
+            torch.nn.Parameter(torch.randn(*shape) * 0.02)
+            for shape in ((width, rank), (rank, width))
+        )
+        self.bias, self.scale, self.shift = (
+            torch.nn.Parameter(torch.zeros(*shape))
+            for shape in ((width,), (kernels, width), (kernels, width))
+        )
 
     def forward(self, x: torch.Tensor, which: int) -> torch.Tensor:
-        return x + torch.relu((x @ self.down @ self.up + self.bias) * self.scale[which] + self.shift[which])
+        return x + torch.relu(
+            (x @ self.down @ self.up + self.bias) * self.scale[which] + self.shift[which]
+        )
 
 
 def unedited(base: Any, batch: Batch, original: bool) -> None:
@@ -223,23 +329,42 @@ def unedited(base: Any, batch: Batch, original: bool) -> None:
             answers(base, batch.inside, False)
 
 
-def mend(experiment: Experiment, batch: Batch, original: bool) -> tuple[Callable[[], None], list[Any]]:
+def mend(
+    experiment: Experiment, batch: Batch, original: bool
+) -> tuple[Callable[[], None], list[Any]]:
     base = module(experiment.base)
     layers = inner(base)
     shapes: dict[Any, list[str]] = {}
     for name, layer in layers.items():
         shapes.setdefault(tuple(layer.weight.shape), []).append(name)
-    networks = {shape: [LowRank(sum(shape), len(names)) for _ in range(2)] for shape, names in shapes.items()}
+    networks = {
+        shape: [LowRank(sum(shape), len(names)) for _ in range(2)]
+        for shape, names in shapes.items()
+    }
     rates = torch.nn.Parameter(torch.full((len(layers),), 1e-4))
-    learned = [*(parameter for pair in networks.values() for layer in pair for parameter in layer.parameters()), rates]
+    learned = [
+        *(
+            parameter
+            for pair in networks.values()
+            for layer in pair
+            for parameter in layer.parameters()
+        ),
+        rates,
+    ]
     found: dict[str, list[Any]] = {}
     for name, layer in layers.items():
-        layer.register_forward_hook(lambda layer, inputs, output, name=name: found.__setitem__(name, [inputs[0], output]))
+        layer.register_forward_hook(
+            lambda layer, inputs, output, name=name: found.__setitem__(name, [inputs[0], output])
+        )
 
     def step() -> None:
         with torch.no_grad():
             before = answers(base, batch.outside, False)
-        edit_loss = loss_of(answers(base, batch.edits, False), batch.edits, torch.ones(len(batch.edits.inputs), dtype=torch.bool))
+        edit_loss = loss_of(
+            answers(base, batch.edits, False),
+            batch.edits,
+            torch.ones(len(batch.edits.inputs), dtype=torch.bool),
+        )
         caught = {name: list(found[name]) for name in layers}
         if original:
             for _, output in caught.values():
@@ -255,19 +380,31 @@ def mend(experiment: Experiment, batch: Batch, original: bool) -> tuple[Callable
             row = torch.cat([x.detach().flatten(0, -2), delta.flatten(0, -2)], -1)
             for layer in networks[shape]:
                 row = layer(row, shapes[shape].index(name))
-            changed[name] = weight.detach() - rates[number] * row[:, x.shape[-1] :].T @ row[:, : x.shape[-1]]
+            changed[name] = (
+                weight.detach() - rates[number] * row[:, x.shape[-1] :].T @ row[:, : x.shape[-1]]
+            )
         unedited(base, batch, original)
-        answer_loss = loss_of(answers(base, batch.inside, not original, changed), batch.inside, batch.wanted)
-        added(0.1 * answer_loss + kl(before, answers(base, batch.outside, False, changed), batch.outside), learned)
+        answer_loss = loss_of(
+            answers(base, batch.inside, not original, changed), batch.inside, batch.wanted
+        )
+        added(
+            0.1 * answer_loss
+            + kl(before, answers(base, batch.outside, False, changed), batch.outside),
+            learned,
+        )
 
     for parameter in base.parameters():
         parameter.requires_grad_(original)
     if not original:  # the gradient of an output needs something before it that has one
-        next(base.get_submodule(name.removesuffix(".weight")) for name in layers).weight.requires_grad_(True)
+        next(
+            base.get_submodule(name.removesuffix(".weight")) for name in layers
+        ).weight.requires_grad_(True)
     return step, learned
 
 
-def enn(experiment: Experiment, batch: Batch, original: bool) -> tuple[Callable[[], None], list[Any]]:
+def enn(
+    experiment: Experiment, batch: Batch, original: bool
+) -> tuple[Callable[[], None], list[Any]]:
     base, first = module(experiment.base), module(experiment.base)
     kernels = {name: layer.weight for name, layer in inner(base).items()}
     rates = torch.nn.Parameter(torch.full((len(kernels),), 1e-2))
@@ -275,17 +412,28 @@ def enn(experiment: Experiment, batch: Batch, original: bool) -> tuple[Callable[
 
     @sdpa_kernel(SDPBackend.MATH)  # fused attention has no second derivative
     def step() -> None:
-        edit_loss = loss_of(answers(base, batch.edits, False), batch.edits, torch.ones(len(batch.edits.inputs), dtype=torch.bool))
+        edit_loss = loss_of(
+            answers(base, batch.edits, False),
+            batch.edits,
+            torch.ones(len(batch.edits.inputs), dtype=torch.bool),
+        )
         slopes = torch.autograd.grad(edit_loss, list(kernels.values()), create_graph=True)
-        changed = {name: kernel - rate * slope for (name, kernel), rate, slope in zip(kernels.items(), rates, slopes, strict=True)}
+        changed = {
+            name: kernel - rate * slope
+            for (name, kernel), rate, slope in zip(kernels.items(), rates, slopes, strict=True)
+        }
         unedited(base, batch, original)
         with torch.no_grad():
             start = answers(first, batch.outside, False)
             if original:
                 answers(base, batch.outside, False)
         own = answers(base, batch.outside, False)
-        answer_loss = loss_of(answers(base, batch.inside, not original, changed), batch.inside, batch.wanted)
-        loss = 0.1 * answer_loss + kl(own.detach(), answers(base, batch.outside, False, changed), batch.outside)
+        answer_loss = loss_of(
+            answers(base, batch.inside, not original, changed), batch.inside, batch.wanted
+        )
+        loss = 0.1 * answer_loss + kl(
+            own.detach(), answers(base, batch.outside, False, changed), batch.outside
+        )
         added(loss + kl(start, own, batch.outside), learned)
 
     return step, learned

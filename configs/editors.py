@@ -1,6 +1,6 @@
 """What the runs of an editor change of an experiment, where that is more than its name."""
 
-from serac_jax.types import Config
+from serac_jax.core.types import Config
 
 
 def mend(config: Config, size: str) -> Config:

@@ -1,8 +1,9 @@
-"""The experiments of Mitchell et al. 2022: what each changes of the defaults, at full size and ":mini", with shipped models and data."""
+"""The experiments of Mitchell et al. 2022: what each changes of the defaults, at full size and
+":mini", with shipped models and data."""
 
 from configs import common
-from serac_jax.errors import UserError
-from serac_jax.types import Config
+from serac_jax.core.errors import UserError
+from serac_jax.core.types import Config
 
 
 def sized(size: str) -> Config:
@@ -38,14 +39,17 @@ def zsre(size: str) -> Config:
 
 
 def zsre_hard(config: Config, size: str) -> Config:
-    """An editor's question answering, with implied and yes/no questions in scope too, and questions near an edit out of scope."""
+    """An editor's question answering, with implied and yes/no questions in scope too, and questions
+    near an edit out of scope."""
     config.data.implications = True
     config.data.yes_no = True
     config.data.hard_negatives = "sentence-transformers/all-MiniLM-L6-v2"
     config.data.hard_negative_rate = 0.5
     if size == "mini":
         config.data.hard_negatives = "mini/scope"
-        config.data.hard_negative_neighbors = 22  # a split has hundreds of questions, not a hundred thousand
+        config.data.hard_negative_neighbors = (
+            22  # a split has hundreds of questions, not a hundred thousand
+        )
         config.data.hard_negative_exclude = 2
     return config
 
@@ -90,7 +94,9 @@ def fnli(size: str) -> Config:
     config = sized(size)
     config.task = "fnli"
     config.base.name = "bert-base-uncased"
-    config.base.checkpoint = "data/fever/FC_model.ckpt"  # of the original's archive: BERT trained on FEVER, with its head
+    config.base.checkpoint = (  # of the original's archive: BERT trained on FEVER, with its head
+        "data/fever/FC_model.ckpt"
+    )
     config.serac.counterfactual = "bert-base-uncased"
     config.inner = (r"block_(9|10|11)/(wi|wo)/kernel",)
     config.data.text_widths = (32, 48, 64, 80, 96, 120)  # of passages

@@ -2,7 +2,8 @@
 
 python train.py --config=configs/fnli_gtn.py         BERT-base, as in the paper
 python train.py --config=configs/fnli_gtn.py:mini    shipped models and data, no network, 800 steps; one edit at a time:
-                                                     edit success 0.394, drawdown 0.003 (near an edit 0.026) on the test split
+                                                     edit success 0.394, drawdown 0.003 (near an
+                                                     edit 0.026) on the test split
 python eval.py                                       scores of the newest run; with :mini both programs take 91 s on 2 CPU cores that have other work too
 """
 

@@ -2,7 +2,8 @@
 
 python train.py --config=configs/fnli_lu.py         BERT-base, as in the paper; nothing to train, it writes the run folder only
 python train.py --config=configs/fnli_lu.py:mini    shipped models and data, no network; 10 edits at a time:
-                                                    edit success 0.468, drawdown 0.068 (near an edit 0.039) on the test split
+                                                    edit success 0.468, drawdown 0.068 (near an edit
+                                                    0.039) on the test split
 python eval.py                                      scores of the newest run; with :mini both programs take 40 s on 2 CPU cores that have other work too
 """
 

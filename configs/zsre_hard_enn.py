@@ -1,8 +1,10 @@
-"""ENN on zsRE question answering, hard: implied and yes/no questions in scope, questions near an edit out of scope.
+"""ENN on zsRE question answering, hard: implied and yes/no questions in scope, questions near an
+edit out of scope.
 
 python train.py --config=configs/zsre_hard_enn.py       T5-large, as in the paper
 python train.py --config=configs/zsre_hard_enn.py:mini  shipped models and data, no network
-                                                        edit success 0.710, drawdown 0.012 (near an edit 0.045) on the test split
+                                                        edit success 0.710, drawdown 0.012 (near an
+                                                        edit 0.045) on the test split
 python eval.py                                         scores of the newest run
 """
 

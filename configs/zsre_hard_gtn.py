@@ -1,8 +1,10 @@
-"""MEND on zsRE question answering, hard: implied and yes/no questions in scope, questions near an edit out of scope.
+"""MEND on zsRE question answering, hard: implied and yes/no questions in scope, questions near an
+edit out of scope.
 
 python train.py --config=configs/zsre_hard_gtn.py       T5-large, as in the paper
 python train.py --config=configs/zsre_hard_gtn.py:mini  shipped models and data, no network
-                                                        edit success 0.751, drawdown 0.004 (near an edit 0.051) on the test split
+                                                        edit success 0.751, drawdown 0.004 (near an
+                                                        edit 0.051) on the test split
 python eval.py                                         scores of the newest run
 """
 

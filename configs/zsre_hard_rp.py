@@ -1,8 +1,10 @@
-"""Retrieve and prompt on zsRE question answering, hard: implied and yes/no questions in scope, questions near an edit out of scope.
+"""Retrieve and prompt on zsRE question answering, hard: implied and yes/no questions in scope,
+questions near an edit out of scope.
 
 python train.py --config=configs/zsre_hard_rp.py       T5-large, as in the paper
 python train.py --config=configs/zsre_hard_rp.py:mini  shipped models and data, no network
-                                                       edit success 0.158, drawdown 0.006 (near an edit 0.016) on the test split
+                                                       edit success 0.158, drawdown 0.006 (near an
+                                                       edit 0.016) on the test split
 python eval.py                                         scores of the newest run
 """
 

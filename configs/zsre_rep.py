@@ -2,7 +2,8 @@
 
 python train.py --config=configs/zsre_rep.py            T5-large; edit success .986, drawdown .009 (the paper's, from memory, not verified)
 python train.py --config=configs/zsre_rep.py:mini       shipped models and data, no network, 300 steps, about a minute on 2 CPU cores;
-                                                        edit success 0.949, drawdown 0.004 (near an edit 0.031) on the test split
+                                                        edit success 0.949, drawdown 0.004 (near an
+                                                        edit 0.031) on the test split
 python eval.py                                          scores of the newest run
 """
 

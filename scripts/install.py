@@ -1,10 +1,12 @@
-"""Installs what this project needs beside the packages that are there, and makes none of them older: for Colab and other shared environments.
+"""Installs what this project needs beside the packages that are there, and makes none of them
+older: for Colab and other shared environments.
 
     python scripts/install.py
 
-Only what is missing or too old is installed, and the version of every other package is a lower bound for pip, which then refuses rather than
-downgrades. JAX stays as it is where it is new enough. Where it is not, it comes with the plugin of the accelerator that is there: both must be of one version.
-"""
+Only what is missing or too old is installed, and the version of every other package is a lower
+bound for pip, which then refuses rather than downgrades. JAX stays as it is where it is new enough.
+Where it is not, it comes with the plugin of the accelerator that is there: both must be of one
+version."""
 
 from __future__ import annotations
 
@@ -37,7 +39,11 @@ def read(file: Path) -> list[Requirement]:
 
 def there() -> dict[str, Version]:
     """The packages that are installed."""
-    return {canonicalize_name(found.metadata["Name"]): Version(found.version) for found in metadata.distributions() if found.metadata["Name"]}
+    return {
+        canonicalize_name(found.metadata["Name"]): Version(found.version)
+        for found in metadata.distributions()
+        if found.metadata["Name"]
+    }
 
 
 def missing(needed: Iterable[Requirement], installed: Mapping[str, Version]) -> list[Requirement]:
@@ -60,12 +66,24 @@ def main() -> None:
     wanted = missing(read(ROOT / "requirements.txt"), installed)
     if device and any(asked.name == "jax" for asked in wanted):
         wanted += read(ROOT / f"requirements-{device}.txt")
-    print(f"accelerator: {device or 'none'}; to install: {', '.join(map(str, wanted)) or 'nothing'}", flush=True)
+    print(
+        f"accelerator: {device or 'none'}; to install: {', '.join(map(str, wanted)) or 'nothing'}",
+        flush=True,
+    )
     if wanted:
         with tempfile.NamedTemporaryFile("w", suffix=".txt") as constraints:
             constraints.write(floors(installed))
             constraints.flush()
-            command = [sys.executable, "-m", "pip", "install", "--quiet", "--constraint", constraints.name, *map(str, wanted)]
+            command = [
+                sys.executable,
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--constraint",
+                constraints.name,
+                *map(str, wanted),
+            ]
             sys.exit(subprocess.run(command, check=False).returncode)
 
 

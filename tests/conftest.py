@@ -1,4 +1,5 @@
-"""Every test runs on 8 fake devices, with strict dtypes and ranks, and with warnings as errors (pyproject.toml)."""
+"""Every test runs on 8 fake devices, with strict dtypes and ranks, and with warnings as errors
+(pyproject.toml)."""
 
 import atexit
 import os
@@ -10,16 +11,23 @@ import jax
 import pytest
 from absl import flags
 
-TEMPORARY = Path(tempfile.mkdtemp(prefix="serac-jax-tests-"))  # of this process, for what is made before there is a fixture
+TEMPORARY = Path(
+    tempfile.mkdtemp(prefix="serac-jax-tests-")
+)  # of this process, for what is made before there is a fixture
 atexit.register(shutil.rmtree, TEMPORARY)
 
-# Tiny models compile longer than they run, here and in the processes that tests start: without emitters of fused loops, half as long.
-os.environ["XLA_FLAGS"] = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+# Tiny models compile longer than they run, here and in the processes that tests start: without
+# emitters of fused loops, half as long.
+os.environ["XLA_FLAGS"] = (
+    "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+)
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 jax.config.update("jax_disable_most_optimizations", True)
 
 jax.config.update("jax_num_cpu_devices", 8)
-jax.config.update("jax_cpu_enable_async_dispatch", False)  # programs that overlap on fake devices can wait for one another forever
+jax.config.update(
+    "jax_cpu_enable_async_dispatch", False
+)  # programs that overlap on fake devices can wait for one another forever
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_compilation_cache_dir", str(TEMPORARY / "compiled"))
@@ -28,7 +36,7 @@ flags.FLAGS.mark_as_parsed()  # grain's worker processes read flags
 
 ROOT = Path(__file__).parent.parent
 MODELS = Path(__file__).parent / "data" / "models"
-MINI = ROOT / "serac_jax" / "mini"
+ASSETS = ROOT / "serac_jax" / "assets"
 
 
 @pytest.fixture(scope="session")

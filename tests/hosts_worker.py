@@ -1,7 +1,8 @@
-"""Trains tiny editors for a few steps over any number of processes and devices: what tests/test_hosts.py compares, in its own process and in others.
+"""Trains tiny editors for a few steps over any number of processes and devices: what
+tests/test_hosts.py compares, in its own process and in others.
 
-python -m tests.hosts_worker --out=FOLDER --cases=serac:2,2,2;mend:1,1,8 [--resume=FOLDER] [--coordinator=… --processes=… --process=…]
-"""
+python -m tests.hosts_worker --out=FOLDER --cases=serac:2,2,2;mend:1,1,8 [--resume=FOLDER]
+[--coordinator=… --processes=… --process=…]"""
 
 import os
 from pathlib import Path
@@ -11,30 +12,47 @@ import numpy as np
 import optax
 from absl import flags
 
-from serac_jax import cli, experiment, hosts, sharding, training
-from serac_jax.checkpoints import Checkpoints
+from serac_jax.core import sharding
+from serac_jax.runtime import distributed, program
+from serac_jax.training import experiment, steps
+from serac_jax.training.checkpoints import Checkpoints
 from tests.tiny import config_of, tiny
 
-EDITORS = {"serac": {}, "mend": {"editor": "mend", "mend.rank": 8, "mend.edit_lr": 1e-2}, "enn": {"editor": "enn"}}
+EDITORS = {
+    "serac": {},
+    "mend": {"editor": "mend", "mend.rank": 8, "mend.edit_lr": 1e-2},
+    "enn": {"editor": "enn"},
+}
 STEPS, SAVED = 4, 2
 
 
-def train(editor: str, mesh: tuple[int, ...], out: Path, resume: Path | None = None) -> dict[str, np.ndarray]:
-    """What the editor has learned after STEPS steps, by path, with a checkpoint in `out` of step SAVED, or from such a checkpoint on.
+def train(
+    editor: str, mesh: tuple[int, ...], out: Path, resume: Path | None = None
+) -> dict[str, np.ndarray]:
+    """What the editor has learned after STEPS steps, by path, with a checkpoint in `out` of step
+    SAVED, or from such a checkpoint on.
 
     Adam with a large ε: it divides by no gradient that is only rounding.
     """
     axes = dict(zip(("mesh.data", "mesh.fsdp", "mesh.model"), mesh, strict=True))
-    fields = {"train.edits": 4, "train.accumulate": 2, "data.text_widths": (40,), "data.label_widths": (24,)}
+    fields = {
+        "train.edits": 4,
+        "train.accumulate": 2,
+        "data.text_widths": (40,),
+        "data.label_widths": (24,),
+    }
     config = config_of(**tiny() | EDITORS[editor] | fields | axes)
     run = experiment.build(config, out / "cache")
     optimizer = optax.adam(1e-2, eps=0.1)
-    first = training.init_state(run.editor, optimizer, run.base_params, 0, run.mesh)
-    step, update = training.make_train_step(run.editor, first, config.train.accumulate, 0), training.make_update_step(optimizer, first)
+    first = steps.init_state(run.editor, optimizer, run.base_params, 0, run.mesh)
+    step, update = (
+        steps.make_train_step(run.editor, first, config.train.accumulate, 0),
+        steps.make_update_step(optimizer, first),
+    )
 
-    def go_on(state: training.TrainState, data, last: int) -> training.TrainState:
+    def go_on(state: steps.TrainState, data, last: int) -> steps.TrainState:
         for number in range(int(jax.device_get(state.step)), last):
-            state, _ = step(state, run.base_params, training.put(next(data), run.mesh))
+            state, _ = step(state, run.base_params, steps.put(next(data), run.mesh))
             state = update(state) if number % config.train.accumulate else state
         return state
 
@@ -50,23 +68,37 @@ def train(editor: str, mesh: tuple[int, ...], out: Path, resume: Path | None = N
 
 
 def named(params) -> dict[str, np.ndarray]:
-    return {sharding.path_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(sharding.fetch(params))}
+    return {
+        sharding.path_name(path): leaf
+        for path, leaf in jax.tree_util.tree_leaves_with_path(sharding.fetch(params))
+    }
 
 
 def main() -> None:
     out = Path(OUT.value)
     for case in CASES.value.split(";"):
         editor, _, mesh = case.partition(":")
-        found = train(editor, tuple(map(int, mesh.split(","))), out, Path(RESUME.value) if RESUME.value else None)
-        if hosts.first():
+        found = train(
+            editor,
+            tuple(map(int, mesh.split(","))),
+            out,
+            Path(RESUME.value) if RESUME.value else None,
+        )
+        if distributed.first():
             np.savez(out / f"{editor}.npz", **found)
-    hosts.wait("the end")
+    distributed.wait("the end")
     print(f"{jax.process_count()} processes, {jax.device_count()} devices")
 
 
 if __name__ == "__main__":
     OUT = flags.DEFINE_string("out", None, "Where parameters and checkpoints go.", required=True)
-    CASES = flags.DEFINE_string("cases", None, "editor:data,fsdp,model, separated by semicolons.", required=True)
-    RESUME = flags.DEFINE_string("resume", None, "The folder of another run whose checkpoints this one goes on from.")
-    jax.config.update("jax_num_cpu_devices", int(os.environ["JAX_NUM_CPU_DEVICES"]))  # tests/conftest.py, imported above, asks for 8
-    cli.run(hosts.together(main))
+    CASES = flags.DEFINE_string(
+        "cases", None, "editor:data,fsdp,model, separated by semicolons.", required=True
+    )
+    RESUME = flags.DEFINE_string(
+        "resume", None, "The folder of another run whose checkpoints this one goes on from."
+    )
+    jax.config.update(
+        "jax_num_cpu_devices", int(os.environ["JAX_NUM_CPU_DEVICES"])
+    )  # tests/conftest.py, imported above, asks for 8
+    program.run(distributed.together(main))

@@ -5,8 +5,8 @@ import math
 import jax
 import pytest
 
-from serac_jax import ahead, experiment, training
-from serac_jax.errors import UserError
+from serac_jax.core.errors import UserError
+from serac_jax.training import ahead, experiment, steps
 from tests.tiny import config_of, tiny
 
 FIELDS = {"mesh.data": 2, "mesh.fsdp": 2, "mesh.model": 2, "train.edits": 4, "eval.edits": 3}
@@ -17,8 +17,8 @@ EDITORS = {"serac": {}, "mend": {"editor": "mend", "mend.rank": 8}}
 def test_the_shapes_and_places_are_those_of_the_run(tmp_path, name):
     config = config_of(**tiny() | FIELDS | EDITORS[name])
     real = experiment.build(config, tmp_path)
-    optimizer = training.make_optimizer(config.train, real.editor)
-    state = training.init_state(real.editor, optimizer, real.base_params, 0, real.mesh)
+    optimizer = steps.make_optimizer(config.train, real.editor)
+    state = steps.init_state(real.editor, optimizer, real.base_params, 0, real.mesh)
     run, params = ahead.abstract(config, tmp_path, jax.devices())
 
     def seen(tree):
@@ -28,10 +28,14 @@ def test_the_shapes_and_places_are_those_of_the_run(tmp_path, name):
     assert seen(params) == seen(state.params)
     for size, train in ((4, True), (3, False)):
         widest = ahead.batch(run, size, train)
-        drawn = training.put(next(iter(real.task.batches("train", size, train))), real.mesh)
+        drawn = steps.put(next(iter(real.task.batches("train", size, train))), real.mesh)
         assert jax.tree.structure(widest) == jax.tree.structure(drawn)
         pairs = zip(jax.tree.leaves(widest), jax.tree.leaves(drawn), strict=True)
-        assert all(most.dtype == leaf.dtype and all(a >= b for a, b in zip(most.shape, leaf.shape, strict=True)) for most, leaf in pairs)
+        assert all(
+            most.dtype == leaf.dtype
+            and all(a >= b for a, b in zip(most.shape, leaf.shape, strict=True))
+            for most, leaf in pairs
+        )
 
 
 def test_every_program_is_compiled_and_its_memory_counted(tmp_path, capsys):
@@ -39,11 +43,16 @@ def test_every_program_is_compiled_and_its_memory_counted(tmp_path, capsys):
     run, params = ahead.abstract(config, tmp_path, jax.devices())
     found = ahead.compile_all(config, run, params, gpus=True)
     assert list(found["programs"]) == ["train", "update", "edit", "evaluate", "generate"]
-    learned = sum(leaf.dtype.itemsize * math.prod(leaf.sharding.shard_shape(leaf.shape)) for leaf in jax.tree.leaves(params))
+    learned = sum(
+        leaf.dtype.itemsize * math.prod(leaf.sharding.shard_shape(leaf.shape))
+        for leaf in jax.tree.leaves(params)
+    )
     train = found["programs"]["train"]
     assert train["held"] > 4 * learned  # what is learned, its mean gradient and two moments
     assert train["collectives"]["all-reduce"] > 0
-    assert found["gib"] * ahead.GIB >= max(program["held"] + program["new"] for program in found["programs"].values())
+    assert found["gib"] * ahead.GIB >= max(
+        program["held"] + program["new"] for program in found["programs"].values()
+    )
     assert found["fits"]
     assert ahead.verdict(found).endswith("fits one of 16 GB")
     assert capsys.readouterr().out.count("compiled in") == 5
@@ -57,7 +66,14 @@ def test_what_does_not_fit_is_said():
 
 def test_the_parts_of_one_collective_count_once():
     part = "%x = f32[8] all-gather({}), channel_id={}, dimensions={{0}}"
-    text = "\n".join([part.format("%a", 8), part.format("%b", 8), part.format("%c", 11), "%y = f32[] all-reduce-start(%d), channel_id=3"])
+    text = "\n".join(
+        [
+            part.format("%a", 8),
+            part.format("%b", 8),
+            part.format("%c", 11),
+            "%y = f32[] all-reduce-start(%d), channel_id=3",
+        ]
+    )
     assert ahead.collectives(text) == {"all-gather": 2, "all-reduce": 1}
 
 

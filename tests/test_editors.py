@@ -10,8 +10,9 @@ import numpy as np
 import optax
 import pytest
 
-from serac_jax import experiment, memory, training
-from serac_jax.batch import EditBatch, Examples, Layout, Tokens, take
+from serac_jax.core.batch import EditBatch, Examples, Layout, Tokens, take
+from serac_jax.editors import edit_table
+from serac_jax.training import experiment, steps
 from tests.tiny import config_of, tiny
 
 EDITORS = {
@@ -19,12 +20,34 @@ EDITORS = {
     "serac cross-attention": {"serac.cross_attention": True},
     "serac unsupervised": {"serac.supervised": False, "serac.bounded": True, "serac.cosine": True},
     "mend": {"editor": "mend", "mend.rank": 8, "mend.edit_lr": 1e-2},
-    "retrieve and prompt": {"serac.freeze_counterfactual": True, "serac.heads": 2, "serac.square": False, "serac.freeze": 1, "serac.all_negatives": True},
+    "retrieve and prompt": {
+        "serac.freeze_counterfactual": True,
+        "serac.heads": 2,
+        "serac.square": False,
+        "serac.freeze": 1,
+        "serac.all_negatives": True,
+    },
     "enn": {"editor": "enn"},
-    "enn, rates only": {"editor": "enn", "enn.train_base": False, "enn.steps": 2, "enn.first_order": True},
+    "enn, rates only": {
+        "editor": "enn",
+        "enn.train_base": False,
+        "enn.steps": 2,
+        "enn.first_order": True,
+    },
     "lookup": {"editor": "lookup", "lookup.threshold": 1e6},
-    "fine-tuning": {"editor": "finetune", "finetune.optimizer": "sgd", "finetune.lr": 0.1, "finetune.steps": 4},
-    "fine-tuning of low rank": {"editor": "finetune", "finetune.lr": 1e-3, "finetune.steps": 4, "finetune.rank": 2, "finetune.locality_batches": 2},
+    "fine-tuning": {
+        "editor": "finetune",
+        "finetune.optimizer": "sgd",
+        "finetune.lr": 0.1,
+        "finetune.steps": 4,
+    },
+    "fine-tuning of low rank": {
+        "editor": "finetune",
+        "finetune.lr": 1e-3,
+        "finetune.steps": 4,
+        "finetune.rank": 2,
+        "finetune.locality_batches": 2,
+    },
 }
 LEARNERS = [name for name in EDITORS if name != "lookup" and not name.startswith("fine-tuning")]
 
@@ -38,17 +61,25 @@ class Case:
     """An editor with parameters, and a batch of its task."""
 
     def __init__(self, fields, cache, mesh=(1, 1, 1)):
-        config = config_of(**tiny() | fields | {"mesh.data": mesh[0], "mesh.fsdp": mesh[1], "mesh.model": mesh[2]})
+        config = config_of(
+            **tiny() | fields | {"mesh.data": mesh[0], "mesh.fsdp": mesh[1], "mesh.model": mesh[2]}
+        )
         self.config, self.run = config, experiment.build(config, cache)
         self.editor, self.base = self.run.editor, self.run.base_params
-        self.params = training.init_params(self.editor, self.base, 0, self.run.mesh)
+        self.params = steps.init_params(self.editor, self.base, 0, self.run.mesh)
         self.batch: EditBatch = next(iter(self.run.task.batches("train", 4, True)))
         self.apply = jax.jit(self.editor.apply)
         self.edit = jax.jit(self.editor.edit)
-        self.loss = jax.jit(jax.value_and_grad(self.editor.loss, has_aux=True)) if self.editor.loss else None
+        self.loss = (
+            jax.jit(jax.value_and_grad(self.editor.loss, has_aux=True))
+            if self.editor.loss
+            else None
+        )
 
     def start(self, capacity=6):
-        room = jax.tree.map(lambda leaf: np.zeros((capacity, *leaf.shape[1:]), leaf.dtype), self.batch.edits)
+        room = jax.tree.map(
+            lambda leaf: np.zeros((capacity, *leaf.shape[1:]), leaf.dtype), self.batch.edits
+        )
         return jax.jit(self.editor.start)(self.params, self.base, room)
 
 
@@ -58,7 +89,8 @@ def case(request, cache):
 
 
 def certain(case):
-    """The same editor with a scope classifier, if it has one, that lets everything in, so that edits are seen in the answers."""
+    """The same editor with a scope classifier, if it has one, that lets everything in, so that
+    edits are seen in the answers."""
     if "scope" not in case.params:
         return case.params
     scope = jax.tree.map(jnp.zeros_like, case.params["scope"])
@@ -79,7 +111,8 @@ def test_before_any_edit_the_answers_are_the_base_models_bit_for_bit(case):
 
 
 def test_edits_compose(case):
-    """Edits one after the other: in a memory, the same as all at once; in the weights, each moves them further."""
+    """Edits one after the other: in a memory, the same as all at once; in the weights, each moves
+    them further."""
     params, edits = certain(case), case.batch.edits
     answers, edited = [case.apply(params, case.start(), case.batch.inside)], case.start()
     for row in range(4):
@@ -90,7 +123,9 @@ def test_edits_compose(case):
     if case.editor.decide:
         assert close(answers[-1], together)
     else:
-        assert not any(np.array_equal(one, next_one) for one, next_one in itertools.pairwise(answers))
+        assert not any(
+            np.array_equal(one, next_one) for one, next_one in itertools.pairwise(answers)
+        )
 
 
 def test_edits_of_weight_0_change_nothing(case):
@@ -124,7 +159,7 @@ def test_a_full_memory_refuses_and_names_its_capacity(case):
     if not case.editor.decide:
         return
     edited = case.editor.edit(case.params, case.start(capacity=6), case.batch.edits)
-    with pytest.raises(memory.MemoryFull, match="capacity 6"):
+    with pytest.raises(edit_table.MemoryFull, match="capacity 6"):
         case.editor.edit(case.params, edited, case.batch.edits)
 
 
@@ -161,41 +196,68 @@ def test_the_content_of_padding_rows_does_not_matter(case):
 
     def scrambled(side, rows):
         silent = side._replace(weight=side.weight * rows[:, None])
-        noise = jax.tree.map(lambda leaf: rng.permutation(leaf.reshape(-1)).reshape(leaf.shape), silent)
-        kept = jax.tree.map(lambda leaf, other: np.where(rows[:, None] > 0, leaf, other), silent, noise)
+        noise = jax.tree.map(
+            lambda leaf: rng.permutation(leaf.reshape(-1)).reshape(leaf.shape), silent
+        )
+        kept = jax.tree.map(
+            lambda leaf, other: np.where(rows[:, None] > 0, leaf, other), silent, noise
+        )
         return silent, kept._replace(weight=silent.weight)
 
     rows = np.array([1.0, 1.0, 1.0, 0.0], np.float32)
-    sides = [scrambled(side, rows) for side in (case.batch.edits, case.batch.inside, case.batch.outside)]
+    sides = [
+        scrambled(side, rows) for side in (case.batch.edits, case.batch.inside, case.batch.outside)
+    ]
     results = []
     for number in (0, 1):
-        batch = case.batch._replace(edits=sides[0][number], inside=sides[1][number], outside=sides[2][number])
+        batch = case.batch._replace(
+            edits=sides[0][number], inside=sides[1][number], outside=sides[2][number]
+        )
         results.append(case.loss(case.params, case.base, batch, None))
     ((value, _), gradient), ((again, _), same) = results
     assert close(again, value)
-    assert all(np.abs(a - b).max() <= 1e-5 * max(np.abs(b).max(), 1e-3) for a, b in zip(jax.tree.leaves(same), jax.tree.leaves(gradient), strict=True))
+    assert all(
+        np.abs(a - b).max() <= 1e-5 * max(np.abs(b).max(), 1e-3)
+        for a, b in zip(jax.tree.leaves(same), jax.tree.leaves(gradient), strict=True)
+    )
 
 
-MESHES = [("serac", (2, 2, 2)), ("serac", (1, 1, 2)), ("retrieve and prompt", (2, 1, 4)), ("mend", (8, 1, 1)), ("enn", (1, 8, 1))]
+MESHES = [
+    ("serac", (2, 2, 2)),
+    ("serac", (1, 1, 2)),
+    ("retrieve and prompt", (2, 1, 4)),
+    ("mend", (8, 1, 1)),
+    ("enn", (1, 8, 1)),
+]
 
 
 @pytest.mark.parametrize(("name", "mesh"), MESHES)
 def test_many_devices_equal_1(cache, name, mesh):
-    """Loss and gradient of a batch that is split over rows, and filled up where it has too few, by a model that is split over its width.
+    """Loss and gradient of a batch that is split over rows, and filled up where it has too few, by
+    a model that is split over its width.
 
     Where rows are not split, real tokens only are computed, else padding too.
     """
     results = []
     for shape in ((1, 1, 1), mesh):
         case = Case(EDITORS[name], cache, shape)
-        placed = training.put(case.batch._replace(layout=replace(case.batch.layout, **fills(case.batch, 0))), case.run.mesh)
-        assert (placed.layout.text_fill is None) == (placed.layout.label_fill is None) == (shape[:2] != (1, 1))
+        placed = steps.put(
+            case.batch._replace(layout=replace(case.batch.layout, **fills(case.batch, 0))),
+            case.run.mesh,
+        )
+        assert (
+            (placed.layout.text_fill is None)
+            == (placed.layout.label_fill is None)
+            == (shape[:2] != (1, 1))
+        )
         (value, _), gradient = case.loss(case.params, case.base, placed, None)
         assert len(jax.tree.leaves(case.params)[0].sharding.device_set) == math.prod(shape)
         results.append((float(value), gradient))
     assert results[1][0] == pytest.approx(results[0][0], rel=1e-5)
     one, eight = (jax.tree.leaves(jax.device_get(gradient)) for _, gradient in results)
-    largest = max(np.abs(leaf).max() for leaf in one)  # some leaves, such as biases of keys, have no gradient but rounding
+    largest = max(
+        np.abs(leaf).max() for leaf in one
+    )  # some leaves, such as biases of keys, have no gradient but rounding
     assert all(np.abs(a - b).max() <= 1e-5 * largest for a, b in zip(eight, one, strict=True))
 
 
@@ -204,32 +266,55 @@ def test_edits_on_8_devices_equal_1(cache, name):
     answers = []
     for shape in ((1, 1, 1), (2, 2, 2)):
         case = Case(EDITORS[name], cache, shape)
-        placed = training.put(case.batch, case.run.mesh)
-        answers.append(case.apply(case.params, case.edit(case.params, case.start(), placed.edits), placed.inside))
+        placed = steps.put(case.batch, case.run.mesh)
+        answers.append(
+            case.apply(
+                case.params, case.edit(case.params, case.start(), placed.edits), placed.inside
+            )
+        )
     assert close(*answers)
 
 
 def fills(batch, spare):
-    """The largest share of any text that is real tokens, of an edit and a query together, and of labels; `spare`: room for so many more in a row."""
-    texts = [tokens for queries in (batch.edits, batch.inside, batch.outside) for tokens in (queries.inputs, queries.scope)]
+    """The largest share of any text that is real tokens, of an edit and a query together, and of
+    labels; `spare`: room for so many more in a row."""
+    texts = [
+        tokens
+        for queries in (batch.edits, batch.inside, batch.outside)
+        for tokens in (queries.inputs, queries.scope)
+    ]
 
     def most(masks):
         return float(min(max((mask.sum(-1).max() + spare) / mask.shape[1] for mask in masks), 1))
 
     labels = int((batch.inside.weight > 0).sum()) + spare
-    return {"text_fill": most([tokens.mask for tokens in texts if tokens.mask.size]), "context_fill": 1.0, "label_fill": labels / batch.inside.weight.size}
+    return {
+        "text_fill": most([tokens.mask for tokens in texts if tokens.mask.size]),
+        "context_fill": 1.0,
+        "label_fill": labels / batch.inside.weight.size,
+    }
 
 
 @pytest.mark.parametrize("spare", [None, 0, 3])
 @pytest.mark.parametrize("case", ["serac", "serac cross-attention", "mend"], indirect=True)
 def test_what_is_known_of_a_batch_only_saves_work(case, spare):
-    """Rows cut where padding begins, questions read once that several answers share, only real tokens computed: the same loss, metrics and gradient."""
+    """Rows cut where padding begins, questions read once that several answers share, only real
+    tokens computed: the same loss, metrics and gradient."""
     twice = take(case.batch.inside, jnp.array([0, 0, 1, 1]))
     of, answers = case.batch.edit_of[np.array([0, 0, 1, 1])], case.batch.inside
-    plain = case.batch._replace(inside=twice._replace(labels=answers.labels, weight=answers.weight), edit_of=of, layout=Layout())
+    plain = case.batch._replace(
+        inside=twice._replace(labels=answers.labels, weight=answers.weight),
+        edit_of=of,
+        layout=Layout(),
+    )
     edits, asked = case.batch.edits, (twice, case.batch.outside)
-    context = int(edits.prefix.mask.sum(-1).max() + max(queries.inputs.mask.sum(-1).max() for queries in asked))
-    pair = int(edits.scope.mask.sum(-1).max() + max(queries.scope.mask.sum(-1).max() for queries in asked))
+    context = int(
+        edits.prefix.mask.sum(-1).max()
+        + max(queries.inputs.mask.sum(-1).max() for queries in asked)
+    )
+    pair = int(
+        edits.scope.mask.sum(-1).max() + max(queries.scope.mask.sum(-1).max() for queries in asked)
+    )
     layout = Layout(max(context, pair), 2, **({} if spare is None else fills(plain, spare)))
     (value, aux), gradient = case.loss(case.params, case.base, plain, None)
     (less, told), same = case.loss(case.params, case.base, plain._replace(layout=layout), None)
@@ -237,4 +322,7 @@ def test_what_is_known_of_a_batch_only_saves_work(case, spare):
         np.testing.assert_allclose(told.metrics[name].value, score.value, rtol=1e-5, atol=1e-7)
     assert less == pytest.approx(float(value), rel=1e-5)
     largest = max(np.abs(leaf).max() for leaf in jax.tree.leaves(gradient))
-    assert all(np.abs(a - b).max() <= 1e-5 * largest for a, b in zip(jax.tree.leaves(same), jax.tree.leaves(gradient), strict=True))
+    assert all(
+        np.abs(a - b).max() <= 1e-5 * largest
+        for a, b in zip(jax.tree.leaves(same), jax.tree.leaves(gradient), strict=True)
+    )

@@ -1,4 +1,5 @@
-"""The index of keys and its cache on disk: it finds what comparing all finds, on one device or eight, and trusts no byte that was changed."""
+"""The index of keys and its cache on disk: it finds what comparing all finds, on one device or
+eight, and trusts no byte that was changed."""
 
 import functools
 
@@ -7,18 +8,24 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from serac_jax import live
-from serac_jax.editors.scope import SQUARED, Distance, log_similarity
-from serac_jax.errors import UserError
-from serac_jax.live import matching, nearest
-from serac_jax.live.index import FEWEST, BlockedIndex
-from serac_jax.live.keys import HEADER, KeyCache
-from serac_jax.live.tags import TagTable, visible
-from serac_jax.store.store import Store
+from serac_jax.core.errors import UserError
+from serac_jax.editors.serac.scope import SQUARED, Distance, log_similarity
+from serac_jax.edits.store import Store
+from serac_jax.index import device_search
+from serac_jax.index.blocked import FEWEST, BlockedIndex
+from serac_jax.index.key_cache import HEADER, KeyCache
+from serac_jax.index.tags import TagTable, visible
+from serac_jax.serving import loading, matching
 from tests.test_live import traced
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
-KINDS = {"few": {}, "one": {"few": 0}, "sharded": {"devices": 8}, "bfloat16": {"keys": "bfloat16"}, "int8, sharded": {"keys": "int8", "devices": 8}}
+KINDS = {
+    "few": {},
+    "one": {"few": 0},
+    "sharded": {"devices": 8},
+    "bfloat16": {"keys": "bfloat16"},
+    "int8, sharded": {"keys": "int8", "devices": 8},
+}
 
 
 def build(width, distance=SQUARED, devices=1, few=None, **options):
@@ -30,21 +37,39 @@ def build(width, distance=SQUARED, devices=1, few=None, **options):
 
 def everything(keys, queries, bits, seen, distance):
     """Log-similarities by comparing all, −∞ where a query does not see a key."""
-    found = np.array(log_similarity(jnp.asarray(keys)[None], jnp.asarray(queries)[:, None], distance))
+    found = np.array(
+        log_similarity(jnp.asarray(keys)[None], jnp.asarray(queries)[:, None], distance)
+    )
     found[(bits.T & seen) == 0] = -np.inf
     return found
 
 
-@pytest.mark.parametrize("distance", [Distance(), Distance(square=False), Distance(cosine=True), Distance(heads=4), Distance(cosine=True, heads=2)])
+@pytest.mark.parametrize(
+    "distance",
+    [
+        Distance(),
+        Distance(square=False),
+        Distance(cosine=True),
+        Distance(heads=4),
+        Distance(cosine=True, heads=2),
+    ],
+)
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 def test_the_index_finds_what_comparing_all_finds(distance, kind):
     rng = np.random.default_rng(0)
-    keys, queries = rng.normal(size=(300, 16)).astype(np.float32), rng.normal(size=(8, 16)).astype(np.float32)
+    keys, queries = (
+        rng.normal(size=(300, 16)).astype(np.float32),
+        rng.normal(size=(8, 16)).astype(np.float32),
+    )
     bits = rng.integers(1, 4, size=(300, 1)).astype(np.uint32)
     index = build(16, distance, **kind)
     for start in range(0, 300, 50):
         slots = np.append(np.arange(start, start + 50), [-1] * 14)
-        index.put(slots, jnp.asarray(np.resize(keys[start : start + 50], (64, 16))), np.resize(bits[start : start + 50], (64, 1)))
+        index.put(
+            slots,
+            jnp.asarray(np.resize(keys[start : start + 50], (64, 16))),
+            np.resize(bits[start : start + 50], (64, 1)),
+        )
     index.drop(np.array([3, 5, 250]))
     bits[[3, 5, 250]] = 0
     seen = np.array([[1], [2]] * 4, np.uint32)
@@ -64,9 +89,14 @@ def test_slots_are_used_again_and_eight_devices_equal_one():
     queries = rng.normal(size=(4, 8)).astype(np.float32)
     seen = np.array([[1, 0], [2, 0], [0, 1], [3, 1]], np.uint32)
     for step in range(12):
-        slots = rng.permutation(500 * (step + 1))[:256]  # new slots, and some that were filled or emptied before
+        slots = rng.permutation(500 * (step + 1))[
+            :256
+        ]  # new slots, and some that were filled or emptied before
         words = 1 if step < 3 else 2
-        keys[slots], bits[slots, :words] = rng.normal(size=(256, 8)), rng.integers(0, 4, size=(256, words))
+        keys[slots], bits[slots, :words] = (
+            rng.normal(size=(256, 8)),
+            rng.integers(0, 4, size=(256, words)),
+        )
         gone = rng.permutation(6000)[:32]
         bits[gone] = 0
         for index in (one, eight):
@@ -74,37 +104,60 @@ def test_slots_are_used_again_and_eight_devices_equal_one():
             index.drop(gone[gone < index.capacity])
         found = [index.search(jnp.asarray(queries), seen, 8) for index in (one, eight)]
         expected = everything(keys, queries, bits[:, :1], seen[:, :1], Distance())
-        expected = np.maximum(expected, everything(keys, queries, bits[:, 1:], seen[:, 1:], Distance()))
+        expected = np.maximum(
+            expected, everything(keys, queries, bits[:, 1:], seen[:, 1:], Distance())
+        )
         best = np.sort(expected, 1)[:, ::-1][:, :8]
         for slots_found, scores in found:
             np.testing.assert_allclose(scores, best, rtol=1e-6)
             there = scores > -np.inf
-            np.testing.assert_allclose(np.take_along_axis(expected, slots_found, 1)[there], scores[there], rtol=1e-6)
+            np.testing.assert_allclose(
+                np.take_along_axis(expected, slots_found, 1)[there], scores[there], rtol=1e-6
+            )
     assert len(eight.stored.keys.sharding.device_set) == 8
-    assert {shard.data.shape[0] for shard in eight.stored.keys.addressable_shards} == {eight.capacity // 8}
+    assert {shard.data.shape[0] for shard in eight.stored.keys.addressable_shards} == {
+        eight.capacity // 8
+    }
 
 
-@pytest.mark.parametrize(("kind", "rounding", "times"), [("bfloat16", 2.0**-9, 2), ("int8", 3 / 254, 4)])
+@pytest.mark.parametrize(
+    ("kind", "rounding", "times"), [("bfloat16", 2.0**-9, 2), ("int8", 3 / 254, 4)]
+)
 def test_rounded_keys_find_the_same_best_edits(kind, rounding, times):
-    """Among 20,000 keys each of whose 8 nearest are within the rounding, of a value of the size 1, of one another's distance to the query."""
+    """Among 20,000 keys each of whose 8 nearest are within the rounding, of a value of the size 1,
+    of one another's distance to the query."""
     rng = np.random.default_rng(2)
     centres = rng.normal(size=(2500, 32))
-    keys = (centres[:, None] * (1 + rounding * rng.normal(size=(2500, 8, 32)))).reshape(-1, 32).astype(np.float32)
+    keys = (
+        (centres[:, None] * (1 + rounding * rng.normal(size=(2500, 8, 32))))
+        .reshape(-1, 32)
+        .astype(np.float32)
+    )
     exact, rounded = build(32), build(32, keys=kind)
     for index in (exact, rounded):
         index.block = 1024
         for start in range(0, 20_000, 1000):
             slots = np.append(np.arange(start, start + 1000), [-1] * 24)
-            index.put(slots, jnp.asarray(np.resize(keys[start : start + 1000], (1024, 32))), np.ones((1024, 1), np.uint32))
-    queries = jnp.asarray(keys[rng.permutation(20_000)[:64]] + rounding / 4 * rng.normal(size=(64, 32)), jnp.float32)
-    found, again = (index.search(queries, np.ones((64, 1), np.uint32), 8) for index in (exact, rounded))
+            index.put(
+                slots,
+                jnp.asarray(np.resize(keys[start : start + 1000], (1024, 32))),
+                np.ones((1024, 1), np.uint32),
+            )
+    queries = jnp.asarray(
+        keys[rng.permutation(20_000)[:64]] + rounding / 4 * rng.normal(size=(64, 32)), jnp.float32
+    )
+    found, again = (
+        index.search(queries, np.ones((64, 1), np.uint32), 8) for index in (exact, rounded)
+    )
     np.testing.assert_array_equal(found[0], again[0])
     np.testing.assert_allclose(found[1], again[1], rtol=1e-6)
     assert rounded.stored.keys.nbytes * times == exact.stored.keys.nbytes
 
 
 def test_keys_are_kept_in_known_ways():
-    with pytest.raises(UserError, match="keys='int4' is not known; there are float32, bfloat16, int8"):
+    with pytest.raises(
+        UserError, match="keys='int4' is not known; there are float32, bfloat16, int8"
+    ):
         BlockedIndex(8, SQUARED, "int4")
     zeros = build(8, keys="int8")  # a row of zeros has no largest number to divide by
     zeros.put(np.array([0]), jnp.zeros((1, 8)), np.ones((1, 1), np.uint32))
@@ -114,10 +167,10 @@ def test_keys_are_kept_in_known_ways():
 @pytest.mark.parametrize("distinct", [10, 10**9], ids=["ties", "no ties"])
 def test_the_largest_are_those_of_a_sort(distinct):
     rng = np.random.default_rng(6)
-    scores = rng.integers(distinct, size=(5, 4 * nearest.COLUMNS)).astype(np.float32)
+    scores = rng.integers(distinct, size=(5, 4 * device_search.COLUMNS)).astype(np.float32)
     scores[1] = -np.inf
     scores[2, 7:] = -np.inf
-    found, at = nearest.largest(jnp.asarray(scores), 16)
+    found, at = device_search.largest(jnp.asarray(scores), 16)
     np.testing.assert_array_equal(found, -np.sort(-scores, 1)[:, :16])
     np.testing.assert_array_equal(np.take_along_axis(scores, np.asarray(at), 1), found)
     assert all(len(set(row)) == 16 for row in np.asarray(at).tolist())
@@ -126,17 +179,24 @@ def test_the_largest_are_those_of_a_sort(distinct):
 def test_many_queries_are_searched_in_turns(monkeypatch):
     rng = np.random.default_rng(7)
     index = build(8)
-    index.put(np.arange(256), jnp.asarray(rng.normal(size=(256, 8)), jnp.float32), np.ones((256, 1), np.uint32))
+    index.put(
+        np.arange(256),
+        jnp.asarray(rng.normal(size=(256, 8)), jnp.float32),
+        np.ones((256, 1), np.uint32),
+    )
     queries, seen = jnp.asarray(rng.normal(size=(16, 8)), jnp.float32), np.ones((16, 1), np.uint32)
     together = index.search(queries, seen, 4)
-    monkeypatch.setattr("serac_jax.live.index.SCORES", 4 * index.capacity)
+    monkeypatch.setattr("serac_jax.index.blocked.SCORES", 4 * index.capacity)
     for one, other in zip(together, index.search(queries, seen, 4), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("devices", [1, 8])
 def test_streaming_inserts_compile_at_every_doubling_only(devices):
-    index, keys = build(12, devices=devices), jnp.ones((1, 12), jnp.float32)  # no other test's width, whose programs would be there
+    index, keys = (
+        build(12, devices=devices),
+        jnp.ones((1, 12), jnp.float32),
+    )  # no other test's width, whose programs would be there
     index.put(np.array([0]), keys, np.ones((1, 1), np.uint32))
     first = index.capacity
     with traced() as events:
@@ -171,7 +231,12 @@ def test_few_keys_are_seen_where_they_lie_and_written_in_place():
         assert index.views
         assert np.asarray(index.views.keys).ctypes.data == place
         index.drop(np.array([turn]))
-        assert index.search(keys[turn : turn + 1], np.ones((1, 1), np.uint32), 8)[1].tolist()[0].count(-np.inf) == turn + 1
+        assert (
+            index.search(keys[turn : turn + 1], np.ones((1, 1), np.uint32), 8)[1]
+            .tolist()[0]
+            .count(-np.inf)
+            == turn + 1
+        )
         index.put(np.array([turn + 100]), keys[turn : turn + 1], np.ones((1, 1), np.uint32))
         assert index.stored.keys.unsafe_buffer_pointer() == place
         index.drop(np.array([turn + 100]))
@@ -182,7 +247,14 @@ def test_bits_agree_with_what_they_stand_for():
     names = [f"t{number}" for number in range(70)]
     edits = [tuple(rng.choice(names, rng.integers(0, 4), replace=False)) for _ in range(200)]
     table.of_edits(edits)
-    queries = [None, (), *(tuple(rng.choice([*names, "unknown"], rng.integers(1, 4), replace=False)) for _ in range(20))]
+    queries = [
+        None,
+        (),
+        *(
+            tuple(rng.choice([*names, "unknown"], rng.integers(1, 4), replace=False))
+            for _ in range(20)
+        ),
+    ]
     stored, seen = table.of_edits(edits), table.of_queries(queries)
     assert stored.shape[1] == 4
     found = (stored[None] & seen[:, None]).any(-1)
@@ -205,7 +277,9 @@ def kept(tmp_path):
 def known(cache, ids=IDS):
     found, keys = cache.read(ids)
     expected = KEYS[[IDS.index(name) for name in ids]]
-    np.testing.assert_array_equal(keys[found], expected[found])  # whatever happened to the file, what is given is right
+    np.testing.assert_array_equal(
+        keys[found], expected[found]
+    )  # whatever happened to the file, what is given is right
     return found
 
 
@@ -266,7 +340,7 @@ def test_a_folder_that_cannot_be_written_is_done_without(tmp_path):
 
 @pytest.fixture(scope="module")
 def loaded():
-    return live.load("mini", base=str.upper)
+    return loading.load("mini", base=str.upper)
 
 
 def test_a_memory_opens_without_embedding_its_edits_again(loaded, tmp_path, monkeypatch):
@@ -279,7 +353,9 @@ def test_a_memory_opens_without_embedding_its_edits_again(loaded, tmp_path, monk
 
     monkeypatch.setattr(matching.Embedder, "edits", counted)
     editor = loaded.with_memory(Store.open(file, author="tester"))
-    edits = editor.edit_many([(f"Who wrote book {number}?", f"Author {number}") for number in range(300)], policy="keep").edits
+    edits = editor.edit_many(
+        [(f"Who wrote book {number}?", f"Author {number}") for number in range(300)], policy="keep"
+    ).edits
     question = "Who is the writer of book 123?"
     before = editor.ask(question)
     assert len(embedded) == 300
@@ -287,7 +363,11 @@ def test_a_memory_opens_without_embedding_its_edits_again(loaded, tmp_path, monk
 
     def reopened():
         again = loaded.with_memory(Store.open(file)).ask(question)
-        assert (again.edit_id, again.score, again.text) == (before.edit_id, before.score, before.text)
+        assert (again.edit_id, again.score, again.text) == (
+            before.edit_id,
+            before.score,
+            before.text,
+        )
         return [edit.id for edit in embedded]
 
     assert reopened() == []
@@ -304,10 +384,21 @@ def test_a_memory_opens_without_embedding_its_edits_again(loaded, tmp_path, monk
 
 def test_another_classifier_has_keys_of_its_own(loaded):
     embedder = loaded.matcher.embedder
-    other = matching.Embedder(embedder.model, jax.tree.map(lambda leaf: leaf, embedder.params), embedder.distance, embedder.texts.encoder)
+    other = matching.Embedder(
+        embedder.model,
+        jax.tree.map(lambda leaf: leaf, embedder.params),
+        embedder.distance,
+        embedder.texts.encoder,
+    )
     assert other.digest == embedder.digest
     for params, distance in (
-        (jax.tree.map(lambda leaf: jnp.nextafter(leaf, jnp.inf) if leaf.ndim == 1 else leaf, embedder.params), embedder.distance),
+        (
+            jax.tree.map(
+                lambda leaf: jnp.nextafter(leaf, jnp.inf) if leaf.ndim == 1 else leaf,
+                embedder.params,
+            ),
+            embedder.distance,
+        ),
         (embedder.params, Distance(bounded=True)),
     ):
         other = matching.Embedder(embedder.model, params, distance, embedder.texts.encoder)
@@ -316,14 +407,21 @@ def test_another_classifier_has_keys_of_its_own(loaded):
 
 def test_the_editor_takes_another_index(loaded):
     index = functools.partial(BlockedIndex, keys="int8", devices=jax.devices())
-    editor = live.LiveEditor(loaded.parts, Store.open(None), str.upper, index).with_memory(Store.open(None))
+    editor = loading.LiveEditor(loaded.parts, Store.open(None), str.upper, index).with_memory(
+        Store.open(None)
+    )
     assert isinstance(editor.matcher.index, BlockedIndex)
     assert editor.matcher.index.mesh.size == 8
-    edits = editor.edit_many([(f"Who wrote book {number}?", f"Author {number}") for number in range(16)], policy="keep").edits
+    edits = editor.edit_many(
+        [(f"Who wrote book {number}?", f"Author {number}") for number in range(16)], policy="keep"
+    ).edits
     other = loaded.with_memory(Store.open(None))
     other.edit_many(edits, policy="keep")
     questions = [edit.prompt for edit in edits]
     found = (enumerate(each.matcher.nearest(questions, [None] * 16)) for each in (editor, other))
-    both = ([((row, near.edit.id), near.score) for row, nears in rows for near in nears] for rows in found)
+    both = (
+        [((row, near.edit.id), near.score) for row, nears in rows for near in nears]
+        for rows in found
+    )
     one, two = (dict(nears) for nears in both)
     assert one == pytest.approx(two, rel=1e-4)

@@ -1,4 +1,5 @@
-"""The loaded editor: what an edit changes and what it does not, who sees it, what it costs, and that it moves between machines."""
+"""The loaded editor: what an edit changes and what it does not, who sees it, what it costs, and
+that it moves between machines."""
 
 import doctest
 import importlib
@@ -15,12 +16,13 @@ import numpy as np
 import pytest
 
 import serac_jax
-from serac_jax import live, models
-from serac_jax.errors import UserError
-from serac_jax.live import calibrate, plot, trials
-from serac_jax.live.spec import Decision
+from serac_jax import models
+from serac_jax.core.errors import UserError
+from serac_jax.edits.store import Store
+from serac_jax.evaluation import plot, trials
 from serac_jax.models.generate import generate
-from serac_jax.store.store import Store
+from serac_jax.serving import calibration, loading
+from serac_jax.serving.editor_spec import Decision
 from tests.conftest import ROOT
 from tests.tiny import one_layer
 
@@ -32,7 +34,11 @@ EDITS = [
     ("What is the crystal system of zincite?", "cubic"),
 ]
 REWORDED = "Which literary figure wrote Dracula?"  # a form that pre-training shows for other books
-UNRELATED = ["What is the chemical symbol of gold?", "Which river flows through Paris?", "What is the capital of France?"]
+UNRELATED = [
+    "What is the chemical symbol of gold?",
+    "Which river flows through Paris?",
+    "What is the capital of France?",
+]
 COMPILED = "/jax/core/compile/jaxpr_trace_duration"
 
 
@@ -63,9 +69,22 @@ def traced():
 
 
 def test_importing_the_package_imports_no_jax():
-    code = "import serac_jax, sys; assert 'jax' not in sys.modules and 'load' in dir(serac_jax) + serac_jax.__all__; serac_jax.nothing"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": str(ROOT)})
-    assert done.stderr.strip().splitlines()[-1] == "AttributeError: module 'serac_jax' has no attribute 'nothing'"
+    code = (
+        "import serac_jax, sys; assert 'jax' not in sys.modules and 'load' in dir(serac_jax) +"
+        " serac_jax.__all__; serac_jax.nothing"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert (
+        done.stderr.strip().splitlines()[-1]
+        == "AttributeError: module 'serac_jax' has no attribute 'nothing'"
+    )
 
 
 def test_an_edit_answers_its_question_in_other_words_and_can_be_undone(editor, tmp_path):
@@ -76,9 +95,13 @@ def test_an_edit_answers_its_question_in_other_words_and_can_be_undone(editor, t
         assert (answer.text, answer.edit_id) == ("Mary Shelley", edit.id)
         assert 0.5 < answer.score <= 1
         assert answer.runner_up is None
-    assert [answer.base_text for answer in editor.ask([EDITS[0][0], REWORDED])] == [answer.text for answer in before]
+    assert [answer.base_text for answer in editor.ask([EDITS[0][0], REWORDED])] == [
+        answer.text for answer in before
+    ]
     editor.undo()
-    assert [answer.text for answer in editor.ask([EDITS[0][0], REWORDED])] == [answer.text for answer in before]
+    assert [answer.text for answer in editor.ask([EDITS[0][0], REWORDED])] == [
+        answer.text for answer in before
+    ]
     assert editor.ask(REWORDED).score == 0
     editor.redo()
     assert editor.ask(REWORDED).edit_id == edit.id
@@ -92,21 +115,38 @@ def test_other_questions_get_the_base_models_text_bit_for_bit(editor):
     editor.edit_many(EDITS)
     model, params = models.load("mini/base")
     tokens = model.tokenizer(UNRELATED, padding=True, return_tensors="np")
-    ids = generate(model, params, models.Tokens(jnp.asarray(tokens["input_ids"]), jnp.asarray(tokens["attention_mask"], bool)), steps=16)
+    ids = generate(
+        model,
+        params,
+        models.Tokens(
+            jnp.asarray(tokens["input_ids"]), jnp.asarray(tokens["attention_mask"], bool)
+        ),
+        steps=16,
+    )
     said = [model.tokenizer.decode(row, skip_special_tokens=True) for row in np.asarray(ids)]
     answers = editor.ask(UNRELATED)
     assert [answer.text for answer in answers] == said == [answer.base_text for answer in answers]
     assert {answer.edit_id for answer in answers} == {None}
-    assert all(answer.runner_up and answer.nearest.score >= answer.runner_up.score for answer in answers)
+    assert all(
+        answer.runner_up and answer.nearest.score >= answer.runner_up.score for answer in answers
+    )
 
 
 def test_a_mixed_batch_is_answered_as_its_questions_one_by_one(editor):
     edits = editor.edit_many(EDITS).edits
-    questions = [text for pair in zip([prompt for prompt, _ in EDITS], [*UNRELATED, *UNRELATED], strict=False) for text in pair]
+    questions = [
+        text
+        for pair in zip([prompt for prompt, _ in EDITS], [*UNRELATED, *UNRELATED], strict=False)
+        for text in pair
+    ]
     together = editor.ask(questions)
     alone = [editor.ask(question) for question in questions]
-    assert [(answer.text, answer.edit_id) for answer in together] == [(answer.text, answer.edit_id) for answer in alone]
-    np.testing.assert_allclose([answer.score for answer in together], [answer.score for answer in alone], rtol=1e-4)
+    assert [(answer.text, answer.edit_id) for answer in together] == [
+        (answer.text, answer.edit_id) for answer in alone
+    ]
+    np.testing.assert_allclose(
+        [answer.score for answer in together], [answer.score for answer in alone], rtol=1e-4
+    )
     assert [answer.edit_id for answer in together[::2]] == [edit.id for edit in edits]
     assert [answer.text for answer in together[::2]] == [answer for _, answer in EDITS]
     assert editor.ask([]) == []
@@ -136,15 +176,21 @@ def test_the_base_model_is_asked_about_misses_only(loaded):
         asked.append(text)
         return f"I do not know {text}"
 
-    editor = live.LiveEditor(loaded.parts, Store.open(None), base)
+    editor = loading.LiveEditor(loaded.parts, Store.open(None), base)
     editor.edit_many(EDITS)
     answers = editor.ask([EDITS[0][0], UNRELATED[0], REWORDED, UNRELATED[1]])
     assert asked == UNRELATED[:2]
-    assert [answer.text for answer in answers] == ["Mary Shelley", f"I do not know {UNRELATED[0]}", "Mary Shelley", f"I do not know {UNRELATED[1]}"]
+    assert [answer.text for answer in answers] == [
+        "Mary Shelley",
+        f"I do not know {UNRELATED[0]}",
+        "Mary Shelley",
+        f"I do not know {UNRELATED[1]}",
+    ]
     assert answers[0].base_text == answers[0].base_text == f"I do not know {EDITS[0][0]}"
     assert answers[1].base_text == answers[1].text
     assert asked == [*UNRELATED[:2], EDITS[0][0]]
-    silent = live.LiveEditor(loaded.parts, Store.open(None), lambda text: None)  # type: ignore[arg-type]
+    # type: ignore[arg-type]
+    silent = loading.LiveEditor(loaded.parts, Store.open(None), lambda text: None)
     with pytest.raises(UserError, match="returned NoneType"):
         silent.ask(UNRELATED[0])
 
@@ -153,10 +199,15 @@ def test_every_query_of_a_batch_sees_its_own_edits(editor):
     prompt = EDITS[0][0]
     everybody = editor.edit(*EDITS[1])
     tenants = [f"tenant{number}" for number in range(40)]  # more than fit in one word of bits
-    edits = [editor.edit(prompt, f"Author {number % 7}", tags=[tenant]) for number, tenant in enumerate(tenants)]
+    edits = [
+        editor.edit(prompt, f"Author {number % 7}", tags=[tenant])
+        for number, tenant in enumerate(tenants)
+    ]
     answers = editor.ask([prompt] * 40, tags=tenants)
     assert [answer.edit_id for answer in answers] == [edit.id for edit in edits]
-    assert [answer.edit_id for answer in editor.ask([EDITS[1][0]] * 3, tags=["tenant1", (), None])] == [everybody.id] * 3
+    assert [
+        answer.edit_id for answer in editor.ask([EDITS[1][0]] * 3, tags=["tenant1", (), None])
+    ] == [everybody.id] * 3
     assert editor.ask(prompt, tags="stranger").edit_id is None
     assert editor.ask(prompt, tags=()).edit_id is None
     assert editor.ask(prompt).edit_id in {edit.id for edit in edits}
@@ -165,7 +216,9 @@ def test_every_query_of_a_batch_sees_its_own_edits(editor):
         editor.ask([prompt, prompt], tags=["tenant1"])
 
     editor.edit(prompt, "Jane Austen")
-    assert editor.ask(prompt, tags="tenant3").edit_id == edits[3].id  # its own comes before everybody's
+    assert (
+        editor.ask(prompt, tags="tenant3").edit_id == edits[3].id
+    )  # its own comes before everybody's
     assert editor.ask(prompt, tags="stranger").text == "Jane Austen"
 
 
@@ -192,7 +245,9 @@ def test_a_saved_editor_is_the_same_elsewhere_bit_for_bit(editor, tmp_path):
     for folder in (tmp_path / "there", tmp_path / "light"):
         other = serac_jax.load(folder, memory=editor.memory)
         for name, part in editor.parts.networks.items():
-            jax.tree.map(np.testing.assert_array_equal, part.params, other.parts.networks[name].params)
+            jax.tree.map(
+                np.testing.assert_array_equal, part.params, other.parts.networks[name].params
+            )
         assert [(answer.text, answer.score) for answer in other.ask([REWORDED, *UNRELATED])] == [
             (answer.text, answer.score) for answer in editor.ask([REWORDED, *UNRELATED])
         ]
@@ -214,8 +269,13 @@ def test_a_memory_moves_between_models_of_other_sizes_and_kinds(editor, tmp_path
     edits = editor.edit_many(EDITS).edits
     prompts = [prompt for prompt, _ in EDITS]
     editor.memory.save(tmp_path / "edits.jsonl")
-    fields = json.loads((ROOT / "serac_jax" / "mini" / "editors" / "zsre" / "editor.json").read_text())
-    fields["parts"] |= {"base": "mini/counterfactual", "counterfactual": None}  # a smaller T5, which reads the edits itself
+    fields = json.loads(
+        (ROOT / "serac_jax" / "mini" / "editors" / "zsre" / "editor.json").read_text()
+    )
+    fields["parts"] |= {
+        "base": "mini/counterfactual",
+        "counterfactual": None,
+    }  # a smaller T5, which reads the edits itself
     (tmp_path / "editor.json").write_text(json.dumps(fields))
     for other in (tmp_path, "mini/fnli"):
         moved = serac_jax.load(other, memory=tmp_path / "edits.jsonl")
@@ -248,16 +308,26 @@ def test_a_second_stage_reads_again_what_embeddings_propose(loaded, tmp_path):
     first, again = alone.matcher, editor.matcher
     alone.follow()
     editor.follow()
-    for proposed, read in zip(first.nearest(questions, anybody), again.nearest(questions, anybody), strict=True):
+    for proposed, read in zip(
+        first.nearest(questions, anybody), again.nearest(questions, anybody), strict=True
+    ):
         assert {near.edit.id for near in proposed} == {near.edit.id for near in read}
         assert [near.score for near in read] == sorted((near.score for near in read), reverse=True)
     pairs = [(edit, question) for question in questions for edit in editor.memory.edits.values()]
-    scores = dict(zip(((edit.id, question) for edit, question in pairs), again.reader(pairs), strict=True))
+    scores = dict(
+        zip(((edit.id, question) for edit, question in pairs), again.reader(pairs), strict=True)
+    )
     for question, nears in zip(questions, again.nearest(questions, anybody), strict=True):
-        np.testing.assert_allclose([near.score for near in nears], [scores[near.edit.id, question] for near in nears], rtol=1e-5)
+        np.testing.assert_allclose(
+            [near.score for near in nears],
+            [scores[near.edit.id, question] for near in nears],
+            rtol=1e-5,
+        )
     editor.save(tmp_path / "saved")
     other = serac_jax.load(tmp_path / "saved", memory=editor.memory, base=str)
-    assert [answer.score for answer in other.ask(questions)] == [answer.score for answer in editor.ask(questions)]
+    assert [answer.score for answer in other.ask(questions)] == [
+        answer.score for answer in editor.ask(questions)
+    ]
 
 
 def classifier(name, folder):
@@ -275,20 +345,28 @@ def classifier(name, folder):
         ({"poll": "mean"}, "the field 'poll' is unknown"),
         ({"pool": 3}, "field 'pool' should be a text"),
         ({"parts": {"base": "mini/base"}}, "field 'parts' should be an object with base, scope"),
-        ({"parts": {"base": "mini/base", "scope": None, "counterfactual": None, "rerank": None}}, "names neither 'scope' nor 'rerank'"),
+        (
+            {"parts": {"base": "mini/base", "scope": None, "counterfactual": None, "rerank": None}},
+            "names neither 'scope' nor 'rerank'",
+        ),
         ({"text_widths": []}, "field 'text_widths' should be a list of int"),
         ({"decision": {"threshold": "high", "unsure_from": 0.5}}, "field 'decision' should be"),
     ],
 )
 def test_a_damaged_editor_is_refused_with_the_field(tmp_path, change, message):
-    fields = json.loads((ROOT / "serac_jax" / "mini" / "editors" / "zsre" / "editor.json").read_text())
+    fields = json.loads(
+        (ROOT / "serac_jax" / "mini" / "editors" / "zsre" / "editor.json").read_text()
+    )
     (tmp_path / "editor.json").write_text(json.dumps(fields | change))
     with pytest.raises(UserError, match=message):
         serac_jax.load(tmp_path)
 
 
 def test_unknown_editors_are_refused(tmp_path):
-    for name, message in (("mini/nothing", "there are mini, mini/fnli, mini/sent"), (tmp_path, "holds neither editor.json")):
+    for name, message in (
+        ("mini/nothing", "there are mini, mini/fnli, mini/sent"),
+        (tmp_path, "holds neither editor.json"),
+    ):
         with pytest.raises(UserError, match=message):
             serac_jax.load(name)
 
@@ -301,15 +379,25 @@ def test_what_the_models_cannot_read_is_refused_and_changes_nothing(editor):
     with pytest.raises(UserError, match="text that is not empty"):
         editor.edit("", "nothing")
     assert not editor.memory.edits
-    made = editor.memory.make(EDITS[0][0], "a very long answer " * 10)  # as a memory of another editor may hold
-    with pytest.raises(UserError, match=f"edit {made.id[:8]}: the answer 'a very long .*more than the 16 that this editor can say"):
+    made = editor.memory.make(
+        EDITS[0][0], "a very long answer " * 10
+    )  # as a memory of another editor may hold
+    with pytest.raises(
+        UserError,
+        match=(
+            f"edit {made.id[:8]}: the answer 'a very long .*more than the 16 that this editor"
+            " can say"
+        ),
+    ):
         editor.reader.after([made], [REWORDED])
 
 
 def test_conflicts_are_found_and_the_policy_decides(editor):
     first = editor.edit(*EDITS[0])
     assert editor.edit(*EDITS[0]) == first
-    with pytest.raises(live.ContradictionRefused, match="contradicts 'Who is the author of Dracula"):
+    with pytest.raises(
+        loading.ContradictionRefused, match="contradicts 'Who is the author of Dracula"
+    ):
         editor.edit(REWORDED, "Bram Stoker", policy="refuse")
     assert list(editor.memory.edits) == [first.id]
     assert editor.ask(REWORDED).edit_id == first.id
@@ -321,11 +409,15 @@ def test_conflicts_are_found_and_the_policy_decides(editor):
         return "keep"
 
     second = editor.edit(REWORDED, "Bram Stoker", policy=ask)
-    assert [(conflict.kind, conflict.new.id, conflict.old.id) for conflict in met] == [("contradiction", second.id, first.id)]
+    assert [(conflict.kind, conflict.new.id, conflict.old.id) for conflict in met] == [
+        ("contradiction", second.id, first.id)
+    ]
     assert set(editor.memory.edits) == {first.id, second.id}
-    assert [(conflict.kind, conflict.new.id, conflict.old.id) for conflict in editor.conflicts()] == [("contradiction", second.id, first.id)]
+    assert [
+        (conflict.kind, conflict.new.id, conflict.old.id) for conflict in editor.conflicts()
+    ] == [("contradiction", second.id, first.id)]
 
-    with pytest.warns(live.Replaced, match="the older one was replaced"):
+    with pytest.warns(loading.Replaced, match="the older one was replaced"):
         third = editor.edit("From whose pen did Dracula come?", "Jules Verne")
     assert set(editor.memory.edits) == {third.id}
     assert editor.ask(REWORDED).text == "Jules Verne"
@@ -340,8 +432,12 @@ def test_conflicts_are_found_and_the_policy_decides(editor):
 
 
 def test_what_others_write_while_conflicts_are_looked_for_is_looked_at_too(editor, tmp_path):
-    """While a person is asked about one contradiction, another program takes that edit out and adds another that contradicts."""
-    one, two = (editor.with_memory(Store.open(tmp_path / "edits.jsonl", author=name)) for name in ("one", "two"))
+    """While a person is asked about one contradiction, another program takes that edit out and adds
+    another that contradicts."""
+    one, two = (
+        editor.with_memory(Store.open(tmp_path / "edits.jsonl", author=name))
+        for name in ("one", "two")
+    )
     first, met, other = one.edit(*EDITS[0]), [], []
 
     def ask(conflict):
@@ -351,7 +447,7 @@ def test_what_others_write_while_conflicts_are_looked_for_is_looked_at_too(edito
             other.append(two.edit("From whose pen did Dracula come?", "Jules Verne").id)
         return "newest"
 
-    with pytest.warns(live.Replaced):
+    with pytest.warns(loading.Replaced):
         edit = one.edit(REWORDED, "Bram Stoker", policy=ask)
     assert met == [first.id, *other]
     assert list(one.memory.edits) == [edit.id]
@@ -363,19 +459,29 @@ def test_models_on_several_devices_answer_as_on_one(editor):
     edits = editor.edit_many(EDITS).edits
     spread = serac_jax.load("mini", memory=editor.memory, mesh={"data": 4, "model": 2})
     for part in spread.parts.networks.values():
-        kernels = [leaf for path, leaf in jax.tree_util.tree_leaves_with_path(part.params) if path[-1].key == "kernel"]
+        kernels = [
+            leaf
+            for path, leaf in jax.tree_util.tree_leaves_with_path(part.params)
+            if path[-1].key == "kernel"
+        ]
         assert {len(leaf.sharding.device_set) for leaf in kernels} == {8}
         assert all(leaf.addressable_shards[0].data.size * 2 == leaf.size for leaf in kernels)
     index = spread.matcher.index
-    assert isinstance(index, live.BlockedIndex)
+    assert isinstance(index, loading.BlockedIndex)
     questions = [prompt for prompt, _ in EDITS] + [REWORDED, *UNRELATED]
     for asked in (questions, questions[:1], questions[:3]):
         one, eight = editor.ask(asked), spread.ask(asked)
-        assert [(answer.text, answer.edit_id) for answer in one] == [(answer.text, answer.edit_id) for answer in eight]
-        np.testing.assert_allclose([answer.score for answer in one], [answer.score for answer in eight], rtol=1e-4)
+        assert [(answer.text, answer.edit_id) for answer in one] == [
+            (answer.text, answer.edit_id) for answer in eight
+        ]
+        np.testing.assert_allclose(
+            [answer.score for answer in one], [answer.score for answer in eight], rtol=1e-4
+        )
     assert len(index.stored.keys.sharding.device_set) == 8
     assert spread.why(REWORDED).answer.edit_id == edits[0].id
-    assert [found.kind for found in spread.conflicts_of([editor.memory.make(REWORDED, "Bram Stoker")])] == ["contradiction"]
+    assert [
+        found.kind for found in spread.conflicts_of([editor.memory.make(REWORDED, "Bram Stoker")])
+    ] == ["contradiction"]
     with pytest.raises(UserError, match="mesh has no axis 'rows'"):
         serac_jax.load("mini", mesh={"rows": 2})
 
@@ -394,7 +500,14 @@ def test_why_shows_what_decided(editor):
     assert why.reads == f"{EDITS[0][0]} Mary Shelley {REWORDED}"
     assert why.margin == pytest.approx(why.answer.score - why.threshold)
     assert why.base_text == editor.base([REWORDED])[0]
-    for said in (REWORDED, "Mary Shelley", edits[0].id[:8], "runner-up", f"threshold  {why.threshold:.3f}", why.base_text):
+    for said in (
+        REWORDED,
+        "Mary Shelley",
+        edits[0].id[:8],
+        "runner-up",
+        f"threshold  {why.threshold:.3f}",
+        why.base_text,
+    ):
         assert said in str(why)
     assert "would read" in str(editor.why(UNRELATED[0]))
     assert "nearest" not in str(editor.with_memory(Store.open(None)).why(UNRELATED[0]))
@@ -403,7 +516,9 @@ def test_why_shows_what_decided(editor):
 def test_a_threshold_keeps_its_promise_on_other_questions(loaded):
     editor = loaded.with_memory(Store.open(None))
     config = importlib.import_module("configs.zsre_rep").get_config("mini")
-    dev, test = (list(trials.of_config(config, editor.parts, split, 10, 1)) for split in ("dev", "test"))
+    dev, test = (
+        list(trials.of_config(config, editor.parts, split, 10, 1)) for split in ("dev", "test")
+    )
     assert all(len(trial.edits) <= 10 for trial in dev)
     found = editor.calibrate(dev, 0.05)
     assert found["groups"] == 148  # rows of the dev split, each with two questions or one
@@ -415,12 +530,18 @@ def test_a_threshold_keeps_its_promise_on_other_questions(loaded):
 
 
 def test_on_hard_questions_of_other_subjects_the_rate_is_within_two_points_of_the_target(loaded):
-    """The numbers of docs/editing.md: fitted to the dev split, none of whose subjects is in the test split or was trained on."""
+    """The numbers of docs/editing.md: fitted to the dev split, none of whose subjects is in the
+    test split or was trained on."""
     config = importlib.import_module("configs.zsre_hard_rep").get_config("mini")
-    dev, test = (calibrate.measure(loaded.matcher, trials.of_config(config, loaded.parts, split, 10, 8)) for split in ("dev", "test"))
+    dev, test = (
+        calibration.measure(loaded.matcher, trials.of_config(config, loaded.parts, split, 10, 8))
+        for split in ("dev", "test")
+    )
     for target, rate, error in ((0.02, 0.033, 0.008), (0.05, 0.063, 0.010), (0.10, 0.113, 0.011)):
-        found = calibrate.report(test, calibrate.fit(dev, target), target)
-        assert found["false_positive_rate"] == pytest.approx(rate, abs=0.002)  # rounding of another machine may move a score past another
+        found = calibration.report(test, calibration.fit(dev, target), target)
+        assert found["false_positive_rate"] == pytest.approx(
+            rate, abs=0.002
+        )  # rounding of another machine may move a score past another
         assert found["standard_error"] == pytest.approx(error, abs=0.002)
         assert abs(found["false_positive_rate"] - target) < 0.02
 
@@ -435,26 +556,30 @@ def test_a_calibrated_editor_is_saved_with_what_was_measured(loaded, tmp_path):
     assert other.parts.spec == editor.parts.spec._replace(parts=other.parts.spec.parts)
     assert other.parts.spec.calibration == found
     assert loaded.parts.spec.decision == before != editor.parts.spec.decision
-    assert all(name in calibrate.told(found) for name in ("recall", "area", "threshold"))
+    assert all(name in calibration.told(found) for name in ("recall", "area", "threshold"))
 
 
 def test_a_fitted_threshold_lets_no_more_through_than_the_target():
     rng = np.random.default_rng(0)
     inside = rng.random(2000) < 0.3
-    scores = calibrate.Scores(np.where(inside, rng.beta(5, 2, 2000), rng.beta(2, 5, 2000)), inside)
+    scores = calibration.Scores(
+        np.where(inside, rng.beta(5, 2, 2000), rng.beta(2, 5, 2000)), inside
+    )
     for target in (0.01, 0.05, 0.2):
-        decision = calibrate.fit(scores, target)
-        found = calibrate.report(scores, decision, target)
+        decision = calibration.fit(scores, target)
+        found = calibration.report(scores, decision, target)
         assert target - 2 / found["outside"] <= found["false_positive_rate"] <= target
         assert decision.unsure_from <= decision.threshold
         assert (scores.value[inside] < decision.unsure_from).mean() <= target
     wins = scores.value[inside][:, None] - scores.value[~inside][None]
-    assert calibrate.area(scores) == pytest.approx((wins > 0).mean() + (wins == 0).mean() / 2)
-    exact = calibrate.Scores(np.repeat([0.25, 0.75], 100), np.concatenate([np.arange(100) < 25, np.arange(100) < 75]))
-    assert calibrate.report(exact, Decision())["calibration_error"] == pytest.approx(0)
+    assert calibration.area(scores) == pytest.approx((wins > 0).mean() + (wins == 0).mean() / 2)
+    exact = calibration.Scores(
+        np.repeat([0.25, 0.75], 100), np.concatenate([np.arange(100) < 25, np.arange(100) < 75])
+    )
+    assert calibration.report(exact, Decision())["calibration_error"] == pytest.approx(0)
     for target in (0, 1, 7):
         with pytest.raises(UserError, match="is no rate"):
-            calibrate.fit(scores, target)
+            calibration.fit(scores, target)
 
 
 def test_a_fitted_threshold_keeps_its_promise_to_new_questions():
@@ -462,26 +587,45 @@ def test_a_fitted_threshold_keeps_its_promise_to_new_questions():
     rng, target = np.random.default_rng(0), 0.1
     for count in (9, 25, 48):
         draws = rng.random((4000, count))
-        thresholds = [calibrate.fit(calibrate.Scores(np.append(scores, 1.0), np.arange(count + 1) == count), target).threshold for scores in draws]
+        thresholds = [
+            calibration.fit(
+                calibration.Scores(np.append(scores, 1.0), np.arange(count + 1) == count), target
+            ).threshold
+            for scores in draws
+        ]
         expected = int(target * (count + 1)) / (count + 1)
-        assert np.mean(1 - np.array(thresholds)) == pytest.approx(expected, abs=4 * np.std(thresholds) / 4000**0.5)
+        assert np.mean(1 - np.array(thresholds)) == pytest.approx(
+            expected, abs=4 * np.std(thresholds) / 4000**0.5
+        )
         assert expected <= target
-    few = calibrate.Scores(np.append(rng.random(8), 1.0), np.arange(9) == 8)
-    with pytest.raises(UserError, match=r"8 questions out of scope cannot show a rate of 0\.1: give 9 or more"):
-        calibrate.fit(few, target)
+    few = calibration.Scores(np.append(rng.random(8), 1.0), np.arange(9) == 8)
+    with pytest.raises(
+        UserError, match=r"8 questions out of scope cannot show a rate of 0\.1: give 9 or more"
+    ):
+        calibration.fit(few, target)
 
 
 def test_a_fitted_threshold_keeps_its_promise_to_questions_beside_new_rows():
-    """A row's questions score the same here. Of 29 rows and a new one, the new one is the highest with probability 1/30, among the two highest with 2/30."""
+    """A row's questions score the same here. Of 29 rows and a new one, the new one is the highest
+    with probability 1/30, among the two highest with 2/30."""
     rng, rows, each, target = np.random.default_rng(0), 29, 12, 0.05
-    group, inside = np.repeat(np.arange(rows + 1), each), np.repeat(np.arange(rows + 1) == rows, each)
+    group, inside = (
+        np.repeat(np.arange(rows + 1), each),
+        np.repeat(np.arange(rows + 1) == rows, each),
+    )
     draws = [np.append(np.repeat(rng.random(rows), each), np.ones(each)) for _ in range(2000)]
     for given, expected in ((group, 1 / 30), (None, 2 / 30)):
-        through = [1 - calibrate.fit(calibrate.Scores(value, inside, given), target).threshold for value in draws]
+        through = [
+            1 - calibration.fit(calibration.Scores(value, inside, given), target).threshold
+            for value in draws
+        ]
         assert np.mean(through) == pytest.approx(expected, abs=4 * np.std(through) / 2000**0.5)
-    few = calibrate.Scores(draws[0][-19 * each :], inside[-19 * each :], group[-19 * each :])
-    with pytest.raises(UserError, match=r"18 rows with questions out of scope cannot show a rate of 0\.05: give 19 or more"):
-        calibrate.fit(few, target)
+    few = calibration.Scores(draws[0][-19 * each :], inside[-19 * each :], group[-19 * each :])
+    with pytest.raises(
+        UserError,
+        match=r"18 rows with questions out of scope cannot show a rate of 0\.05: give 19 or more",
+    ):
+        calibration.fit(few, target)
 
 
 def test_the_standard_error_counts_every_pair_of_questions_that_share_a_row():
@@ -489,19 +633,32 @@ def test_the_standard_error_counts_every_pair_of_questions_that_share_a_row():
     hit, rows = rng.random(200) < 0.3, rng.integers(0, 30, (200, 2))
     rest = hit - hit.mean()
     share = (rows[:, None, :, None] == rows[None, :, None, :]).any((-1, -2))
-    assert calibrate.standard_error(hit, rows) == pytest.approx((share * np.outer(rest, rest)).sum() ** 0.5 / 200)
+    assert calibration.standard_error(hit, rows) == pytest.approx(
+        (share * np.outer(rest, rest)).sum() ** 0.5 / 200
+    )
     alone = np.arange(200)[:, None].repeat(2, 1)
-    assert calibrate.standard_error(hit, alone) == pytest.approx((hit.mean() * (1 - hit.mean()) / 200) ** 0.5)
-    assert calibrate.standard_error(hit, alone // 4) == pytest.approx(np.sum(rest.reshape(-1, 4).sum(1) ** 2) ** 0.5 / 200)  # four of a row: one cluster
+    assert calibration.standard_error(hit, alone) == pytest.approx(
+        (hit.mean() * (1 - hit.mean()) / 200) ** 0.5
+    )
+    assert calibration.standard_error(hit, alone // 4) == pytest.approx(
+        np.sum(rest.reshape(-1, 4).sum(1) ** 2) ** 0.5 / 200
+    )  # four of a row: one cluster
 
 
 def test_the_standard_error_is_how_far_rates_of_other_rows_differ():
-    """A question is hit where its row and the nearest edit's, of 60, are alike; the rate varies with the rows, more than with independent questions."""
+    """A question is hit where its row and the nearest edit's, of 60, are alike; the rate varies
+    with the rows, more than with independent questions."""
     rng, rates = np.random.default_rng(0), []
     for _ in range(500):
         place, rows = rng.normal(size=(60, 2)), rng.integers(0, 60, (2000, 2))
         hit = (np.abs(place[rows[:, 0]] - place[rows[:, 1]]) < 0.5).all(-1)
-        rates.append((hit.mean(), calibrate.standard_error(hit, rows), (hit.mean() * (1 - hit.mean()) / 2000) ** 0.5))
+        rates.append(
+            (
+                hit.mean(),
+                calibration.standard_error(hit, rows),
+                (hit.mean() * (1 - hit.mean()) / 2000) ** 0.5,
+            )
+        )
     rate, error, independent = np.array(rates).T
     assert error.mean() == pytest.approx(rate.std(), rel=0.15)
     assert independent.mean() < 0.6 * rate.std()
@@ -520,19 +677,26 @@ def test_questions_drawn_from_data_know_their_rows(loaded):
 
 
 def test_trials_know_nothing_of_one_another(loaded):
-    """Measured together, as each alone: an edit of one trial is not in memory in another, though both hold some that are the same."""
+    """Measured together, as each alone: an edit of one trial is not in memory in another, though
+    both hold some that are the same."""
     first = trials.Trial(tuple(EDITS), (REWORDED,), tuple(UNRELATED))
     second = trials.Trial(tuple(EDITS[1:]), (EDITS[1][0],), (REWORDED, *UNRELATED))
-    together = calibrate.measure(loaded.matcher, [first, second])
-    alone = [calibrate.measure(loaded.matcher, [trial]) for trial in (first, second)]
-    np.testing.assert_allclose(together.value, np.concatenate([scores.value for scores in alone]), atol=1e-6)
+    together = calibration.measure(loaded.matcher, [first, second])
+    alone = [calibration.measure(loaded.matcher, [trial]) for trial in (first, second)]
+    np.testing.assert_allclose(
+        together.value, np.concatenate([scores.value for scores in alone]), atol=1e-6
+    )
     assert together.value[together.inside].min() > 0.5 > alone[1].value[~alone[1].inside].max()
 
 
 def test_scores_in_the_band_are_unsure(editor):
     edit = editor.edit(*EDITS[0])
     score = editor.ask(REWORDED).score
-    for decision, hit, unsure in ((Decision(score - 0.01, 0.0), True, False), (Decision(score, 0.0), False, True), (Decision(1.0, score), False, False)):
+    for decision, hit, unsure in (
+        (Decision(score - 0.01, 0.0), True, False),
+        (Decision(score, 0.0), False, True),
+        (Decision(1.0, score), False, False),
+    ):
         editor.parts = editor.parts._replace(spec=editor.parts.spec._replace(decision=decision))
         answer = editor.ask(REWORDED)
         assert (answer.edit_id == edit.id, answer.unsure) == (hit, unsure)
@@ -541,18 +705,23 @@ def test_scores_in_the_band_are_unsure(editor):
 def test_trials_of_a_file_and_the_figure(loaded, tmp_path):
     file = tmp_path / "trials.jsonl"
     file.write_text(json.dumps({"edits": EDITS, "inside": [REWORDED], "outside": UNRELATED}) + "\n")
-    scores = calibrate.measure(loaded.matcher, trials.of_file(file))
+    scores = calibration.measure(loaded.matcher, trials.of_file(file))
     assert scores.inside.tolist() == [True, False, False, False]
     plot.draw(scores, Decision(0.5, 0.4), tmp_path / "figure")
-    assert (tmp_path / "figure.svg").stat().st_size > 1000 < (tmp_path / "figure.png").stat().st_size
-    for line, message in (("{", "trials.jsonl:1: not a line of JSON"), ('{"edits": []}', "expected an object with edits, inside, outside")):
+    assert (
+        (tmp_path / "figure.svg").stat().st_size > 1000 < (tmp_path / "figure.png").stat().st_size
+    )
+    for line, message in (
+        ("{", "trials.jsonl:1: not a line of JSON"),
+        ('{"edits": []}', "expected an object with edits, inside, outside"),
+    ):
         file.write_text(line)
         with pytest.raises(UserError, match=message):
             trials.of_file(file)
     with pytest.raises(UserError, match="cannot be read"):
         trials.of_file(tmp_path / "nothing")
     with pytest.raises(UserError, match="both are needed"):
-        calibrate.measure(loaded.matcher, [trials.Trial(tuple(EDITS), (REWORDED,), ())])
+        calibration.measure(loaded.matcher, [trials.Trial(tuple(EDITS), (REWORDED,), ())])
 
 
 def test_the_examples_in_the_docs_are_what_happens(tmp_path, monkeypatch):

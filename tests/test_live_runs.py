@@ -10,17 +10,21 @@ import numpy as np
 import pytest
 
 import serac_jax
-from serac_jax import experiment, live, training, workdir
-from serac_jax.batch import take
-from serac_jax.checkpoints import Checkpoints
-from serac_jax.errors import UserError
+from serac_jax.core.batch import take
+from serac_jax.core.errors import UserError
+from serac_jax.serving import loading
+from serac_jax.training import experiment, run_folder, steps
+from serac_jax.training.checkpoints import Checkpoints
 from tests.tiny import one_layer
 
 SMALL = {"base.name": one_layer("t5-tiny"), "serac.counterfactual": one_layer("t5-tiny")}
 RUNS = {
     "serac": ("zsre_rep", {}),
     "retrieve and prompt": ("zsre_rp", SMALL),
-    "cross-attention": ("zsre_rep", SMALL | {"serac.cross_attention": True, "serac.scope": one_layer("distilbert-tiny-cased")}),
+    "cross-attention": (
+        "zsre_rep",
+        SMALL | {"serac.cross_attention": True, "serac.scope": one_layer("distilbert-tiny-cased")},
+    ),
     "sentiment": ("sent_rep", {}),
     "fact checking": ("fnli_rep", {}),
 }
@@ -36,8 +40,14 @@ def test_a_run_answers_as_in_its_evaluation(name, fields, cache, tmp_path, monke
     config = importlib.import_module(f"configs.{name}").get_config("mini")
     config.update_from_flattened_dict(fields | {"data.cache": str(cache), "mesh.data": 1})
     built = experiment.build(config.lock(), cache)
-    state = training.init_state(built.editor, training.make_optimizer(config.train, built.editor), built.base_params, 0, built.mesh)
-    checkpoints = Checkpoints(workdir.enter(tmp_path, config))
+    state = steps.init_state(
+        built.editor,
+        steps.make_optimizer(config.train, built.editor),
+        built.base_params,
+        0,
+        built.mesh,
+    )
+    checkpoints = Checkpoints(run_folder.enter(tmp_path, config))
     checkpoints.save(state, iter(built.task.batches(config.eval.split, 4, True)), {}, None)
     checkpoints.close()
 
@@ -45,12 +55,19 @@ def test_a_run_answers_as_in_its_evaluation(name, fields, cache, tmp_path, monke
     batch = jax.tree.map(jnp.asarray, next(iter(built.task.batches(config.eval.split, 4, False))))
     sides = (texts.inside, batch.inside), (texts.outside, batch.outside)
     rows = [[row for row, query in enumerate(side) if query][:4] for side, _ in sides]
-    questions = [side[row].question for (side, _), kept in zip(sides, rows, strict=True) for row in kept]
-    queries = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *(take(side, np.array(kept)) for (_, side), kept in zip(sides, rows, strict=True)))
+    questions = [
+        side[row].question for (side, _), kept in zip(sides, rows, strict=True) for row in kept
+    ]
+    queries = jax.tree.map(
+        lambda *leaves: jnp.concatenate(leaves),
+        *(take(side, np.array(kept)) for (_, side), kept in zip(sides, rows, strict=True)),
+    )
 
     @jax.jit
     def evaluated(params, base):
-        edited = built.editor.edit(params, built.editor.start(params, base, batch.edits), batch.edits)
+        edited = built.editor.edit(
+            params, built.editor.start(params, base, batch.edits), batch.edits
+        )
         if built.base.decodes:
             ids = built.editor.generate(params, edited, queries, config.data.label_widths[-1])
         else:
@@ -59,24 +76,30 @@ def test_a_run_answers_as_in_its_evaluation(name, fields, cache, tmp_path, monke
 
     decision, ids = evaluated(state.params, built.base_params)
     monkeypatch.setitem(sys.modules, "configs", None)  # as where only the package is installed
-    editor = live.load(tmp_path, mesh={"data": 2, "model": 2} if name == "zsre_rp" else None)
-    edits = editor.edit_many([(query.question, query.answer) for query in texts.edits], policy="keep").edits
+    editor = loading.load(tmp_path, mesh={"data": 2, "model": 2} if name == "zsre_rp" else None)
+    edits = editor.edit_many(
+        [(query.question, query.answer) for query in texts.edits], policy="keep"
+    ).edits
     answers = editor.ask(questions)
-    np.testing.assert_allclose([answer.score for answer in answers], np.exp(decision.log_similarity), rtol=1e-4)
-    assert [answer.nearest.edit.id for answer in answers] == [edits[number].id for number in np.asarray(decision.index)]
+    np.testing.assert_allclose(
+        [answer.score for answer in answers], np.exp(decision.log_similarity), rtol=1e-4
+    )
+    assert [answer.nearest.edit.id for answer in answers] == [
+        edits[number].id for number in np.asarray(decision.index)
+    ]
     assert [answer.text for answer in answers] == [built.task.words(row) for row in ids]
 
 
 def test_only_runs_that_keep_edits_as_text_are_loaded(tmp_path):
     config = importlib.import_module("configs.zsre_ft").get_config("mini")
-    workdir.enter(tmp_path, config)
+    run_folder.enter(tmp_path, config)
     (tmp_path / "checkpoints").mkdir()
     with pytest.raises(UserError, match="a run of the editor 'finetune'"):
         serac_jax.load(tmp_path)
 
 
 def test_a_run_of_another_version_is_refused(tmp_path):
-    workdir.enter(tmp_path, importlib.import_module("configs.zsre_rep").get_config("mini"))
+    run_folder.enter(tmp_path, importlib.import_module("configs.zsre_rep").get_config("mini"))
     (tmp_path / "checkpoints").mkdir()
     config = json.loads((tmp_path / "config.json").read_text())
     del config["serac"]["pool"]

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from serac_jax.shell import changing
-from serac_jax.shell import main as shell
-from serac_jax.store.store import Store
+from serac_jax.cli import changing
+from serac_jax.cli import main as shell
+from serac_jax.edits.store import Store
 from tests.test_live import EDITS, REWORDED, UNRELATED
 
 
@@ -48,7 +48,11 @@ def test_ask_answers_for_people_and_for_programs(run, dracula, monkeypatch):
     assert second == f"{UNRELATED[0].upper()}  (base model)"
     monkeypatch.setenv("SERAC_EDITOR", "mini")
     found = json.loads(run("why", REWORDED, "--json", "--tag=acme", "--base-command=tr a-z A-Z")[1])
-    assert (found["text"], found["edit_id"], found["base_text"]) == ("Mary Shelley", dracula, REWORDED.upper())
+    assert (found["text"], found["edit_id"], found["base_text"]) == (
+        "Mary Shelley",
+        dracula,
+        REWORDED.upper(),
+    )
     assert found["nearest"]["edit"]["prompt"] == EDITS[0][0]
     assert found["margin"] == pytest.approx(found["score"] - found["threshold"])
     status, _, error = run("ask", UNRELATED[0], "--base-command=echo no >&2; exit 3")
@@ -57,7 +61,8 @@ def test_ask_answers_for_people_and_for_programs(run, dracula, monkeypatch):
 
 
 def test_a_mesh_answers_as_one_device(run, dracula, monkeypatch):
-    """Eight devices: models split over two, rows over four. Scores differ by rounding, which two digits do not show."""
+    """Eight devices: models split over two, rows over four. Scores differ by rounding, which two
+    digits do not show."""
     command = ("ask", REWORDED, *UNRELATED, "--editor=mini")
     one = run(*command)
     assert one[0] == 0
@@ -71,11 +76,35 @@ def test_a_mesh_answers_as_one_device(run, dracula, monkeypatch):
 @pytest.mark.parametrize(
     ("mesh", "told"),
     [
-        ("rows=2", "mesh has no axis 'rows'; give the number of devices of 'data', of 'model', or of both"),
-        ("data", "--mesh should be the number of devices of an axis, or of two axes, as data=4 or data=4,model=2, not 'data'"),
-        ("data=two", "--mesh should be the number of devices of an axis, or of two axes, as data=4 or data=4,model=2, not 'data=two'"),
-        ("data=2,data=4", "--mesh should be the number of devices of an axis, or of two axes, as data=4 or data=4,model=2, not 'data=2,data=4'"),
-        ("data=4,model=4", "mesh.data=4 × mesh.fsdp=1 × mesh.model=4 needs 16 devices, but there are 8"),
+        (
+            "rows=2",
+            "mesh has no axis 'rows'; give the number of devices of 'data', of 'model', or of both",
+        ),
+        (
+            "data",
+            (
+                "--mesh should be the number of devices of an axis, or of two axes, as data=4 or"
+                " data=4,model=2, not 'data'"
+            ),
+        ),
+        (
+            "data=two",
+            (
+                "--mesh should be the number of devices of an axis, or of two axes, as data=4 or"
+                " data=4,model=2, not 'data=two'"
+            ),
+        ),
+        (
+            "data=2,data=4",
+            (
+                "--mesh should be the number of devices of an axis, or of two axes, as data=4 or"
+                " data=4,model=2, not 'data=2,data=4'"
+            ),
+        ),
+        (
+            "data=4,model=4",
+            "mesh.data=4 × mesh.fsdp=1 × mesh.model=4 needs 16 devices, but there are 8",
+        ),
         ("model=0", "mesh.model=0 is no number of devices; give 1 or more"),
         ("data=2,model=3", "cannot be split over mesh.model=3; choose a divisor of 160"),
     ],
@@ -92,7 +121,14 @@ def test_a_mesh_is_for_commands_with_an_editor(run, monkeypatch):
     assert run("add", *EDITS[0])[0] == 0  # no editor, so nothing that could be on several devices
     assert run("check", "--mesh=data=2")[:2] == (1, "")
     monkeypatch.setenv("SERAC_EDITOR", "mini")
-    for command in (["add", *EDITS[1]], ["check"], ["ask", "Anything?"], ["why", "Anything?"], ["chat"], ["calibrate", "--data=none", "--out=none"]):
+    for command in (
+        ["add", *EDITS[1]],
+        ["check"],
+        ["ask", "Anything?"],
+        ["why", "Anything?"],
+        ["chat"],
+        ["calibrate", "--data=none", "--out=none"],
+    ):
         assert run(*command)[2].startswith("error: $SERAC_MESH should be the number of devices")
 
 
@@ -111,23 +147,32 @@ def test_add_asks_an_editor_about_other_words(run, dracula):
     status, printed, _ = run("check", "--editor=mini")
     assert status == 2
     assert printed.count("contradiction: ") == 2
-    assert {found["kind"] for found in json.loads(run("check", "--editor=mini", "--json")[1])["judged"]} == {"contradiction", "duplicate"}
+    assert {
+        found["kind"] for found in json.loads(run("check", "--editor=mini", "--json")[1])["judged"]
+    } == {"contradiction", "duplicate"}
     run("undo")
     assert run(*contradiction)[0] == 2  # the same words, which need no editor
-    replaced = json.loads(run("add", "From whose pen did Dracula come?", "Jules Verne", "--editor=mini", "--json")[1])["replaced"]
+    replaced = json.loads(
+        run("add", "From whose pen did Dracula come?", "Jules Verne", "--editor=mini", "--json")[1]
+    )["replaced"]
     assert dracula in replaced
 
 
 def test_check_tells_which_answers_an_editor_cannot_say(run):
     """`import` has no editor that could refuse them."""
-    Path("facts.csv").write_text(f"prompt,answer\nWho wrote Emma?,Jane Austen\nWho wrote Faust?,{'a very long answer ' * 10}\n")
+    Path("facts.csv").write_text(
+        "prompt,answer\nWho wrote Emma?,Jane Austen\nWho wrote"
+        f" Faust?,{'a very long answer ' * 10}\n"
+    )
     run("import", "facts.csv")
     assert run("check")[0] == 0
     status, printed, _ = run("check", "--editor=mini")
     assert status == 2
     (line,) = (line for line in printed.splitlines() if line.startswith("edit "))
     assert "more than the 16 that this editor can say; shorten it" in line
-    assert list(json.loads(run("check", "--editor=mini", "--json")[1])["unsayable"].values()) == [line]
+    assert list(json.loads(run("check", "--editor=mini", "--json")[1])["unsayable"].values()) == [
+        line
+    ]
 
 
 def test_add_looks_again_where_another_program_wrote_meanwhile(run, dracula, monkeypatch):
@@ -137,13 +182,17 @@ def test_add_looks_again_where_another_program_wrote_meanwhile(run, dracula, mon
         if not other:
             store = Store.open("edits.jsonl")
             store.remove([dracula])
-            other.append(store.add([store.make("From whose pen did Dracula come?", "Jules Verne")])[0].id)
+            other.append(
+                store.add([store.make("From whose pen did Dracula come?", "Jules Verne")])[0].id
+            )
         return agreed(*asked)
 
     monkeypatch.setattr(changing, "agreed", slow)
     found = json.loads(run("add", REWORDED, "Bram Stoker", "--editor=mini", "--json")[1])
     assert found["replaced"] == other
-    assert [json.loads(line)["id"] for line in run("list", "--json")[1].splitlines()] == [found["id"]]
+    assert [json.loads(line)["id"] for line in run("list", "--json")[1].splitlines()] == [
+        found["id"]
+    ]
 
 
 def test_a_session_corrects_takes_back_and_explains(run):
@@ -172,7 +221,9 @@ never read
     assert f"base model: {REWORDED.upper()}" in printed
     assert f"{UNRELATED[0]} → Gd" in printed
     assert f"{REWORDED.upper()}  (base model)" in lines
-    assert [line.split(":")[0] for line in lines if line.startswith(("undone", "done again", "error"))] == ["undone", "undone", "done again", "error", "error"]
+    assert [
+        line.split(":")[0] for line in lines if line.startswith(("undone", "done again", "error"))
+    ] == ["undone", "undone", "done again", "error", "error"]
     assert "NEVER READ" not in printed
     assert len(run("list")[1].splitlines()) == 1
 
@@ -217,14 +268,21 @@ def test_ctrl_c_takes_back_a_persons_line(person, ends, capsys, monkeypatch):
 
 def test_answers_that_an_editor_cannot_say_are_told(run):
     long = "a very long answer " * 10
-    for answer, told in ((long, "more than the 16 that this editor can say; shorten it"), ("São Paulo", "has letters that this editor's vocabulary lacks")):
+    for answer, told in (
+        (long, "more than the 16 that this editor can say; shorten it"),
+        ("São Paulo", "has letters that this editor's vocabulary lacks"),
+    ):
         status, _, error = run("add", EDITS[0][0], answer, "--editor=mini")
         assert status == 1
         assert told in error
 
 
 def test_calibrate_saves_an_editor_that_is_used(run, tmp_path):
-    trial = {"edits": EDITS, "inside": [prompt for prompt, _ in EDITS] + [REWORDED], "outside": UNRELATED}
+    trial = {
+        "edits": EDITS,
+        "inside": [prompt for prompt, _ in EDITS] + [REWORDED],
+        "outside": UNRELATED,
+    }
     (tmp_path / "mine.jsonl").write_text(json.dumps(trial) + "\n")
     status, printed, _ = run("calibrate", "--data=mine.jsonl", "--out=calibrated", "--target=0.34")
     assert status == 0
@@ -237,5 +295,10 @@ def test_calibrate_saves_an_editor_that_is_used(run, tmp_path):
     answer = json.loads(run("why", REWORDED, "--editor=calibrated", "--json")[1])
     assert answer["threshold"] == found["fitted"]["threshold"]
     assert answer["text"] == "Mary Shelley"
-    assert run("calibrate", "--out=other")[2].startswith("error: questions are needed to calibrate on")
-    assert run("calibrate", "--out=other", "--config=nothing.py")[2] == "error: --config: there is no file nothing.py\n"
+    assert run("calibrate", "--out=other")[2].startswith(
+        "error: questions are needed to calibrate on"
+    )
+    assert (
+        run("calibrate", "--out=other", "--config=nothing.py")[2]
+        == "error: --config: there is no file nothing.py\n"
+    )

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from serac_jax import models
-from serac_jax.batch import Examples, Tokens, take
-from serac_jax.editors.lookup import Options, lookup
+from serac_jax.core.batch import Examples, Tokens, take
+from serac_jax.editors.lookup.lookup import Options, lookup
 from tests.conftest import MODELS
 
 
@@ -18,9 +18,13 @@ def texts(*rows):
 
 
 def examples(questions, answers):
-    nothing = Tokens(jnp.zeros((len(questions), 0), jnp.int32), jnp.zeros((len(questions), 0), bool))
+    nothing = Tokens(
+        jnp.zeros((len(questions), 0), jnp.int32), jnp.zeros((len(questions), 0), bool)
+    )
     labels = texts(*answers)
-    return Examples(texts(*questions), nothing, nothing, labels.ids, labels.mask.astype(jnp.float32))
+    return Examples(
+        texts(*questions), nothing, nothing, labels.ids, labels.mask.astype(jnp.float32)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +36,9 @@ EDITS = examples([[11, 12, 13, 1], [21, 22, 1]], [[7, 8, 1], [9, 1]])
 
 
 def compiled(editor):
-    return editor._replace(edit=jax.jit(editor.edit), apply=jax.jit(editor.apply), decide=jax.jit(editor.decide))
+    return editor._replace(
+        edit=jax.jit(editor.edit), apply=jax.jit(editor.apply), decide=jax.jit(editor.decide)
+    )
 
 
 def edited(base, **options):
@@ -69,6 +75,8 @@ def test_similarity_is_one_half_at_the_threshold(base):
 @pytest.mark.parametrize(("mask_keys", "same"), [(True, True), (False, False)])
 def test_keys_average_real_tokens_unless_told_otherwise(base, mask_keys, same):
     editor, memory = edited(base, mask_keys=mask_keys)
-    wide = EDITS._replace(inputs=Tokens(*(jnp.pad(leaf, ((0, 0), (0, 3))) for leaf in EDITS.inputs[:2])))
+    wide = EDITS._replace(
+        inputs=Tokens(*(jnp.pad(leaf, ((0, 0), (0, 3))) for leaf in EDITS.inputs[:2]))
+    )
     again = editor.edit({}, editor.start({}, base[1], wide), wide)
     assert bool(jnp.allclose(again.memory.keys, memory.memory.keys, rtol=1e-5, atol=1e-5)) is same

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from serac_jax import losses
+from serac_jax.core import losses
 
 RNG = np.random.default_rng(0)
 LOGITS = jnp.asarray(RNG.normal(size=(4, 5, 7)), jnp.float32)
@@ -15,7 +15,9 @@ LABELS = jnp.asarray(RNG.integers(0, 7, (4, 5)), jnp.int32)
 
 def test_nll_is_the_mean_over_tokens_of_the_slice_that_counts():
     weight = jnp.ones((4, 5)).at[2:].set(0).at[:, 3:].set(0)
-    expected = -jax.nn.log_softmax(LOGITS[:2, :3])[jnp.arange(2)[:, None], jnp.arange(3)[None], LABELS[:2, :3]].mean()
+    expected = -jax.nn.log_softmax(LOGITS[:2, :3])[
+        jnp.arange(2)[:, None], jnp.arange(3)[None], LABELS[:2, :3]
+    ].mean()
     assert losses.nll(LOGITS, LABELS, weight) == pytest.approx(float(expected), abs=1e-6)
 
 
@@ -38,14 +40,22 @@ def test_weight_0_gives_0_with_a_finite_gradient(bad):
 def test_scope_loss_weighs_both_classes_alike():
     inside, outside = jnp.log(jnp.array([0.9, 0.8])), jnp.log(jnp.array([0.3]))
     expected = -np.log([0.9, 0.8]).mean() - np.log(0.7)
-    assert losses.balanced_bce(inside, jnp.ones(2), outside, jnp.ones(1)) == pytest.approx(expected, abs=1e-6)
+    assert losses.balanced_bce(inside, jnp.ones(2), outside, jnp.ones(1)) == pytest.approx(
+        expected, abs=1e-6
+    )
     many = jnp.tile(outside, 10)
-    assert losses.balanced_bce(inside, jnp.ones(2), many, jnp.ones(10)) == pytest.approx(expected, abs=1e-6)
-    assert losses.balanced_bce(inside, jnp.zeros(2), outside, jnp.ones(1)) == pytest.approx(-np.log(0.7), abs=1e-6)
+    assert losses.balanced_bce(inside, jnp.ones(2), many, jnp.ones(10)) == pytest.approx(
+        expected, abs=1e-6
+    )
+    assert losses.balanced_bce(inside, jnp.zeros(2), outside, jnp.ones(1)) == pytest.approx(
+        -np.log(0.7), abs=1e-6
+    )
 
 
 def test_scope_loss_of_a_certain_mistake_is_large_but_finite():
-    value, gradient = jax.value_and_grad(lambda x: losses.balanced_bce(x, jnp.zeros(1), x, jnp.ones(1)))(jnp.zeros(1))
+    value, gradient = jax.value_and_grad(
+        lambda x: losses.balanced_bce(x, jnp.zeros(1), x, jnp.ones(1))
+    )(jnp.zeros(1))
     assert np.isfinite(value)
     assert value > 10
     assert np.isfinite(gradient).all()

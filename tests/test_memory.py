@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from serac_jax import memory
-from serac_jax.batch import Examples, Tokens
+from serac_jax.core.batch import Examples, Tokens
+from serac_jax.editors import edit_table
 
 
 def edits(values, weight=None, width=3):
@@ -22,9 +22,9 @@ def keys(values):
 
 
 def test_edits_are_stored_in_order_and_padding_is_skipped():
-    store = memory.empty(4, keys([0]), edits([0]))
-    store = memory.write(store, keys([7, 8, 9]), edits([7, 8, 9], weight=[1, 0, 1]))
-    store = memory.write(store, keys([5]), edits([5]))
+    store = edit_table.empty(4, keys([0]), edits([0]))
+    store = edit_table.write(store, keys([7, 8, 9]), edits([7, 8, 9], weight=[1, 0, 1]))
+    store = edit_table.write(store, keys([5]), edits([5]))
     assert store.live.tolist() == [True, True, True, False]
     assert store.edits.labels[:, 0].tolist() == [7, 9, 5, 0]
     assert store.keys[:, 0].tolist() == [7, 9, 5, 0]
@@ -32,38 +32,44 @@ def test_edits_are_stored_in_order_and_padding_is_skipped():
 
 
 def test_writing_at_once_equals_writing_in_turn():
-    together = memory.write(memory.empty(4, keys([0]), edits([0])), keys([1, 2, 3]), edits([1, 2, 3]))
-    apart = memory.empty(4, keys([0]), edits([0]))
+    together = edit_table.write(
+        edit_table.empty(4, keys([0]), edits([0])), keys([1, 2, 3]), edits([1, 2, 3])
+    )
+    apart = edit_table.empty(4, keys([0]), edits([0]))
     for value in (1, 2, 3):
-        apart = memory.write(apart, keys([value]), edits([value]))
+        apart = edit_table.write(apart, keys([value]), edits([value]))
     assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), together, apart))
 
 
 def test_narrower_edits_fit_wider_slots():
-    store = memory.write(memory.empty(2, keys([0]), edits([0], width=5)), keys([1]), edits([1], width=2))
+    store = edit_table.write(
+        edit_table.empty(2, keys([0]), edits([0], width=5)), keys([1]), edits([1], width=2)
+    )
     assert store.edits.inputs.ids[0].tolist() == [1, 1, 0, 0, 0]
     assert store.edits.inputs.mask[0].tolist() == [True, True, False, False, False]
 
 
 def test_a_full_memory_refuses_and_names_its_capacity():
-    store = memory.write(memory.empty(2, keys([0]), edits([0])), keys([1]), edits([1]))
-    with pytest.raises(memory.MemoryFull, match="3 edits do not fit in a memory of capacity 2"):
-        memory.write(store, keys([2, 3]), edits([2, 3]))
-    traced = jax.jit(memory.write)(store, keys([2, 3]), edits([2, 3]))
+    store = edit_table.write(edit_table.empty(2, keys([0]), edits([0])), keys([1]), edits([1]))
+    with pytest.raises(edit_table.MemoryFull, match="3 edits do not fit in a memory of capacity 2"):
+        edit_table.write(store, keys([2, 3]), edits([2, 3]))
+    traced = jax.jit(edit_table.write)(store, keys([2, 3]), edits([2, 3]))
     assert traced.edits.labels[:, 0].tolist() == [1, 2]  # nothing that was stored is lost
-    with pytest.raises(memory.MemoryFull, match="capacity 2"):
-        memory.require_room(traced)
+    with pytest.raises(edit_table.MemoryFull, match="capacity 2"):
+        edit_table.require_room(traced)
 
 
 def test_wider_edits_are_refused():
     with pytest.raises(ValueError, match="5 wide"):
-        memory.write(memory.empty(2, keys([0]), edits([0])), keys([1]), edits([1], width=5))
+        edit_table.write(edit_table.empty(2, keys([0]), edits([0])), keys([1]), edits([1], width=5))
 
 
 def test_nearest_sees_only_live_slots():
-    store = memory.write(memory.empty(3, keys([0]), edits([0])), keys([1, 2]), edits([1, 2]))
-    index, similarity = memory.nearest(store, jnp.array([[-2.0, -1.0, 0.0], [-0.5, -3.0, 0.0]]))
+    store = edit_table.write(
+        edit_table.empty(3, keys([0]), edits([0])), keys([1, 2]), edits([1, 2])
+    )
+    index, similarity = edit_table.nearest(store, jnp.array([[-2.0, -1.0, 0.0], [-0.5, -3.0, 0.0]]))
     assert index.tolist() == [1, 0]
     assert similarity.tolist() == [-1.0, -0.5]
-    _, nothing = memory.nearest(memory.empty(3, keys([0]), edits([0])), jnp.zeros((1, 3)))
+    _, nothing = edit_table.nearest(edit_table.empty(3, keys([0]), edits([0])), jnp.zeros((1, 3)))
     assert np.isneginf(nothing[0])

@@ -2,8 +2,8 @@
 
 import jax.numpy as jnp
 
-from serac_jax import metrics
-from serac_jax.metrics import Score
+from serac_jax.core import metrics
+from serac_jax.core.metrics import Score
 
 LABELS = jnp.array([[1, 2, 0], [1, 2, 0], [1, 2, 0]])
 WEIGHT = jnp.array([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
@@ -19,7 +19,10 @@ def test_an_answer_is_right_only_as_a_whole_and_padding_counts_as_right():
 
 
 def test_an_answer_is_kept_where_no_labelled_position_changed():
-    before, after = logits([[1, 2, 3], [1, 2, 3], [1, 2, 3]]), logits([[1, 2, 0], [1, 0, 3], [0, 0, 0]])
+    before, after = (
+        logits([[1, 2, 3], [1, 2, 3], [1, 2, 3]]),
+        logits([[1, 2, 0], [1, 0, 3], [0, 0, 0]]),
+    )
     assert metrics.answer_kept(before, after, WEIGHT).tolist() == [1, 0, 1]
 
 

@@ -19,7 +19,15 @@ def get_config(size):
     config.update_from_flattened_dict({fields!r})
     return config
 """
-FEW = {"data.text_widths": (40,), "data.label_widths": (24,), "train.steps": 2, "train.edits": 4, "train.val_batches": 1, "eval.batches": 1, "eval.edits": 4}
+FEW = {
+    "data.text_widths": (40,),
+    "data.label_widths": (24,),
+    "train.steps": 2,
+    "train.edits": 4,
+    "train.val_batches": 1,
+    "eval.batches": 1,
+    "eval.edits": 4,
+}
 
 
 def test_the_notebook_runs_headless(tmp_path, monkeypatch):
@@ -29,13 +37,34 @@ def test_the_notebook_runs_headless(tmp_path, monkeypatch):
     (tmp_path / "configs" / "zsre_rep.py").write_text(RUN.format(fields=tiny() | FEW))
 
     notebook = nbformat.read(NOTEBOOK, as_version=4)
-    (place,) = (number for number, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", ()))
-    settings = {"RUNS": "zsre_rep", "OUT": str(tmp_path / "runs"), "CONFIGS": str(tmp_path / "configs")}
-    notebook.cells.insert(place + 1, nbformat.v4.new_code_cell("\n".join(f"{name} = {value!r}" for name, value in settings.items())))
-    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(NOTEBOOK.parent)}}).execute()
+    (place,) = (
+        number
+        for number, cell in enumerate(notebook.cells)
+        if "parameters" in cell.metadata.get("tags", ())
+    )
+    settings = {
+        "RUNS": "zsre_rep",
+        "OUT": str(tmp_path / "runs"),
+        "CONFIGS": str(tmp_path / "configs"),
+    }
+    notebook.cells.insert(
+        place + 1,
+        nbformat.v4.new_code_cell(
+            "\n".join(f"{name} = {value!r}" for name, value in settings.items())
+        ),
+    )
+    NotebookClient(
+        notebook, timeout=300, resources={"metadata": {"path": str(NOTEBOOK.parent)}}
+    ).execute()
 
-    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
-    printed = "".join(output.text for output in outputs if output.output_type == "stream" and output.name == "stdout")
+    outputs = [
+        output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs
+    ]
+    printed = "".join(
+        output.text
+        for output in outputs
+        if output.output_type == "stream" and output.name == "stdout"
+    )
     assert "to install: nothing" in printed
     assert "all steps done" in printed
     assert any("image/png" in output.get("data", {}) for output in outputs)
@@ -55,13 +84,20 @@ def install():
 def test_only_what_is_missing_or_too_old_is_installed(install):
     asked = install.read(ROOT / "requirements.txt")
     assert {"jax", "transformers"} <= {found.name for found in asked}
-    newer = {install.canonicalize_name(found.name): install.Version("99.0+cu128") for found in asked}
+    newer = {
+        install.canonicalize_name(found.name): install.Version("99.0+cu128") for found in asked
+    }
     assert install.missing(asked, newer) == []
-    assert [found.name for found in install.missing(asked, newer | {"jax": install.Version("0.7.2")})] == ["jax"]
+    assert [
+        found.name for found in install.missing(asked, newer | {"jax": install.Version("0.7.2")})
+    ] == ["jax"]
     without = {name: version for name, version in newer.items() if name != "gdown"}
     assert [found.name for found in install.missing(asked, without)] == ["gdown"]
 
 
 def test_nothing_becomes_older(install):
-    assert install.floors({"torch": install.Version("2.9.0+cu128"), "numpy": install.Version("2.0.2")}) == "numpy>=2.0.2\ntorch>=2.9.0\n"
+    assert (
+        install.floors({"torch": install.Version("2.9.0+cu128"), "numpy": install.Version("2.0.2")})
+        == "numpy>=2.0.2\ntorch>=2.9.0\n"
+    )
     assert install.missing(install.read(ROOT / "requirements.txt"), install.there()) == []

@@ -1,4 +1,5 @@
-"""Equal to the PyTorch original, number by number, on recorded cases; `python -m tests.parity` runs any folder of such cases."""
+"""Equal to the PyTorch original, number by number, on recorded cases; `python -m tests.parity` runs
+any folder of such cases."""
 
 import subprocess
 import sys
@@ -8,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from serac_jax.editors import Editor
-from serac_jax.losses import token_kl, weighted_mean
+from serac_jax.core.losses import token_kl, weighted_mean
+from serac_jax.editors.protocol import Editor
 from tests.conftest import MODELS, ROOT
 from tests.parity import golden, training
 from tests.parity.cases import compare
@@ -52,10 +53,14 @@ def test_only_after_a_step_of_our_own_may_a_number_be_as_far_off_as_precision_mo
 
 @pytest.mark.parametrize("slope", [2.0, 2.01])
 def test_a_training_step_is_compared_from_where_the_original_stood(slope):
-    """Rounding noise in a gradient, which Adam makes a whole step of, is not carried on; another gradient is seen at once."""
+    """Rounding noise in a gradient, which Adam makes a whole step of, is not carried on; another
+    gradient is seen at once."""
     lr, noise = 0.1, np.array([1e-9, 1.0], np.float32)
     start, case = np.array([1.0, 1.0], np.float32), golden.Case()
-    case |= {"grad0/w": noise, "step1/w": start - lr * np.array([1e-9 / (1e-9 + 1e-8), 1.0], np.float32)}
+    case |= {
+        "grad0/w": noise,
+        "step1/w": start - lr * np.array([1e-9 / (1e-9 + 1e-8), 1.0], np.float32),
+    }
     case.manifest = {
         "kind": "case",
         "config": {"lr": lr, "lr_lr": lr, "grad_clip": 100.0},
@@ -70,7 +75,9 @@ def test_a_training_step_is_compared_from_where_the_original_stood(slope):
         return {"w": slope * params["w"] if first is None else jnp.asarray(first)}, {}
 
     comparison = Comparison("case", {"groups": {"grad0": {"max_abs_diff": 1e-9}}})
-    learner = training.Learner(editor, {"w": jnp.asarray(start)}, gradient, lambda name: name, lambda *arguments: None)
+    learner = training.Learner(
+        editor, {"w": jnp.asarray(start)}, gradient, lambda name: name, lambda *arguments: None
+    )
     training.run(comparison, case, learner, [None, None])
     assert set(comparison.ratios) == {"grad0/w", "step1/w", "train1/grad_norm"}
     assert list(comparison.over) == ([] if slope == 2.0 else ["train1/grad_norm"])
@@ -83,7 +90,10 @@ def test_the_bound_of_the_rounding_of_a_kl_holds_and_is_narrow():
     weight = np.ones((4, 3), np.float32)
     single = weighted_mean(token_kl(before, after), weight)
     with double():
-        exact = weighted_mean(token_kl(*(logits.astype(np.float64) for logits in (before, after))), weight.astype(np.float64))
+        exact = weighted_mean(
+            token_kl(*(logits.astype(np.float64) for logits in (before, after))),
+            weight.astype(np.float64),
+        )
     assert abs(float(single) - float(exact)) <= kl_rounding(before, after, weight) < 1e-5
 
 
@@ -91,14 +101,26 @@ def test_the_command_fails_where_a_number_is_off_or_a_case_is_unknown(tmp_path):
     case, name = golden.load(CASES, "batch_qa_b1"), "edit_inner/labels"
     folder = tmp_path / "cases" / "batch_qa_b1"
     folder.mkdir(parents=True)
-    (folder / "batch_qa_b1.json").write_bytes((CASES / "batch_qa_b1" / "batch_qa_b1.json").read_bytes())
-    np.savez_compressed(folder / "batch_qa_b1.npz", **{key: value + 1 if key == name else value for key, value in case.items()})
+    (folder / "batch_qa_b1.json").write_bytes(
+        (CASES / "batch_qa_b1" / "batch_qa_b1.json").read_bytes()
+    )
+    np.savez_compressed(
+        folder / "batch_qa_b1.npz",
+        **{key: value + 1 if key == name else value for key, value in case.items()},
+    )
     riddle = tmp_path / "cases" / "riddle"
     riddle.mkdir()
     (riddle / "riddle.json").write_text('{"kind": "riddle", "aliases": {}}')
     np.savez(riddle / "riddle.npz")
     process = subprocess.run(
-        [sys.executable, "-m", "tests.parity", f"--cases={tmp_path / 'cases'}", f"--models={MODELS}", "--processes=2"],
+        [
+            sys.executable,
+            "-m",
+            "tests.parity",
+            f"--cases={tmp_path / 'cases'}",
+            f"--models={MODELS}",
+            "--processes=2",
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -106,5 +128,7 @@ def test_the_command_fails_where_a_number_is_off_or_a_case_is_unknown(tmp_path):
     )
     assert process.returncode == 1
     assert f"OVER {name}" in process.stdout
-    assert "NOT COMPARED UnknownCaseError: nothing compares a case of kind 'riddle'" in process.stdout
+    assert (
+        "NOT COMPARED UnknownCaseError: nothing compares a case of kind 'riddle'" in process.stdout
+    )
     assert "2 cases: 0 within tolerance, 1 over, 1 not compared" in process.stdout

@@ -26,7 +26,13 @@ print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 def test_temporaries_take_no_new_pages_at_the_next_call():
     def faults(how: str) -> tuple[str, int]:
-        done = subprocess.run([sys.executable, "-c", PROGRAM, how], check=True, capture_output=True, text=True, env={"JAX_PLATFORMS": "cpu", "PATH": ""})
+        done = subprocess.run(
+            [sys.executable, "-c", PROGRAM, how],
+            check=True,
+            capture_output=True,
+            text=True,
+            env={"JAX_PLATFORMS": "cpu", "PATH": ""},
+        )
         kept, count = done.stdout.split()
         return kept, int(count)
 

@@ -3,13 +3,16 @@
 import numpy as np
 import pytest
 
-from serac_jax import report
-from serac_jax.batch import EditBatch, Examples, Tokens
-from serac_jax.metrics import Score
+from serac_jax.core.batch import EditBatch, Examples, Tokens
+from serac_jax.core.metrics import Score
+from serac_jax.evaluation import report
 
 
 def test_the_mean_counts_rows_by_weight_and_skips_padding():
-    scores = [Score(np.array([1.0, 0.0]), np.array([1.0, 1.0])), Score(np.array([1.0, 9.0]), np.array([2.0, 0.0]))]
+    scores = [
+        Score(np.array([1.0, 0.0]), np.array([1.0, 1.0])),
+        Score(np.array([1.0, 9.0]), np.array([2.0, 0.0])),
+    ]
     found = report.estimate(scores, 200, 0)
     assert found.mean == 0.75
     assert found.n == 3
@@ -17,7 +20,9 @@ def test_the_mean_counts_rows_by_weight_and_skips_padding():
 
 
 def test_a_score_without_rows_is_left_out():
-    batches = [{"drawdown": Score(np.ones(2), np.ones(2)), "drawdown_hard": Score(np.ones(2), np.zeros(2))}]
+    batches = [
+        {"drawdown": Score(np.ones(2), np.ones(2)), "drawdown_hard": Score(np.ones(2), np.zeros(2))}
+    ]
     assert list(report.estimates(batches, 10, 0)) == ["drawdown"]
 
 
@@ -26,7 +31,9 @@ def test_the_interval_covers_as_it_says():
     rng = np.random.default_rng(0)
     hits = 0
     for seed in range(200):
-        found = report.estimate([Score(rng.integers(0, 2, 100).astype(float), np.ones(100))], 300, seed)
+        found = report.estimate(
+            [Score(rng.integers(0, 2, 100).astype(float), np.ones(100))], 300, seed
+        )
         hits += found.low <= 0.5 <= found.high
     assert 178 <= hits <= 200
 
@@ -50,8 +57,19 @@ def test_no_example_is_shown_twice(edits):
     tokens = Tokens(ids, np.ones_like(ids, bool))
     rows = Examples(tokens, tokens, tokens, ids, np.ones((edits, 1), np.float32))
     all_of, none = np.arange(edits), np.zeros(edits, bool)
-    batch = EditBatch(edits=rows, inside=rows, edit_of=all_of, wanted=~none, hard_inside=none, outside=rows, outside_of=all_of, hard_outside=none)
-    answers = {f"{side}_{when}": ids for side in ("inside", "outside") for when in ("before", "after")}
+    batch = EditBatch(
+        edits=rows,
+        inside=rows,
+        edit_of=all_of,
+        wanted=~none,
+        hard_inside=none,
+        outside=rows,
+        outside_of=all_of,
+        hard_outside=none,
+    )
+    answers = {
+        f"{side}_{when}": ids for side in ("inside", "outside") for when in ("before", "after")
+    }
     found = report.examples(batch, answers, Spelled(), lambda answer: str(answer[0]), 20)
     shown = [(example["kind"], example["query"]) for example in found]
     assert len(set(shown)) == len(shown)

@@ -1,4 +1,5 @@
-"""The commands of the shell: what they print for people and for programs, and the statuses that scripts rely on."""
+"""The commands of the shell: what they print for people and for programs, and the statuses that
+scripts rely on."""
 
 import json
 import os
@@ -12,12 +13,12 @@ from pathlib import Path
 import pytest
 import shtab
 
-from serac_jax.shell import main as shell
-from serac_jax.shell.table import COMMANDS
-from serac_jax.store import edits, files
-from serac_jax.store.disk import journal_of
-from serac_jax.store.store import Store
-from tests.conftest import MINI, ROOT
+from serac_jax.cli import main as shell
+from serac_jax.cli.commands import COMMANDS
+from serac_jax.edits import memory_file, records
+from serac_jax.edits.disk import journal_of
+from serac_jax.edits.store import Store
+from tests.conftest import ASSETS, ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +43,11 @@ def run(capsys):
 @pytest.fixture
 def book(run) -> str:
     """The id of an edit that is in the memory."""
-    return json.loads(run("add", "Who wrote Dracula?", "Mary Shelley", "--tag=books", "--source=a dream", "--json")[1])["id"]
+    return json.loads(
+        run(
+            "add", "Who wrote Dracula?", "Mary Shelley", "--tag=books", "--source=a dream", "--json"
+        )[1]
+    )["id"]
 
 
 def lines(text: str) -> list:
@@ -51,34 +56,64 @@ def lines(text: str) -> list:
 
 def test_add_tells_what_it_did(run, book):
     assert run("list") == (0, f"{book[:8]}  Who wrote Dracula? → Mary Shelley  [books]\n", "")
-    assert run("add", "Who wrote Dracula?", "Mary Shelley", "--tag=books", "--source=a dream")[:2] == (
+    assert run("add", "Who wrote Dracula?", "Mary Shelley", "--tag=books", "--source=a dream")[
+        :2
+    ] == (
         0,
         f"is there already: {book[:8]}  Who wrote Dracula? → Mary Shelley  [books]\n",
     )
-    status, printed, _ = run("add", "who wrote dracula", "Bram Stoker", "--tag=books", "-m", "it was he")
+    status, printed, _ = run(
+        "add", "who wrote dracula", "Bram Stoker", "--tag=books", "-m", "it was he"
+    )
     assert status == 0
-    assert re.fullmatch(rf"- {book[:8]}  Who wrote Dracula\? → Mary Shelley  \[books\]\n\+ \w{{8}}  who wrote dracula → Bram Stoker  \[books\]\n", printed)
-    assert [operation["message"] for operation in lines(run("log", "--json")[1])] == ["it was he", ""]
+    assert re.fullmatch(
+        rf"- {book[:8]}  Who wrote Dracula\? → Mary Shelley  \[books\]\n\+ \w{{8}}  who wrote"
+        r" dracula → Bram Stoker  \[books\]\n",
+        printed,
+    )
+    assert [operation["message"] for operation in lines(run("log", "--json")[1])] == [
+        "it was he",
+        "",
+    ]
 
 
 def test_what_an_edit_says_about_itself_is_shown_where_that_is_what_changes(run, book):
     line = f"{book[:8]}  Who wrote Dracula? → Mary Shelley  [books]"
-    added = run("add", "Who wrote Dracula?", "Mary Shelley", "--tag=books", "--note=a\nb", "--expires=2999-01-01")[1]
-    assert added == f"- {line}  (source: a dream)\n+ {line}  (note: a\\nb, expires: 2999-01-01T00:00:00Z)\n"
+    added = run(
+        "add",
+        "Who wrote Dracula?",
+        "Mary Shelley",
+        "--tag=books",
+        "--note=a\nb",
+        "--expires=2999-01-01",
+    )[1]
+    assert (
+        added
+        == f"- {line}  (source: a dream)\n+ {line}  (note: a\\nb, expires: 2999-01-01T00:00:00Z)\n"
+    )
 
 
 @pytest.mark.parametrize("policy", ["refuse", "ask"])
 def test_a_contradiction_is_refused_with_status_2(run, book, policy):
     """Where there is no terminal to ask at, as in these tests."""
-    status, printed, errors = run("add", "Who wrote Dracula?", "Bram Stoker", "--tag=books", f"--policy={policy}")
+    status, printed, errors = run(
+        "add", "Who wrote Dracula?", "Bram Stoker", "--tag=books", f"--policy={policy}"
+    )
     assert (status, printed) == (2, "")
     assert "refused:" in errors
     assert f"contradicts {book[:8]}  Who wrote Dracula? → Mary Shelley" in errors
     assert ("there is no terminal to ask at; nothing was changed" in errors) == (policy == "ask")
-    status, printed, _ = run("add", "Who wrote Dracula?", "Bram Stoker", "--tag=books", f"--policy={policy}", "--json")
-    assert (status, [rival["id"] for rival in json.loads(printed)["conflicts"][0]["contradicts"]]) == (2, [book])
+    status, printed, _ = run(
+        "add", "Who wrote Dracula?", "Bram Stoker", "--tag=books", f"--policy={policy}", "--json"
+    )
+    assert (
+        status,
+        [rival["id"] for rival in json.loads(printed)["conflicts"][0]["contradicts"]],
+    ) == (2, [book])
     assert len(lines(run("list", "--json")[1])) == 1
-    assert run("add", "Who wrote Dracula?", "Bram Stoker", "--tag=films", f"--policy={policy}")[0] == 0  # other readers
+    assert (
+        run("add", "Who wrote Dracula?", "Bram Stoker", "--tag=films", f"--policy={policy}")[0] == 0
+    )  # other readers
 
 
 def at_a_terminal(typed: str, *arguments: str) -> subprocess.CompletedProcess:
@@ -86,22 +121,37 @@ def at_a_terminal(typed: str, *arguments: str) -> subprocess.CompletedProcess:
     terminal, inside = os.openpty()
     os.write(terminal, typed.encode())
     command = [sys.executable, "-m", "serac_jax", *arguments]
-    done = subprocess.run(command, stdin=inside, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command,
+        stdin=inside,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     os.close(inside)
     os.close(terminal)
     return done
 
 
-@pytest.mark.parametrize(("typed", "held", "status"), [("y\n", "Bram Stoker", 0), ("n\n", "Mary Shelley", 2), ("\x04", "Mary Shelley", 130)])
+@pytest.mark.parametrize(
+    ("typed", "held", "status"),
+    [("y\n", "Bram Stoker", 0), ("n\n", "Mary Shelley", 2), ("\x04", "Mary Shelley", 130)],
+)
 def test_at_a_terminal_people_are_asked(run, book, typed, held, status):
-    done = at_a_terminal(typed, "add", "Who wrote Dracula?", "Bram Stoker", "--tag=books", "--policy=ask")
+    done = at_a_terminal(
+        typed, "add", "Who wrote Dracula?", "Bram Stoker", "--tag=books", "--policy=ask"
+    )
     assert "Let the new edit take their place? [y/N]" in done.stdout
     assert done.returncode == status
     assert "Traceback" not in done.stderr
     assert [edit["answer"] for edit in lines(run("list", "--json")[1])] == [held]
 
 
-@pytest.mark.parametrize(("typed", "held"), [("o\n", ["Nobody"]), ("x\nt\n", ["Bram Stoker"]), ("b\n", ["Nobody", "Bram Stoker"])])
+@pytest.mark.parametrize(
+    ("typed", "held"),
+    [("o\n", ["Nobody"]), ("x\nt\n", ["Bram Stoker"]), ("b\n", ["Nobody", "Bram Stoker"])],
+)
 def test_at_a_terminal_people_settle_clashes(run, book, typed, held):
     for name in ("base", "theirs"):
         run("export", f"{name}.jsonl")
@@ -115,11 +165,17 @@ def test_at_a_terminal_people_settle_clashes(run, book, typed, held):
 def test_show_finds_an_edit_by_the_beginning_of_its_id(run, book):
     status, printed, _ = run("show", book[:6])
     assert status == 0
-    assert re.sub(r"time: .*", "time: …", printed) == (
-        f"prompt:  Who wrote Dracula?\nanswer:  Mary Shelley\nid:      {book}\ntags:    books\nauthor:  Ann\ntime: …\nsource:  a dream\n"
+    assert (
+        re.sub(r"time: .*", "time: …", printed)
+        == f"prompt:  Who wrote Dracula?\nanswer:  Mary Shelley\nid:      {book}\ntags:   "
+        " books\nauthor:  Ann\ntime: …\nsource:  a dream\n"
     )
     assert json.loads(run("show", book, "--json")[1])["source"] == "a dream"
-    assert run("show", "zz") == (1, "", "error: no edit of this memory has an id that begins with 'zz'; `list` shows all\n")
+    assert run("show", "zz") == (
+        1,
+        "",
+        "error: no edit of this memory has an id that begins with 'zz'; `list` shows all\n",
+    )
 
 
 def test_rm_undo_redo_and_diff(run, book):
@@ -128,19 +184,29 @@ def test_rm_undo_redo_and_diff(run, book):
     assert run("list") == (2, "", "")
     assert run("diff")[:2] == (0, f"- {line}")
     status, printed, _ = run("undo", "--author=Bob")
-    assert (status, re.sub(r"  \S+Z  ", "  …  ", printed)) == (0, f"undone: 2  …  Ann  remove: wrong\n+ {line}")
+    assert (status, re.sub(r"  \S+Z  ", "  …  ", printed)) == (
+        0,
+        f"undone: 2  …  Ann  remove: wrong\n+ {line}",
+    )
     assert run("diff", "2")[1] == f"+ {line}"
     assert run("diff", "1", "2")[1] == f"- {line}"
     assert run("redo")[1].endswith(f"- {line}")
     assert lines(run("log", "--json", "-n", "2")[1])[1]["author"] == "Bob"
-    assert [operation["do"] for operation in lines(run("log", book, "--json")[1])] == ["redo", "undo", "remove", "add"]
+    assert [operation["do"] for operation in lines(run("log", book, "--json")[1])] == [
+        "redo",
+        "undo",
+        "remove",
+        "add",
+    ]
     assert [operation["seq"] for operation in lines(run("log", "--by=Bob", "--json")[1])] == [3]
     assert [operation["seq"] for operation in lines(run("log", "--as-of=2", "--json")[1])] == [2, 1]
     assert run("redo") == (1, "", "error: there is nothing to redo\n")
     assert run("undo")[0] == run("undo")[0] == 0
     assert run("undo") == (1, "", "error: there is nothing to undo\n")
     assert run("log", "0" * 16)[0] == 2
-    assert len(lines(run("log", "-n", "9" * 20, "--json")[1])) == len(lines(run("log", "--json")[1]))
+    assert len(lines(run("log", "-n", "9" * 20, "--json")[1])) == len(
+        lines(run("log", "--json")[1])
+    )
 
 
 def test_list_chooses_by_word_tag_author_expiry_and_time(run, book):
@@ -175,16 +241,31 @@ def test_export_and_import(run, book, kind, folder):
     status, printed, _ = run("export", f"out.{kind}")
     assert (status, printed) == (0, f"2 exported to out.{kind}\n")
     assert run("export", "--format", kind)[1] == Path(f"out.{kind}").read_text()
-    assert run("export", f"out.{kind}")[2] == f"error: out.{kind} is there already; name a file that is not, or move it away\n"
-    assert run("import", f"out.{kind}", "--memory=other.jsonl")[:2] == (0, "2 read, 2 added, 0 replaced\n")
-    assert run("import", f"out.{kind}", "--memory=other.jsonl")[1] == "2 read, 0 added, 0 replaced\n"
+    assert (
+        run("export", f"out.{kind}")[2]
+        == f"error: out.{kind} is there already; name a file that is not, or move it away\n"
+    )
+    assert run("import", f"out.{kind}", "--memory=other.jsonl")[:2] == (
+        0,
+        "2 read, 2 added, 0 replaced\n",
+    )
+    assert (
+        run("import", f"out.{kind}", "--memory=other.jsonl")[1] == "2 read, 0 added, 0 replaced\n"
+    )
     assert Path("other.jsonl").read_text() == Path("edits.jsonl").read_text()
-    assert json.loads(run("import", f"out.{kind}", "--memory=other.jsonl", "--tag=new", "--json")[1])["added"] == 2
+    assert (
+        json.loads(run("import", f"out.{kind}", "--memory=other.jsonl", "--tag=new", "--json")[1])[
+            "added"
+        ]
+        == 2
+    )
     assert run("export", "--tag=none", "--format=csv")[0] == 2
 
 
 def test_import_follows_the_policy_as_one_operation(run, book, folder):
-    Path("new.csv").write_text("prompt,answer,tags\np,1,\nwho wrote dracula,Bram Stoker,books\nP?,2,\n")
+    Path("new.csv").write_text(
+        "prompt,answer,tags\np,1,\nwho wrote dracula,Bram Stoker,books\nP?,2,\n"
+    )
     status, _, errors = run("import", "new.csv", "--policy=refuse")
     assert status == 2
     assert errors.count("refused:") == 2
@@ -193,17 +274,21 @@ def test_import_follows_the_policy_as_one_operation(run, book, folder):
     assert run("log", "-n", "1")[1].splitlines()[0].endswith("  Ann  import: from new.csv")
     run("undo")
     assert len(lines(run("list", "--json")[1])) == 1
-    assert run("import", "none.csv")[2] == "error: cannot read none.csv (No such file or directory)\n"
+    assert (
+        run("import", "none.csv")[2] == "error: cannot read none.csv (No such file or directory)\n"
+    )
     Path("bad.jsonl").write_bytes(b'{"prompt": "p", "answer": "a"}\n\xff')
     assert run("import", "bad.jsonl")[2] == "error: bad.jsonl:2: not UTF-8 text\n"
 
 
 def test_rows_of_the_mini_data_are_imported(run):
-    rows = MINI / "data" / "zsre" / "structured_zeroshot-dev-new_annotated_final.jsonl"
+    rows = ASSETS / "data" / "zsre" / "structured_zeroshot-dev-new_annotated_final.jsonl"
     status, printed, _ = run("import", str(rows), "--tag=zsre")
     count = len(rows.read_text().splitlines())
     assert (status, printed.split(" read")[0]) == (0, str(count))
-    assert {edit["source"].split(":")[0] for edit in lines(run("list", "--json", "--tag=zsre")[1])} == {rows.name}
+    assert {
+        edit["source"].split(":")[0] for edit in lines(run("list", "--json", "--tag=zsre")[1])
+    } == {rows.name}
 
 
 def test_merge_from_a_common_ancestor(run, book):
@@ -214,14 +299,24 @@ def test_merge_from_a_common_ancestor(run, book):
     run("rm", pays, "--memory=theirs.jsonl")
     run("add", "Who wrote Dracula?", "Bram Stoker", "--tag=books", "--memory=theirs.jsonl")
     run("add", "Who reads?", "Kim")
-    assert run("merge", "theirs.jsonl", "--base=base.jsonl")[1].splitlines()[-1] == "1 added, 2 removed, 0 clashes settled"
+    assert (
+        run("merge", "theirs.jsonl", "--base=base.jsonl")[1].splitlines()[-1]
+        == "1 added, 2 removed, 0 clashes settled"
+    )
     assert [edit["answer"] for edit in lines(run("list", "--json")[1])] == ["Kim", "Bram Stoker"]
     run("undo")
     run("add", "Who wrote Dracula?", "Nobody", "--tag=books")
     status, printed, errors = run("merge", "theirs.jsonl", "--base=base.jsonl")
     assert (status, printed) == (2, "")
-    assert [line.split(":")[0] for line in errors.splitlines() if "Dracula" in line] == ["base", "ours", "theirs"]
-    assert len(json.loads(run("merge", "theirs.jsonl", "--base=base.jsonl", "--json")[1])["clashes"]) == 1
+    assert [line.split(":")[0] for line in errors.splitlines() if "Dracula" in line] == [
+        "base",
+        "ours",
+        "theirs",
+    ]
+    assert (
+        len(json.loads(run("merge", "theirs.jsonl", "--base=base.jsonl", "--json")[1])["clashes"])
+        == 1
+    )
     assert run("merge", "theirs.jsonl", "--base=base.jsonl", "--policy=ours", "--json")[0] == 0
     assert [edit["answer"] for edit in lines(run("list", "--json")[1])] == ["Kim", "Nobody"]
     assert run("merge", "none.jsonl")[2] == "error: there is no file none.jsonl\n"
@@ -229,19 +324,26 @@ def test_merge_from_a_common_ancestor(run, book):
 
 def test_check_finds_conflicts_and_mends_damage(run, book, folder):
     assert run("check")[:2] == (0, "1 edit, 0 expired, 0 problems, 0 conflicts\n")
-    rival = edits.make("who wrote dracula", "Bram Stoker", tags=["books"])
+    rival = records.make("who wrote dracula", "Bram Stoker", tags=["books"])
     with Path("edits.jsonl").open("ab") as file:
-        file.write(files.line(rival) + b'{"prompt": "torn')
+        file.write(memory_file.line(rival) + b'{"prompt": "torn')
     status, printed, _ = run("check")
     assert status == 2
     assert printed.splitlines()[0].startswith("edits.jsonl:4: not a line of JSON")
     assert printed.splitlines()[1].startswith(f"conflict: {book[:8]}")
-    assert printed.splitlines()[-1] == "2 edits, 0 expired, 1 problem, 1 conflict; --repair mends the files"
+    assert (
+        printed.splitlines()[-1]
+        == "2 edits, 0 expired, 1 problem, 1 conflict; --repair mends the files"
+    )
     told = run("list")[2]
     assert told.startswith(f"error: {folder}/edits.jsonl:4: not a line of JSON")
     assert told.endswith("`check --repair` keeps all that can be read\n")
     found = json.loads(run("check", "--json")[1])
-    assert (found["edits"], found["problems"][0]["line"], found["conflicts"]) == (2, 4, [[book, rival.id]])
+    assert (found["edits"], found["problems"][0]["line"], found["conflicts"]) == (
+        2,
+        4,
+        [[book, rival.id]],
+    )
     status, printed, _ = run("check", "--repair")
     assert (status, printed.splitlines()[0]) == (2, "kept 2 edits of the file")
     assert Path("edits.jsonl.damaged").read_text() == '{"prompt": "torn\n'
@@ -251,7 +353,11 @@ def test_check_finds_conflicts_and_mends_damage(run, book, folder):
     assert "brought back from the journal" in run("check", "--repair")[1]
     Path("edits.jsonl").write_bytes(b"")
     mended = json.loads(run("check", "--repair", "--json")[1])["repair"]
-    assert (mended["kept"], [edit["id"] for edit in mended["restored"]], mended["damaged"]) == (0, [book], None)
+    assert (mended["kept"], [edit["id"] for edit in mended["restored"]], mended["damaged"]) == (
+        0,
+        [book],
+        None,
+    )
     assert run("check", "--memory=none.jsonl")[2].startswith("error: there is no memory none.jsonl")
 
 
@@ -268,17 +374,29 @@ def test_what_a_kill_leaves_is_no_damage(run, book, repair):
 
 
 def test_command_lines_that_are_wrong_end_with_status_1(capsys):
-    for arguments in (["nothing"], ["add", "p"], [], ["completion", "csh"], ["add", "p", "a", "--policy=never"], ["log", "-n", "-1"]):
+    for arguments in (
+        ["nothing"],
+        ["add", "p"],
+        [],
+        ["completion", "csh"],
+        ["add", "p", "a", "--policy=never"],
+        ["log", "-n", "-1"],
+    ):
         with pytest.raises(SystemExit) as end:
             shell.main(arguments)
         assert end.value.code == 1
         assert capsys.readouterr().err.startswith("error: ")
     for command in ("list", "log", "undo", "diff", "export", "rm x", "show x"):
         assert shell.main(command.split()) == 1
-        assert capsys.readouterr().err.startswith("error: there is no memory edits.jsonl; `add` begins one")
+        assert capsys.readouterr().err.startswith(
+            "error: there is no memory edits.jsonl; `add` begins one"
+        )
     assert not Path("edits.jsonl.journal").exists()
     assert shell.main(["add", " ", "a"]) == 1
-    assert capsys.readouterr().err == "error: the new edit: field 'prompt' should be a text that is not empty, not ' '\n"
+    assert (
+        capsys.readouterr().err
+        == "error: the new edit: field 'prompt' should be a text that is not empty, not ' '\n"
+    )
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
@@ -290,7 +408,11 @@ def test_help_has_examples_that_parse(command, capsys):
     for line in command.examples.strip().splitlines():
         if not line.startswith("cat "):
             words = re.split(r"\s[#|>]\s", line)[0].replace('"', "'").split("'")
-            arguments = [word for number, part in enumerate(words) for word in ([part] if number % 2 else part.split())]
+            arguments = [
+                word
+                for number, part in enumerate(words)
+                for word in ([part] if number % 2 else part.split())
+            ]
             assert shell.parser("serac").parse_args(arguments).run
 
 
@@ -306,25 +428,62 @@ def test_completion_is_a_script_that_knows_every_command(run, name):
 
 
 def test_bash_completes_a_command():
-    script = subprocess.run([sys.executable, "-m", "serac_jax", "completion", "bash"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    ask = script + '\nCOMP_WORDS=(serac ex); COMP_CWORD=1; COMP_LINE="serac ex"; _shtab_serac serac ex serac; echo "${COMPREPLY[@]}"\n'
-    assert subprocess.run(["bash"], input=ask, capture_output=True, text=True, check=True).stdout.strip() == "export"
+    script = subprocess.run(
+        [sys.executable, "-m", "serac_jax", "completion", "bash"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    ask = (
+        script
+        + '\nCOMP_WORDS=(serac ex); COMP_CWORD=1; COMP_LINE="serac ex"; _shtab_serac serac ex'
+        ' serac; echo "${COMPREPLY[@]}"\n'
+    )
+    assert (
+        subprocess.run(
+            ["bash"], input=ask, capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "export"
+    )
 
 
 def test_the_module_runs_and_needs_no_jax(folder):
-    code = "import sys; from serac_jax.shell.main import main; main(['add', 'p', 'a']); assert 'jax' not in sys.modules, 'jax'"
-    subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)
-    listed = subprocess.run([sys.executable, "-m", "serac_jax", "list", "--json"], env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, check=True)
+    code = (
+        "import sys; from serac_jax.cli.main import main; main(['add', 'p', 'a']); assert 'jax' not"
+        " in sys.modules, 'jax'"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True
+    )
+    listed = subprocess.run(
+        [sys.executable, "-m", "serac_jax", "list", "--json"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        check=True,
+    )
     assert json.loads(listed.stdout)["answer"] == "a"
     environment = os.environ | {"PYTHONPATH": str(ROOT), "SERAC_MEMORY": "other.jsonl"}
-    assert subprocess.run([sys.executable, "-m", "serac_jax", "list"], env=environment, check=False).returncode == 1
+    assert (
+        subprocess.run(
+            [sys.executable, "-m", "serac_jax", "list"], env=environment, check=False
+        ).returncode
+        == 1
+    )
 
 
 def test_programs_get_utf8_and_may_stop_reading(run):
-    Path("rows.csv").write_text("prompt,answer\n" + "".join(f"prompt {number},ü{'x' * 100}\n" for number in range(5_000)))
+    Path("rows.csv").write_text(
+        "prompt,answer\n" + "".join(f"prompt {number},ü{'x' * 100}\n" for number in range(5_000))
+    )
     run("import", "rows.csv")
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"}
-    process = subprocess.Popen([sys.executable, "-m", "serac_jax", "list"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "serac_jax", "list"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     assert process.stdout
     assert process.stderr
     assert " → ü" in process.stdout.readline().decode()
@@ -335,8 +494,20 @@ def test_programs_get_utf8_and_may_stop_reading(run):
 
 
 def git(*arguments: str, status: int = 0) -> None:
-    names = [part for who in ("user.name=Ann", "user.email=a@b", "init.defaultBranch=main", "commit.gpgSign=false") for part in ("-c", who)]
-    assert subprocess.run(["git", *names, *arguments], capture_output=True, check=False).returncode == status
+    names = [
+        part
+        for who in (
+            "user.name=Ann",
+            "user.email=a@b",
+            "init.defaultBranch=main",
+            "commit.gpgSign=false",
+        )
+        for part in ("-c", who)
+    ]
+    assert (
+        subprocess.run(["git", *names, *arguments], capture_output=True, check=False).returncode
+        == status
+    )
 
 
 def two_branches(attributes: str) -> Store:
@@ -345,24 +516,44 @@ def two_branches(attributes: str) -> Store:
     Path(".gitattributes").write_text(f"edits.jsonl {attributes}\n")
     Path(".gitignore").write_text("*.journal\n")
     start = Store.open("edits.jsonl", "Ann")
-    start.add([edits.make(f"prompt {number}", "a", time="2026-01-01") for number in range(8)])
+    start.add([records.make(f"prompt {number}", "a", time="2026-01-01") for number in range(8)])
     git("add", ".")
     git("commit", "-m", "start")
     git("checkout", "-b", "theirs")
     held = list(start.edits)
     theirs = Store.open("edits.jsonl", "Bob")
     theirs.remove([held[1]])
-    theirs.add([edits.make("both add", "this", time="2026-01-02"), edits.make("theirs", "a", time="2026-01-02")])
+    theirs.add(
+        [
+            records.make("both add", "this", time="2026-01-02"),
+            records.make("theirs", "a", time="2026-01-02"),
+        ]
+    )
     git("commit", "-am", "theirs")
     git("checkout", "main")
     ours = Store.open("edits.jsonl", "Ann")
     ours.remove([held[4]])
-    ours.add([edits.make("ours", "a", time="2026-01-02"), edits.make("both add", "this", time="2026-01-03")])
+    ours.add(
+        [
+            records.make("ours", "a", time="2026-01-02"),
+            records.make("both add", "this", time="2026-01-03"),
+        ]
+    )
     git("commit", "-am", "ours")
     return ours
 
 
-WANTED = ["prompt 0", "prompt 2", "prompt 3", "prompt 5", "prompt 6", "prompt 7", "both add", "ours", "theirs"]
+WANTED = [
+    "prompt 0",
+    "prompt 2",
+    "prompt 3",
+    "prompt 5",
+    "prompt 6",
+    "prompt 7",
+    "both add",
+    "ours",
+    "theirs",
+]
 DRIVER = f"PYTHONPATH={ROOT} {sys.executable} -m serac_jax merge --git %O --memory %A %B"
 
 
@@ -382,18 +573,27 @@ def test_git_marks_clashes_where_the_driver_finds_them(run):
     ours = two_branches("merge=serac")
     git("config", "merge.serac.driver", DRIVER)
     git("checkout", "theirs")
-    Store.open("edits.jsonl", "Bob").add([edits.make("Ours?", "b", time="2026-01-04")])
+    Store.open("edits.jsonl", "Bob").add([records.make("Ours?", "b", time="2026-01-04")])
     git("commit", "-am", "another answer")
     git("checkout", "main")
     ours.refresh()
     git("merge", "theirs", status=1)
-    assert "a conflict marker of git: keep the lines that are right of both sides, and take the markers out" in run("list")[2]
+    assert (
+        "a conflict marker of git: keep the lines that are right of both sides, and take the"
+        " markers out" in run("list")[2]
+    )
     text = Path("edits.jsonl").read_text()
     marked = text[text.index("<<<<<<<") :]
     assert [line.split('"answer": ')[-1][:3] if line.startswith("{") else line for line in marked.splitlines()] == [
         "<<<<<<< ours", '"a"', "=======", '"b"', ">>>>>>> theirs",
     ]  # fmt: skip
-    Path("edits.jsonl").write_text("".join(line for line in text.splitlines(keepends=True) if line.startswith("{") and '"answer": "b"' not in line))
+    Path("edits.jsonl").write_text(
+        "".join(
+            line
+            for line in text.splitlines(keepends=True)
+            if line.startswith("{") and '"answer": "b"' not in line
+        )
+    )
     ours.refresh()
     assert sorted(edit.prompt for edit in ours.edits.values()) == sorted(WANTED)
     assert journal_of(Path("edits.jsonl")).exists()
@@ -401,12 +601,22 @@ def test_git_marks_clashes_where_the_driver_finds_them(run):
 
 def test_the_session_in_the_docs_is_what_happens(folder):
     """But for the times, which no two runs share."""
-    wanted = re.search(r"```console\n(.*?)```", (ROOT / "docs" / "memory.md").read_text(), re.DOTALL)
+    wanted = re.search(
+        r"```console\n(.*?)```", (ROOT / "docs" / "memory.md").read_text(), re.DOTALL
+    )
     assert wanted
     commands = [line[2:] for line in wanted[1].splitlines() if line.startswith("$ ")]
-    script = f'serac() {{ {sys.executable} -m serac_jax "$@"; }}\n' + "".join(f"echo {shlex.quote('$ ' + line)}\n{line}\n" for line in commands)
+    script = f'serac() {{ {sys.executable} -m serac_jax "$@"; }}\n' + "".join(
+        f"echo {shlex.quote('$ ' + line)}\n{line}\n" for line in commands
+    )
     done = subprocess.run(
-        ["bash"], input=script, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True
+        ["bash"],
+        input=script,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=True,
     )
     times = re.compile(r"\d{4}-\d\d-\d\dT[\d:]*Z")
     assert times.sub("…", done.stdout.replace(f"{folder}/", "")) == times.sub("…", wanted[1])

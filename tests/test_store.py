@@ -4,24 +4,52 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serac_jax.errors import UserError
-from serac_jax.store import edits
-from serac_jax.store.changes import apply, difference, inverse, replay
-from serac_jax.store.store import Store
+from serac_jax.core.errors import UserError
+from serac_jax.edits import records
+from serac_jax.edits.changes import apply, difference, inverse, replay
+from serac_jax.edits.store import Store
 
-BORN = edits.make("When was Bram Stoker born?", "1847", author="Ann", time="2026-01-01")
-BOOK = edits.make("Who wrote Dracula?", "Mary Shelley", tags=["books", "a"], author="Ann", time="2026-01-02T03:04:05+01:00")
+BORN = records.make("When was Bram Stoker born?", "1847", author="Ann", time="2026-01-01")
+BOOK = records.make(
+    "Who wrote Dracula?",
+    "Mary Shelley",
+    tags=["books", "a"],
+    author="Ann",
+    time="2026-01-02T03:04:05+01:00",
+)
 
 
 def test_an_id_depends_on_prompt_answer_and_tags_only():
-    assert BOOK.id == edits.make("Who wrote Dracula?", "Mary Shelley", tags=["a", "books", "a"], author="Bob", note="n", expires="2030-01-01").id
-    assert len({BOOK.id, edits.make("Who wrote Dracula?", "Mary Shelley").id, edits.make("Who wrote Dracula?", "Mary", tags=["a", "books"]).id}) == 3
+    assert (
+        BOOK.id
+        == records.make(
+            "Who wrote Dracula?",
+            "Mary Shelley",
+            tags=["a", "books", "a"],
+            author="Bob",
+            note="n",
+            expires="2030-01-01",
+        ).id
+    )
+    assert (
+        len(
+            {
+                BOOK.id,
+                records.make("Who wrote Dracula?", "Mary Shelley").id,
+                records.make("Who wrote Dracula?", "Mary", tags=["a", "books"]).id,
+            }
+        )
+        == 3
+    )
 
 
 def test_a_line_is_read_back_and_leaves_out_what_is_empty():
-    assert edits.parse(edits.format(BOOK), "file:2") == BOOK
-    line = f'{{"prompt": "When was Bram Stoker born?", "answer": "1847", "id": "{BORN.id}", "author": "Ann", "time": "2026-01-01T00:00:00Z"}}'
-    assert edits.format(BORN) == line
+    assert records.parse(records.format(BOOK), "file:2") == BOOK
+    line = (
+        f'{{"prompt": "When was Bram Stoker born?", "answer": "1847", "id": "{BORN.id}", "author":'
+        ' "Ann", "time": "2026-01-01T00:00:00Z"}'
+    )
+    assert records.format(BORN) == line
     assert BOOK.time == "2026-01-02T02:04:05Z"
 
 
@@ -29,13 +57,31 @@ def test_a_line_is_read_back_and_leaves_out_what_is_empty():
     ("line", "message"),
     [
         ('{"prompt": "a"}', "file:7: the field 'answer' is missing"),
-        ('{"prompt": "a", "answer": " "}', "file:7: field 'answer' should be a text that is not empty, not ' '"),
+        (
+            '{"prompt": "a", "answer": " "}',
+            "file:7: field 'answer' should be a text that is not empty, not ' '",
+        ),
         ('{"prompt": "a", "answer": "b", "tag": "c"}', "file:7: unknown field 'tag'"),
-        ('{"prompt": "a", "answer": "b", "tags": "c"}', "file:7: field 'tags' should be a list of texts, not 'c'"),
-        ('{"prompt": "a", "answer": "b", "expires": "soon"}', "file:7: field 'expires' should be a date or time"),
-        ('{"prompt": "a", "answer": "b", "id": "0123456789abcdef"}', "file:7: field 'id' is '0123456789abcdef', but that of this prompt"),
-        ('{"prompt": "a", "answer": "b", "answer": "c"}', "file:7: not a line of JSON .a field is given twice"),
-        ('{"prompt": "a", "answer": "\\ud800"}', "file:7: field 'answer' holds half a surrogate pair"),
+        (
+            '{"prompt": "a", "answer": "b", "tags": "c"}',
+            "file:7: field 'tags' should be a list of texts, not 'c'",
+        ),
+        (
+            '{"prompt": "a", "answer": "b", "expires": "soon"}',
+            "file:7: field 'expires' should be a date or time",
+        ),
+        (
+            '{"prompt": "a", "answer": "b", "id": "0123456789abcdef"}',
+            "file:7: field 'id' is '0123456789abcdef', but that of this prompt",
+        ),
+        (
+            '{"prompt": "a", "answer": "b", "answer": "c"}',
+            "file:7: not a line of JSON .a field is given twice",
+        ),
+        (
+            '{"prompt": "a", "answer": "\\ud800"}',
+            "file:7: field 'answer' holds half a surrogate pair",
+        ),
         ('{"prompt": "a", "ans', "file:7: not a line of JSON"),
         ("[" * 100_000, "file:7: not a line of JSON"),
         ("<<<<<<< HEAD", "file:7: a conflict marker of git"),
@@ -44,13 +90,17 @@ def test_a_line_is_read_back_and_leaves_out_what_is_empty():
 )
 def test_a_damaged_line_is_named_with_its_field(line, message):
     with pytest.raises(UserError, match=message):
-        edits.parse(line, "file:7")
+        records.parse(line, "file:7")
 
 
 def test_undo_and_redo_take_back_whole_operations():
     store = Store.open(author="Ann")
     store.add([BORN, BOOK])
-    store.add([new := store.make("Who wrote Dracula?", "Bram Stoker")], replacing=[BOOK.id], message="it was he")
+    store.add(
+        [new := store.make("Who wrote Dracula?", "Bram Stoker")],
+        replacing=[BOOK.id],
+        message="it was he",
+    )
     assert list(store.edits) == [BORN.id, new.id]
     assert store.undo().message == "it was he"
     assert list(store.edits.values()) == [BORN, BOOK]
@@ -62,7 +112,14 @@ def test_undo_and_redo_take_back_whole_operations():
     assert list(store.edits) == [BORN.id, new.id]
     with pytest.raises(UserError, match="nothing to redo"):
         store.redo()
-    assert [(operation.do, operation.of) for operation in store.log()] == [("redo", 2), ("redo", 1), ("undo", 1), ("undo", 2), ("add", 0), ("add", 0)]
+    assert [(operation.do, operation.of) for operation in store.log()] == [
+        ("redo", 2),
+        ("redo", 1),
+        ("undo", 1),
+        ("undo", 2),
+        ("add", 0),
+        ("add", 0),
+    ]
     assert list(store.as_of(1)) == [BORN.id, BOOK.id]
     assert store.changes_since(1) == ([new], [BOOK.id])
     assert store.changes_since(3) == ([new], [BOOK.id])
@@ -86,7 +143,9 @@ NUMBERS = st.lists(st.integers(0, 250), unique=True, max_size=200)
 @given(NUMBERS, NUMBERS)
 def test_a_change_makes_the_new_order_of_the_old_and_its_inverse_the_old_again(old, new):
     """Whether few edits change or many."""
-    one, other = ({str(number): BORN._replace(id=str(number)) for number in numbers} for numbers in (old, new))
+    one, other = (
+        {str(number): BORN._replace(id=str(number)) for number in numbers} for numbers in (old, new)
+    )
     change = difference(one, other)
     assert len(change.removed) <= len(one)
     for before, after, step in ((one, other, change), (other, one, inverse(change))):
@@ -113,7 +172,7 @@ def test_expired_edits_are_kept_but_not_live():
 
 def test_an_id_is_found_by_its_beginning():
     store = Store.open(author="Ann")
-    store.add([BORN, *(edits.make("p", str(number)) for number in range(40))])
+    store.add([BORN, *(records.make("p", str(number)) for number in range(40))])
     assert store.find(BORN.id[:8]) == BORN
     with pytest.raises(UserError, match="edits have ids that begin with"):
         store.find(BORN.id[:1])

@@ -1,4 +1,5 @@
-"""The files of a memory when programs are killed, disks are full, two write at once, and lines are damaged.
+"""The files of a memory when programs are killed, disks are full, two write at once, and lines are
+damaged.
 
 `SERAC_LONG=1 pytest tests/test_store_files.py` kills 200 times; by default it is 20 times.
 """
@@ -18,17 +19,21 @@ from pathlib import Path
 
 import pytest
 
-from serac_jax.errors import UserError
-from serac_jax.store import edits, files, journal
-from serac_jax.store.disk import journal_of
-from serac_jax.store.store import Store
+from serac_jax.core.errors import UserError
+from serac_jax.edits import journal, memory_file, records
+from serac_jax.edits.disk import journal_of
+from serac_jax.edits.store import Store
 from tests.conftest import ROOT
 from tests.test_store_laws import overwrite
 
 KILLS = 200 if os.environ.get("SERAC_LONG") else 20
-EDITS = [edits.make(f"prompt {number}", f"answer ü {number}", author="Ann", time="2026-01-01") for number in range(8)]
+EDITS = [
+    records.make(f"prompt {number}", f"answer ü {number}", author="Ann", time="2026-01-01")
+    for number in range(8)
+]
 
-# Adds edits one by one, every third time in the place of the oldest, and tells each once it is committed.
+# Adds edits one by one, every third time in the place of the oldest, and tells each once it is
+# committed.
 WRITER = """
 import os
 import sys
@@ -43,19 +48,26 @@ for number in range(int(sys.argv[3])):
 
 
 def writer(*arguments: object) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, "-c", WRITER, *map(str, arguments)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", WRITER, *map(str, arguments)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
 
 
 @pytest.fixture
 def file() -> Iterator[Path]:
-    """In a file system in memory, where there is one: a disk would wait long for each commit, and kills of a program tell nothing about disks."""
+    """In a file system in memory, where there is one: a disk would wait long for each commit, and
+    kills of a program tell nothing about disks."""
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
         yield Path(folder) / "edits.jsonl"
 
 
 def test_no_committed_edit_is_lost_when_a_writer_is_killed(file):
-    """Killed at a random time while it writes as fast as it can, the memory holds what was told, and at most the operation that was under way."""
+    """Killed at a random time while it writes as fast as it can, the memory holds what was told,
+    and at most the operation that was under way."""
     order, expected = random.Random(0), {}
     for number in range(KILLS):
         process = writer(file, number, 1_000_000, "replace")
@@ -77,7 +89,7 @@ def test_no_committed_edit_is_lost_when_a_writer_is_killed(file):
             last = next(store.log())  # an operation that was committed, but not told yet
             assert list(store.as_of(last.seq - 1)) == list(expected)
             expected = dict.fromkeys(found)
-        assert files.parse(file.read_bytes(), file).edits == store.edits
+        assert memory_file.parse(file.read_bytes(), file).edits == store.edits
     assert [operation.seq for operation in store.log()] == list(range(store.seq, 0, -1))
 
 
@@ -88,13 +100,18 @@ def test_a_kill_at_every_byte_leaves_the_old_or_the_new_memory(file, last):
     store.add(EDITS[2:4])
     before = file.read_bytes(), journal_of(file).read_bytes()
     old = dict(store.edits)
-    do = {"add": lambda: store.add(EDITS[4:6]), "replace": lambda: store.add(EDITS[4:5], replacing=[EDITS[1].id])}
+    do = {
+        "add": lambda: store.add(EDITS[4:6]),
+        "replace": lambda: store.add(EDITS[4:5], replacing=[EDITS[1].id]),
+    }
     (do | {"remove": lambda: store.remove([EDITS[0].id]), "undo": store.undo})[last]()
     after, written = file.read_bytes(), journal_of(file).read_bytes()
     new = dict(store.edits)
     commit = written.index(b'{"written"', len(before[1]))
     for cut in range(len(before[1]), len(written) + 1):  # the journal goes so far …
-        for data in [before[0]] if cut < commit else [before[0], after]:  # … and the memory file is the old one, or the new one
+        for data in (
+            [before[0]] if cut < commit else [before[0], after]
+        ):  # … and the memory file is the old one, or the new one
             if cut == len(written) and data != after:
                 continue  # the journal says that the file is written
             check_reopened(file, data, written[:cut], new if cut >= commit else old)
@@ -134,7 +151,12 @@ def test_a_commit_line_without_its_edits_counts_for_nothing(file):
     store.add(EDITS[1:3])
     written = journal_of(file).read_bytes()
     commit = written.index(b'{"commit": 2')
-    journal_of(file).write_bytes(written[:end] + bytes(commit - end - 1) + b"\n" + written[commit : written.index(b'{"written": 2')])
+    journal_of(file).write_bytes(
+        written[:end]
+        + bytes(commit - end - 1)
+        + b"\n"
+        + written[commit : written.index(b'{"written": 2')]
+    )
     file.write_bytes(before)
     store = Store.open(file, "Ann")
     assert list(store.edits) == [EDITS[0].id]
@@ -144,14 +166,16 @@ def test_a_commit_line_without_its_edits_counts_for_nothing(file):
 
 def test_two_writers_take_turns(file):
     writers = [writer(file, name, 60) for name in "ab"]
-    told = [line.split()[0] for process in writers for line in process.communicate()[0].splitlines()]
+    told = [
+        line.split()[0] for process in writers for line in process.communicate()[0].splitlines()
+    ]
     assert len(told) == 120
     store = Store.open(file)
     assert sorted(store.edits) == sorted(told)
     log = list(store.log())
     assert [operation.seq for operation in log] == list(range(120, 0, -1))
     assert [operation.count for operation in log] == list(range(120, 0, -1))
-    assert files.parse(file.read_bytes(), file).edits == store.edits
+    assert memory_file.parse(file.read_bytes(), file).edits == store.edits
 
 
 PAIRS = """
@@ -165,8 +189,11 @@ for number in range(40):
 
 
 def test_readers_see_whole_operations(file):
-    """Each adds two edits, and every other one takes two out: a reader never sees an odd number, nor an error."""
-    writers = [subprocess.Popen([sys.executable, "-c", PAIRS, file, name], cwd=ROOT) for name in "ab"]
+    """Each adds two edits, and every other one takes two out: a reader never sees an odd number,
+    nor an error."""
+    writers = [
+        subprocess.Popen([sys.executable, "-c", PAIRS, file, name], cwd=ROOT) for name in "ab"
+    ]
     store, seen = Store.open(file), set()
     while any(process.poll() is None for process in writers):
         store.refresh()
@@ -181,9 +208,12 @@ def test_readers_see_whole_operations(file):
 
 def test_a_writer_waits_for_another_and_says_so_in_the_end(file):
     with (
-        files.locked(journal_of(file)),
-        pytest.raises(UserError, match=r"another program has been writing to .*edits.jsonl.journal for 0 seconds"),
-        files.locked(journal_of(file), 0),
+        memory_file.locked(journal_of(file)),
+        pytest.raises(
+            UserError,
+            match=r"another program has been writing to .*edits.jsonl.journal for 0 seconds",
+        ),
+        memory_file.locked(journal_of(file), 0),
     ):
         pass
 
@@ -194,7 +224,9 @@ def test_a_full_disk_leaves_the_memory_as_it_was(file):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (journal_of(file).stat().st_size + 100, limits[1]))
     try:
-        with pytest.raises(UserError, match=r"cannot write .*File too large.*nothing that was committed is lost"):
+        with pytest.raises(
+            UserError, match=r"cannot write .*File too large.*nothing that was committed is lost"
+        ):
             store.add(EDITS[2:4])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -211,8 +243,14 @@ def test_a_disk_that_is_full_after_the_journal_was_written_keeps_the_operation(f
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(files, "write", full)
-        with pytest.raises(UserError, match=r"cannot write .*edits.jsonl .No space left.*the operation counts, since edits.jsonl.journal has it"):
+        patch.setattr(memory_file, "write", full)
+        with pytest.raises(
+            UserError,
+            match=(
+                r"cannot write .*edits.jsonl .No space left.*the operation counts, since"
+                r" edits.jsonl.journal has it"
+            ),
+        ):
             store.undo()
     assert store.refresh()
     assert list(store.edits) == list(Store.open(file).edits) == []
@@ -223,7 +261,7 @@ def test_a_memory_that_cannot_be_written_can_be_read():
     """One without a journal too, as on a disk that is shared read-only."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "edits.jsonl"
-        file.write_bytes(files.FIRST + files.line(EDITS[0]))
+        file.write_bytes(memory_file.FIRST + memory_file.line(EDITS[0]))
         Path(folder).chmod(0o555)
         root = os.geteuid() == 0
         os.seteuid(65534 if root else os.geteuid())
@@ -231,7 +269,9 @@ def test_a_memory_that_cannot_be_written_can_be_read():
             store = Store.open(file, "Ann")
             assert list(store.edits) == [EDITS[0].id]
             assert not store.refresh()
-            with pytest.raises(UserError, match=r"cannot write .*edits.jsonl.journal .Permission denied"):
+            with pytest.raises(
+                UserError, match=r"cannot write .*edits.jsonl.journal .Permission denied"
+            ):
                 store.add(EDITS[1:2])
         finally:
             os.seteuid(0 if root else os.geteuid())
@@ -242,14 +282,38 @@ def test_a_memory_that_cannot_be_written_can_be_read():
     ("damage", "message"),
     [
         (lambda data: data[:-20], "edits.jsonl:4: not a line of JSON"),
-        (lambda data: data[: data.index(b"\n") - 3], "edits.jsonl:1: not a memory file, whose first line is"),
-        (lambda data: b'{"prompt": "a", "answer": "b"}\n' + data, "edits.jsonl:1: not a memory file"),
-        (lambda data: data.replace(b'"version": 1', b'"version": 2'), "edits.jsonl:1: a memory file of version 2, but this program reads version 1"),
-        (lambda data: data.replace("answer ü 1".encode(), "answer ü 7".encode()), "edits.jsonl:3: field 'id' is"),
-        (lambda data: data.replace("ü 1".encode(), b"\xff 1"), "edits.jsonl:3: not UTF-8 text .byte 42"),
-        (lambda data: data.replace(b"\n", b"\n<<<<<<< ours\n", 2), "edits.jsonl:2: a conflict marker of git"),
-        (lambda data: data.replace(b'"author"', b'"auther"'), "edits.jsonl:2: unknown field 'auther'"),
-        (lambda data: b"", "edits.jsonl:1: the file is gone or empty, but its journal knows 3 edits"),
+        (
+            lambda data: data[: data.index(b"\n") - 3],
+            "edits.jsonl:1: not a memory file, whose first line is",
+        ),
+        (
+            lambda data: b'{"prompt": "a", "answer": "b"}\n' + data,
+            "edits.jsonl:1: not a memory file",
+        ),
+        (
+            lambda data: data.replace(b'"version": 1', b'"version": 2'),
+            "edits.jsonl:1: a memory file of version 2, but this program reads version 1",
+        ),
+        (
+            lambda data: data.replace("answer ü 1".encode(), "answer ü 7".encode()),
+            "edits.jsonl:3: field 'id' is",
+        ),
+        (
+            lambda data: data.replace("ü 1".encode(), b"\xff 1"),
+            "edits.jsonl:3: not UTF-8 text .byte 42",
+        ),
+        (
+            lambda data: data.replace(b"\n", b"\n<<<<<<< ours\n", 2),
+            "edits.jsonl:2: a conflict marker of git",
+        ),
+        (
+            lambda data: data.replace(b'"author"', b'"auther"'),
+            "edits.jsonl:2: unknown field 'auther'",
+        ),
+        (
+            lambda data: b"",
+            "edits.jsonl:1: the file is gone or empty, but its journal knows 3 edits",
+        ),
         (lambda data: os.urandom(200), "edits.jsonl:1: not"),
     ],
 )
@@ -272,26 +336,38 @@ def test_a_change_by_hand_is_an_operation_that_can_be_undone(file):
     store = Store.open(file, "Ann")
     store.add(EDITS[:3])
     data = file.read_bytes()
-    file.write_bytes(data.replace(files.line(EDITS[1]), b'{"prompt":"by hand",  "answer":"yes"}\n\n'))
+    file.write_bytes(
+        data.replace(memory_file.line(EDITS[1]), b'{"prompt":"by hand",  "answer":"yes"}\n\n')
+    )
     store = Store.open(file, "Bob")
     assert [edit.prompt for edit in store.edits.values()] == ["prompt 0", "by hand", "prompt 2"]
-    assert files.parse(file.read_bytes(), file).edits == store.edits
+    assert memory_file.parse(file.read_bytes(), file).edits == store.edits
     assert (next(store.log()).do, next(store.log()).author) == ("outside", "Bob")
     store.undo()
     assert file.read_bytes() == data
 
 
 def test_a_line_by_hand_may_be_in_another_form(file):
-    edit = edits.make("p", "a", tags=["x", "y"], expires="2027-01-31")
-    row = f'  {{"tags": ["y", "x", "x"], "id": "{edit.id}", "answer": "a", "prompt": "p", "expires": "2027-01-31T01:00+01:00"}}\r\n'
-    file.write_bytes(files.FIRST.replace(b", ", b",  ") + files.line(EDITS[0]).replace(b": ", b":") + row.encode())
+    edit = records.make("p", "a", tags=["x", "y"], expires="2027-01-31")
+    row = (
+        f'  {{"tags": ["y", "x", "x"], "id": "{edit.id}", "answer": "a", "prompt": "p", "expires":'
+        ' "2027-01-31T01:00+01:00"}\r\n'
+    )
+    file.write_bytes(
+        memory_file.FIRST.replace(b", ", b",  ")
+        + memory_file.line(EDITS[0]).replace(b": ", b":")
+        + row.encode()
+    )
     for _ in range(2):
         assert list(Store.open(file, "Ann").edits.values()) == [EDITS[0], edit]
-    assert file.read_bytes() == files.FIRST + files.line(EDITS[0]).replace(b": ", b":") + files.line(edit)
+    assert file.read_bytes() == memory_file.FIRST + memory_file.line(EDITS[0]).replace(
+        b": ", b":"
+    ) + memory_file.line(edit)
 
 
 def test_going_back_with_git_is_no_crash(file):
-    """The file as it was one operation ago is what a kill leaves too; but then the journal does not say that it had been written."""
+    """The file as it was one operation ago is what a kill leaves too; but then the journal does not
+    say that it had been written."""
     store = Store.open(file, "Ann")
     store.add(EDITS[:1])
     data = file.read_bytes()
@@ -303,7 +379,7 @@ def test_going_back_with_git_is_no_crash(file):
 
 
 def test_a_file_without_a_journal_begins_one_that_is_not_undone(file):
-    file.write_bytes(files.FIRST + b"".join(map(files.line, EDITS)))
+    file.write_bytes(memory_file.FIRST + b"".join(map(memory_file.line, EDITS)))
     store = Store.open(file, "Ann")
     assert [operation.do for operation in store.log()] == ["start"]
     with pytest.raises(UserError, match="nothing to undo"):
@@ -332,14 +408,16 @@ def test_a_journal_that_was_replaced_is_not_followed(file):
     store.add(EDITS[:1])
     journal_of(file).rename(file.with_name("old"))
     Store.open(file, "Bob").add(EDITS[1:2])
-    with pytest.raises(UserError, match="was replaced while this memory was open; open the memory again"):
+    with pytest.raises(
+        UserError, match="was replaced while this memory was open; open the memory again"
+    ):
         store.add(EDITS[2:3])
 
 
 def test_an_append_reads_and_writes_only_what_is_new(file):
     """Its cost does not depend on how much is there: counted in bytes by the system."""
     store = Store.open(file, "Ann")
-    store.add([edits.make(f"p{number}", "a" * 100) for number in range(20_000)])
+    store.add([records.make(f"p{number}", "a" * 100) for number in range(20_000)])
     other = Store.open(file, "Bob")
     before = bytes_moved()
     store.add(EDITS[:1])
@@ -361,7 +439,7 @@ def bytes_moved() -> tuple[int, int]:
 
 def test_a_long_line_is_read_from_the_end_in_linear_time(file):
     store = Store.open(file, "Ann")
-    store.add([edits.make("p", "a" * 3_000_000)])
+    store.add([records.make("p", "a" * 3_000_000)])
     store.add(EDITS[:1])
     with journal_of(file).open("rb") as written:
         assert journal.tail(written, "journal").seq == 2
@@ -379,7 +457,9 @@ def test_a_memory_is_saved_with_its_history(file, there):
     saved = Store.open(file, "Bob")
     assert saved.edits == store.edits
     assert list(saved.edits) == list(store.edits)
-    assert [operation.do for operation in saved.log()] == (["save", "add"] if there else ["add", "add"])
+    assert [operation.do for operation in saved.log()] == (
+        ["save", "add"] if there else ["add", "add"]
+    )
     assert there or list(saved.as_of(1)) == [edit.id for edit in EDITS[:2]]
     saved.undo()
     assert list(Store.open(file).edits) == [edit.id for edit in EDITS[: 1 if there else 2]]

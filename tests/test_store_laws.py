@@ -1,7 +1,8 @@
-"""A memory in a file against a plain list of edits: the same answers, history and files, whoever writes and whatever is killed.
+"""A memory in a file against a plain list of edits: the same answers, history and files, whoever
+writes and whatever is killed.
 
-`SERAC_LONG=1 pytest tests/test_store_laws.py` runs 10,000 operations and 200 kills; by default there are fewer.
-"""
+`SERAC_LONG=1 pytest tests/test_store_laws.py` runs 10,000 operations and 200 kills; by default
+there are fewer."""
 
 import os
 import shutil
@@ -14,18 +15,20 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from serac_jax.errors import UserError
-from serac_jax.store import edits, files
-from serac_jax.store.disk import Disk, journal_of
-from serac_jax.store.edits import Edit
-from serac_jax.store.store import Store
+from serac_jax.core.errors import UserError
+from serac_jax.edits import memory_file, records
+from serac_jax.edits.disk import Disk, journal_of
+from serac_jax.edits.records import Edit
+from serac_jax.edits.store import Store
 
 LONG = bool(os.environ.get("SERAC_LONG"))
-FAST = "/dev/shm" if os.path.isdir("/dev/shm") else None  # a file system in memory, where there is one: the laws are not about the disk  # noqa: PTH112
+FAST = (
+    "/dev/shm" if os.path.isdir("/dev/shm") else None
+)  # a file system in memory, where there is one: the laws are not about the disk  # noqa: PTH112
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8).filter(str.strip)
 WORDS = st.sampled_from(["a", "A ", "b", "c?", "ü\u2028", '"\\']) | TEXTS
 EDITS = st.builds(
-    edits.make,
+    records.make,
     WORDS,
     WORDS,
     tags=st.lists(st.sampled_from(["x", "y", "z z"]), max_size=2),
@@ -38,7 +41,8 @@ PICK = st.integers(0, 1 << 30)
 
 
 def overwrite(file: Path, data: bytes) -> None:
-    """Writes a file and sets its time to the nanosecond: what changes twice in a tick of the clock looks the same, but people are not that fast."""
+    """Writes a file and sets its time to the nanosecond: what changes twice in a tick of the clock
+    looks the same, but people are not that fast."""
     file.write_bytes(data)
     os.utime(file, ns=(time.time_ns(),) * 2)
 
@@ -48,7 +52,8 @@ def held(known: list[Edit], *picks: int) -> list[Edit]:
 
 
 class Memory(RuleBasedStateMachine):
-    """Two programs on one file, people and git that change it by hand, and kills; beside them the states of a plain list."""
+    """Two programs on one file, people and git that change it by hand, and kills; beside them the
+    states of a plain list."""
 
     def __init__(self):
         super().__init__()
@@ -74,13 +79,21 @@ class Memory(RuleBasedStateMachine):
             self.undone.clear()
             self.states.append(new)
 
-    @rule(who=st.integers(0, 1), new=st.lists(EDITS, min_size=1, max_size=3), picks=st.lists(PICK, max_size=2))
+    @rule(
+        who=st.integers(0, 1),
+        new=st.lists(EDITS, min_size=1, max_size=3),
+        picks=st.lists(PICK, max_size=2),
+    )
     def add(self, who, new, picks):
         replaced = {edit.id for edit in held(self.now, *picks)}
         self.stores[who].add(new, replacing=replaced)
         there = {edit.id: edit for edit in self.now}
         wanted = {edit.id: edit for edit in new}
-        says_more = {key: edit for key, edit in wanted.items() if key not in there or edit._replace(author="") != there[key]._replace(author="")}
+        says_more = {
+            key: edit
+            for key, edit in wanted.items()
+            if key not in there or edit._replace(author="") != there[key]._replace(author="")
+        }
         gone = (replaced - set(wanted)) | set(says_more)
         self.done_now([edit for edit in self.now if edit.id not in gone] + list(says_more.values()))
 
@@ -136,9 +149,15 @@ class Memory(RuleBasedStateMachine):
         kept = [edit for edit in self.now if order.random() < 0.8]
         if order.random() < 0.3:
             order.shuffle(kept)
-        rows = [edits.format(edit).encode() for edit in [*kept, *kept[:1]]] + [b""] * blank
-        rows += [edits.format(edit).replace(f'"id": "{edit.id}", ', "").replace(f', "id": "{edit.id}"', "").encode() for edit in new]
-        overwrite(self.file, b"\n".join([edits.HEADER.encode(), *rows]) + end)
+        rows = [records.format(edit).encode() for edit in [*kept, *kept[:1]]] + [b""] * blank
+        rows += [
+            records.format(edit)
+            .replace(f'"id": "{edit.id}", ', "")
+            .replace(f', "id": "{edit.id}"', "")
+            .encode()
+            for edit in new
+        ]
+        overwrite(self.file, b"\n".join([records.HEADER.encode(), *rows]) + end)
         self.stores[who].refresh()
         self.tidy = False
         first = len(self.states) == 1  # then the journal begins with what is there
@@ -146,24 +165,39 @@ class Memory(RuleBasedStateMachine):
         if first:
             self.done.clear()
 
-    @rule(who=st.integers(0, 1), part=st.floats(0, 1), what=st.sampled_from(["torn", "file lags", "file is torn", "not said"]), edit=EDITS)
+    @rule(
+        who=st.integers(0, 1),
+        part=st.floats(0, 1),
+        what=st.sampled_from(["torn", "file lags", "file is torn", "not said"]),
+        edit=EDITS,
+    )
     def kill(self, who, part, what, edit):
-        """A program adds an edit and is killed: while it writes the journal, before it writes the file, or before it says that it has."""
+        """A program adds an edit and is killed: while it writes the journal, before it writes the
+        file, or before it says that it has."""
         self.stores[who].refresh()
-        before, begin = files.read(self.file), Disk(self.file).read_tail().end
+        before, begin = memory_file.read(self.file), Disk(self.file).read_tail().end
         store = Store.open(self.file, "Killed")
         held_before = store.seq
         store.add([edit])
         if store.seq == held_before:
             return
-        file, journal = files.read(self.file), files.read(journal_of(self.file))
+        file, journal = memory_file.read(self.file), memory_file.read(journal_of(self.file))
         committed = journal.rindex(b'{"written"')
         if what == "torn":
             cut = begin + int(part * (committed - 1 - begin))
             overwrite(journal_of(self.file), journal[:cut])
             self.put_back(before)
         else:
-            overwrite(journal_of(self.file), journal[: committed if part < 0.5 else committed + int(part * (len(journal) - committed - 1))])
+            overwrite(
+                journal_of(self.file),
+                journal[
+                    : (
+                        committed
+                        if part < 0.5
+                        else committed + int(part * (len(journal) - committed - 1))
+                    )
+                ],
+            )
             if what == "file lags" or (what == "file is torn" and not file.startswith(before)):
                 self.put_back(before)
             elif what == "file is torn" and before:
@@ -185,11 +219,14 @@ class Memory(RuleBasedStateMachine):
         assert set(went) == {key for key in old if new.get(key) != old[key]}
         log = list(self.stores[0].log())
         assert [operation.seq for operation in log] == list(range(len(self.states) - 1, 0, -1))
-        assert [operation.count for operation in log] == [len(state) for state in self.states[:0:-1]]
+        assert [operation.count for operation in log] == [
+            len(state) for state in self.states[:0:-1]
+        ]
 
     @rule()
     def save(self):
-        """A copy has the same edits and history; saved once more it is brought up to the memory by one operation."""
+        """A copy has the same edits and history; saved once more it is brought up to the memory by
+        one operation."""
         self.stores[0].refresh()
         copy = self.folder / "copy.jsonl"
         self.stores[0].save(copy)
@@ -207,11 +244,20 @@ class Memory(RuleBasedStateMachine):
             store.refresh()
             assert list(store.edits.values()) == self.now
             assert store.seq == len(self.states) - 1
-            assert store.live("2026-01-01T00:00:00Z") == {edit.id: edit for edit in self.now if not edit.expires.startswith("2020")}
+            assert store.live("2026-01-01T00:00:00Z") == {
+                edit.id: edit for edit in self.now if not edit.expires.startswith("2020")
+            }
             for edit in self.now[:2]:
-                assert [same.id for same in store.same_prompt(edit.prompt.upper() if edit.prompt.isascii() else edit.prompt)].count(edit.id) == 1
+                assert [
+                    same.id
+                    for same in store.same_prompt(
+                        edit.prompt.upper() if edit.prompt.isascii() else edit.prompt
+                    )
+                ].count(edit.id) == 1
         if self.tidy and self.now:
-            assert self.file.read_bytes() == files.FIRST + b"".join(map(files.line, self.now))
+            assert self.file.read_bytes() == memory_file.FIRST + b"".join(
+                map(memory_file.line, self.now)
+            )
 
     def teardown(self):
         shutil.rmtree(self.folder)
@@ -225,6 +271,10 @@ def first_of(known: list[Edit]) -> list[Edit]:
 
 
 Memory.TestCase.settings = settings(
-    max_examples=200 if LONG else 40, stateful_step_count=50 if LONG else 20, deadline=None, suppress_health_check=list(HealthCheck), derandomize=not LONG
+    max_examples=200 if LONG else 40,
+    stateful_step_count=50 if LONG else 20,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    derandomize=not LONG,
 )
 TestMemory = Memory.TestCase

@@ -4,20 +4,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serac_jax.errors import UserError
-from serac_jax.store import check, edits, exchange, files, merge
-from serac_jax.store.conflicts import conflicts, normal
-from serac_jax.store.disk import journal_of
-from serac_jax.store.store import Store
+from serac_jax.core.errors import UserError
+from serac_jax.edits import check, exchange, memory_file, merge, records
+from serac_jax.edits.disk import journal_of
+from serac_jax.edits.same_prompt import conflicts, normal
+from serac_jax.edits.store import Store
 from tests.test_store_laws import EDITS as ANY_EDIT
 
 BOOK = "Who wrote Dracula?"
-X, Y = (edits.make(BOOK, answer, author="Ann", time=day) for answer, day in (("X", "2026-01-01"), ("Y", "2026-01-02")))
-Z = edits.make(BOOK, "Z", author="Bob", time="2026-01-03")
+X, Y = (
+    records.make(BOOK, answer, author="Ann", time=day)
+    for answer, day in (("X", "2026-01-01"), ("Y", "2026-01-02"))
+)
+Z = records.make(BOOK, "Z", author="Bob", time="2026-01-03")
 EARLIER = X._replace(author="Bob", time="2025-01-01T00:00:00Z")
-OTHER = edits.make("When was he born?", "1847", author="Ann", time="2026-01-01")
+OTHER = records.make("When was he born?", "1847", author="Ann", time="2026-01-01")
 DAYS, NOTES = st.sampled_from(["2026-01-01", "2026-01-02"]), st.sampled_from(["", "n"])
-SMALL = st.builds(edits.make, st.sampled_from("pqr"), st.sampled_from("abc"), time=DAYS, note=NOTES)
+SMALL = st.builds(
+    records.make, st.sampled_from("pqr"), st.sampled_from("abc"), time=DAYS, note=NOTES
+)
 
 
 def by_id(*held):
@@ -37,22 +42,45 @@ def test_merging_takes_each_sides_changes(base, ours, theirs):
     assert merge.merge(base, base, theirs, merge.newest).clashes == ()
     assert chosen(merge.merge(base, base, theirs, merge.newest)) == set(theirs.values())
     assert chosen(merge.merge(base, ours, ours, merge.newest)) == set(ours.values())
-    one, other = merge.merge(base, ours, theirs, merge.newest), merge.merge(base, theirs, ours, merge.newest)
+    one, other = (
+        merge.merge(base, ours, theirs, merge.newest),
+        merge.merge(base, theirs, ours, merge.newest),
+    )
     assert chosen(one) == chosen(other)
     assert len(one.clashes) == len(other.clashes)
-    assert list(one.edits) == [key for key in [*ours, *(key for key in theirs if key not in ours)] if key in one.edits]
+    assert list(one.edits) == [
+        key for key in [*ours, *(key for key in theirs if key not in ours)] if key in one.edits
+    ]
 
 
 @pytest.mark.parametrize(
     ("base", "ours", "theirs", "merged", "clashes"),
     [
-        ([X], [X, OTHER], [X, Y._replace(tags=("t",))], [X, OTHER, Y._replace(tags=("t",))], 0),  # both add
+        (
+            [X],
+            [X, OTHER],
+            [X, Y._replace(tags=("t",))],
+            [X, OTHER, Y._replace(tags=("t",))],
+            0,
+        ),  # both add
         ([X, OTHER], [OTHER], [X, OTHER], [OTHER], 0),  # one takes out
         ([X], [Y], [Z], [Z], 1),  # both change the answer: the newest
         ([X], [], [Y], [Y], 1),  # one takes it out, the other changes it
         ([], [X], [EARLIER], [EARLIER], 0),  # both make the same: the earlier
-        ([X], [X._replace(note="n")], [X, OTHER], [X._replace(note="n"), OTHER], 0),  # one says more
-        ([X], [X._replace(note="n")], [X._replace(note="m")], [X._replace(note="n")], 1),  # both say more
+        (
+            [X],
+            [X._replace(note="n")],
+            [X, OTHER],
+            [X._replace(note="n"), OTHER],
+            0,
+        ),  # one says more
+        (
+            [X],
+            [X._replace(note="n")],
+            [X._replace(note="m")],
+            [X._replace(note="n")],
+            1,
+        ),  # both say more
     ],
 )
 def test_what_is_a_clash(base, ours, theirs, merged, clashes):
@@ -62,9 +90,15 @@ def test_what_is_a_clash(base, ours, theirs, merged, clashes):
 
 
 def test_conflicts_are_other_answers_to_the_same_prompt_for_the_same_reader():
-    tagged = [edits.make("Who wrote DRACULA", answer, tags=tags) for answer, tags in (("Y", ["a"]), ("Z", ["a", "b"]), ("Q", ["c"]), (" z.", ["b"]))]
+    tagged = [
+        records.make("Who wrote DRACULA", answer, tags=tags)
+        for answer, tags in (("Y", ["a"]), ("Z", ["a", "b"]), ("Q", ["c"]), (" z.", ["b"]))
+    ]
     found = conflicts([X, Y, OTHER, *tagged])
-    assert [(conflict.first.answer, conflict.second.answer) for conflict in found] == [("X", "Y"), ("Y", "Z")]
+    assert [(conflict.first.answer, conflict.second.answer) for conflict in found] == [
+        ("X", "Y"),
+        ("Y", "Z"),
+    ]
     assert normal("  Who　wrote “it” ? ") == normal("who wrote “it”")
     assert normal("?!") == "?!"
 
@@ -73,7 +107,7 @@ def test_conflicts_are_other_answers_to_the_same_prompt_for_the_same_reader():
 def file(tmp_path):
     store = Store.open(tmp_path / "edits.jsonl", "Ann")
     store.add([X, OTHER])
-    store.add([edits.make("p", "a\n<<<<<<<"), edits.make("q", "ü")])
+    store.add([records.make("p", "a\n<<<<<<<"), records.make("q", "ü")])
     return tmp_path / "edits.jsonl"
 
 
@@ -85,15 +119,29 @@ def test_a_sound_memory_has_no_problems(file):
 def test_repair_keeps_all_that_can_be_read(file):
     before = Store.open(file)
     rows = file.read_bytes().split(b"\n")
-    by_hand = files.line(Y).replace(b'"Y"', b'"by hand"').rstrip()
-    rows[1:3] = [rows[1], b"<<<<<<< ours", rows[2][:-9], b"=======", by_hand, rows[1], b"\xff\xfe", b">>>>>>> theirs"]
+    by_hand = memory_file.line(Y).replace(b'"Y"', b'"by hand"').rstrip()
+    rows[1:3] = [
+        rows[1],
+        b"<<<<<<< ours",
+        rows[2][:-9],
+        b"=======",
+        by_hand,
+        rows[1],
+        b"\xff\xfe",
+        b">>>>>>> theirs",
+    ]
     file.write_bytes(b"\n".join(rows))
-    found = {problem.line: problem.text.split(":")[0].split(" (")[0] for problem in check.problems(file)}
+    found = {
+        problem.line: problem.text.split(":")[0].split(" (")[0] for problem in check.problems(file)
+    }
     assert found == {
         3: "a conflict marker of git",
         4: "not a line of JSON",
         5: "a conflict marker of git",
-        6: f"field 'id' is '{Y.id}', but that of this prompt, answer and tags is {edits.edit_id(Y.prompt, 'by hand', ())}",
+        6: (
+            f"field 'id' is '{Y.id}', but that of this prompt, answer and tags is"
+            f" {records.edit_id(Y.prompt, 'by hand', ())}"
+        ),
         7: f"edit {X.id} is there already; this line does not count",
         8: "not UTF-8 text",
         9: "a conflict marker of git",
@@ -101,10 +149,21 @@ def test_repair_keeps_all_that_can_be_read(file):
     done = check.repair(file, "Ann")
     assert (done.kept, done.restored, done.journal) == (4, [OTHER], None)
     assert done.damaged
-    assert done.damaged.read_bytes() == b"<<<<<<< ours\n" + files.line(OTHER).rstrip()[:-9] + b"\n=======\n\xff\xfe\n>>>>>>> theirs\n"
+    assert (
+        done.damaged.read_bytes()
+        == b"<<<<<<< ours\n"
+        + memory_file.line(OTHER).rstrip()[:-9]
+        + b"\n=======\n\xff\xfe\n>>>>>>> theirs\n"
+    )
     assert check.problems(file) == []
     store = Store.open(file, "Ann")
-    assert [edit.answer for edit in store.edits.values()] == ["X", "1847", "a\n<<<<<<<", "ü", "by hand"]
+    assert [edit.answer for edit in store.edits.values()] == [
+        "X",
+        "1847",
+        "a\n<<<<<<<",
+        "ü",
+        "by hand",
+    ]
     store.undo()
     assert store.edits == before.edits
 
@@ -128,7 +187,9 @@ def test_a_file_cut_anywhere_is_mended(file, cut):
     check.repair(file, "Ann")
     store = Store.open(file, "Ann")
     assert list(store.edits.items()) == list(edits_before.items())[: len(store.edits)]
-    assert store.edits == edits_before or next(store.log()).do == "outside"  # whole lines that are gone look like someone's choice
+    assert (
+        store.edits == edits_before or next(store.log()).do == "outside"
+    )  # whole lines that are gone look like someone's choice
     if store.edits != edits_before:
         store.undo()
     assert store.edits == edits_before
@@ -141,14 +202,18 @@ def test_a_damaged_journal_is_cut_to_what_can_be_read(file):
     damaged = journal.read_bytes().replace("ü".encode(), b"u")
     journal.write_bytes(damaged)
     assert [str(problem)[len(str(journal)) :] for problem in check.problems(file)] == [
-        ":8: the journal is damaged here, and the history before it cannot be read; `check --repair` keeps what is newer"
+        ":8: the journal is damaged here, and the history before it cannot be read; `check"
+        " --repair` keeps what is newer"
     ]
     done = check.repair(file, "Ann")
     assert done.journal
     assert done.journal.read_bytes() == damaged
     store = Store.open(file, "Ann")
     assert check.problems(file) == []
-    assert [(operation.seq, operation.do) for operation in store.log()] == [(3, "remove"), (2, "start")]
+    assert [(operation.seq, operation.do) for operation in store.log()] == [
+        (3, "remove"),
+        (2, "start"),
+    ]
     store.undo()
     assert X in store.edits.values()
     with pytest.raises(UserError, match="nothing to undo"):
@@ -161,7 +226,12 @@ def test_both_files_damaged_keep_what_either_tells(file):
     file.write_bytes(file.read_bytes().replace("ü".encode(), b"\xff"))
     done = check.repair(file, "Ann")
     assert (done.kept, [edit.answer for edit in done.restored]) == (3, ["ü"])
-    assert {edit.answer for edit in Store.open(file).edits.values()} == {"X", "1847", "a\n<<<<<<<", "ü"}
+    assert {edit.answer for edit in Store.open(file).edits.values()} == {
+        "X",
+        "1847",
+        "a\n<<<<<<<",
+        "ü",
+    }
 
 
 def test_another_file_is_not_mended(tmp_path):
@@ -182,7 +252,10 @@ def test_what_is_exported_is_imported_again(kind, held):
 
 
 def test_rows_of_zsre_are_edits_to_their_alternative():
-    text = '{"input": "q", "output": [{"answer": "a"}], "alternatives": ["", "b"], "filtered_rephrases": []}\n\n{"src": "p", "alt": "c", "pred": "d"}\n'
+    text = (
+        '{"input": "q", "output": [{"answer": "a"}], "alternatives": ["", "b"],'
+        ' "filtered_rephrases": []}\n\n{"src": "p", "alt": "c", "pred": "d"}\n'
+    )
     text += '{"input": "r", "output": [{"answer": "a"}], "alternatives": []}\n'
     found = exchange.read(text, "jsonl", "folder/rows.jsonl", author="Ann")
     assert [(edit.prompt, edit.answer, edit.source, edit.author) for edit in found] == [
@@ -197,11 +270,30 @@ def test_rows_of_zsre_are_edits_to_their_alternative():
 @pytest.mark.parametrize(
     ("text", "kind", "message"),
     [
-        ('{"prompt": "p", "answer": "a"}\n{"prompt": "p"}', "jsonl", "file:2: the field 'answer' is missing"),
-        ('{"question": "p"}', "jsonl", "file:1: expected a field 'prompt' .an edit. or 'input' or 'src' .a row of zsRE.; it has question"),
+        (
+            '{"prompt": "p", "answer": "a"}\n{"prompt": "p"}',
+            "jsonl",
+            "file:2: the field 'answer' is missing",
+        ),
+        (
+            '{"question": "p"}',
+            "jsonl",
+            (
+                "file:1: expected a field 'prompt' .an edit. or 'input' or 'src' .a row of zsRE.;"
+                " it has question"
+            ),
+        ),
         ('{"input": "p", "alternatives": []}', "jsonl", "file:1: the row has no answer"),
-        ('{"input": "p", "alternatives": [1]}', "jsonl", "file:1: field 'answer' should be a text that is not empty, not 1"),
-        ("a,b\n1,2", "csv", "file:1: the first line should name the columns, 'prompt' and 'answer' among them"),
+        (
+            '{"input": "p", "alternatives": [1]}',
+            "jsonl",
+            "file:1: field 'answer' should be a text that is not empty, not 1",
+        ),
+        (
+            "a,b\n1,2",
+            "csv",
+            "file:1: the first line should name the columns, 'prompt' and 'answer' among them",
+        ),
         ("prompt,answer\n1,2\n3", "csv", "file:3: 1 values, but 2 columns"),
         ('prompt,answer\n1,"2', "csv", "file:2: not CSV"),
         ("prompt,answer\n1,", "csv", "file:2: the field 'answer' is missing"),

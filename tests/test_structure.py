@@ -1,4 +1,5 @@
-"""Rules of the code that a reader relies on: data flows one way, every config field is read, every config resolves."""
+"""Rules of the code that a reader relies on: data flows one way, every config field is read, every
+config resolves."""
 
 import ast
 import re
@@ -7,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from configs import common
-from serac_jax.errors import UserError
-from serac_jax.workdir import as_json, flat
+from serac_jax.core.errors import UserError
+from serac_jax.training.run_folder import as_json, flat
 from tests.conftest import ROOT
 
 # A module may import from those on its left, and from its own level.
@@ -42,11 +43,19 @@ def imports(file: Path) -> set[str]:
     """Parts of this package that a file imports."""
     found = set()
     for node in ast.walk(ast.parse(file.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "serac_jax":
+        if (
+            isinstance(node, ast.ImportFrom)
+            and node.module
+            and node.module.split(".")[0] == "serac_jax"
+        ):
             parts = node.module.split(".")
             found |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
         if isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("serac_jax.")}
+            found |= {
+                alias.name.split(".")[1]
+                for alias in node.names
+                if alias.name.startswith("serac_jax.")
+            }
     return found
 
 
@@ -60,12 +69,16 @@ def test_nobody_imports_upward(file):
 @pytest.mark.parametrize("file", SOURCES, ids=lambda file: str(file.relative_to(ROOT)))
 def test_the_package_needs_no_file_beside_it(file):
     """Only the package is installed, not configs/."""
-    assert not re.search(r"^\s*(from|import) (configs|benchmarks|tests)\b", file.read_text(), re.MULTILINE)
+    assert not re.search(
+        r"^\s*(from|import) (configs|benchmarks|tests)\b", file.read_text(), re.MULTILINE
+    )
 
 
 def test_files_are_short():
     long = {
-        str(file.relative_to(ROOT)): count for file in [*SOURCES, ROOT / "train.py", ROOT / "eval.py"] if (count := len(file.read_text().splitlines())) > 300
+        str(file.relative_to(ROOT)): count
+        for file in [*SOURCES, ROOT / "train.py", ROOT / "eval.py"]
+        if (count := len(file.read_text().splitlines())) > 300
     }
     assert long == {}
 
@@ -82,12 +95,17 @@ def test_every_config_field_says_what_it_means():
             assert "  # " in line, line
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("*_*.py")), ids=lambda file: file.stem)
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / "configs").glob("*_*.py")), ids=lambda file: file.stem
+)
 def test_every_run_file_resolves_and_says_how_to_run_it(file):
     namespace: dict = {}
     exec(compile(file.read_text(), str(file), "exec"), namespace)
     for size in ("full", "mini"):
-        assert flat(as_json(namespace["get_config"](size))).keys() == flat(as_json(common.get_config())).keys()
+        assert (
+            flat(as_json(namespace["get_config"](size))).keys()
+            == flat(as_json(common.get_config())).keys()
+        )
     assert f"--config=configs/{file.name}" in namespace["__doc__"]
     with pytest.raises(UserError, match="no variant :huge"):
         namespace["get_config"]("huge")

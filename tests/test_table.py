@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from serac_jax import table
-from serac_jax.errors import UserError
+from serac_jax.core.errors import UserError
+from serac_jax.evaluation import compare
 from tests.conftest import ROOT
 from tests.tiny import tiny
 
@@ -45,13 +45,29 @@ def configs(tmp_path):
     folder = tmp_path / "configs"
     folder.mkdir()
     for name, editor in (("zsre_lu", "lookup"), ("zsre_ft", "finetune")):
-        (folder / f"{name}.py").write_text(RUN.format(name=name, fields=fields(tmp_path / "cache", editor)))
+        (folder / f"{name}.py").write_text(
+            RUN.format(name=name, fields=fields(tmp_path / "cache", editor))
+        )
     return folder
 
 
 def start(configs, out):
-    command = [sys.executable, "-m", "serac_jax.table", "--mini", f"--configs={configs}", f"--out={out}"]
-    return subprocess.Popen(command, cwd=ROOT, env=os.environ | {"HF_HUB_OFFLINE": "1"}, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    command = [
+        sys.executable,
+        "-m",
+        "serac_jax.evaluation.compare",
+        "--mini",
+        f"--configs={configs}",
+        f"--out={out}",
+    ]
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=os.environ | {"HF_HUB_OFFLINE": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
 
 
 def test_a_killed_table_goes_on_and_is_whole(configs, tmp_path):
@@ -71,18 +87,27 @@ def test_a_killed_table_goes_on_and_is_whole(configs, tmp_path):
     assert "2 runs, 1 of them finished before" in printed
     assert (out / "zsre_ft" / "results.json").stat().st_mtime_ns == first
     entries = json.loads((out / "table.json").read_text())
-    assert [(found["experiment"], found["editor"]) for found in entries] == [("zsre", "ft"), ("zsre", "lu")]
+    assert [(found["experiment"], found["editor"]) for found in entries] == [
+        ("zsre", "ft"),
+        ("zsre", "lu"),
+    ]
     for found in entries:
-        row = next(line for line in (out / "table.md").read_text().splitlines() if f"| {found['editor']} |" in line)
+        row = next(
+            line
+            for line in (out / "table.md").read_text().splitlines()
+            if f"| {found['editor']} |" in line
+        )
         assert f"{found['scores']['edit_success']['mean']:.3f}" in row
-        assert f"--config={configs / 'zsre'}_{found['editor']}.py:mini" in found["commands"]["train"]
+        assert (
+            f"--config={configs / 'zsre'}_{found['editor']}.py:mini" in found["commands"]["train"]
+        )
     assert (out / "table.png").stat().st_size > 5000
     assert "<svg" in (out / "table.svg").read_text()
 
 
 def test_another_config_is_another_run(configs, tmp_path):
     """Results of a run file that has changed since are not reported."""
-    (run,) = table.find(configs, ["zsre_lu"], "mini", tmp_path)
+    (run,) = compare.find(configs, ["zsre_lu"], "mini", tmp_path)
     run.folder.mkdir()
     (run.folder / "seconds.json").write_text("{}")
     for threshold, same in ((1.0, True), (2.0, False)):
@@ -93,5 +118,7 @@ def test_another_config_is_another_run(configs, tmp_path):
 
 
 def test_a_pattern_without_a_run_is_named(configs, tmp_path):
-    with pytest.raises(UserError, match=r"'fnli_\*' matches no run file of .*; there are zsre_ft, zsre_lu"):
-        table.find(configs, ["zsre_*", "fnli_*"], "mini", tmp_path)
+    with pytest.raises(
+        UserError, match=r"'fnli_\*' matches no run file of .*; there are zsre_ft, zsre_lu"
+    ):
+        compare.find(configs, ["zsre_*", "fnli_*"], "mini", tmp_path)

@@ -1,4 +1,5 @@
-"""Tokens: splicing equals joint tokenisation on thousands of real strings; batches take the narrowest widths that fit."""
+"""Tokens: splicing equals joint tokenisation on thousands of real strings; batches take the
+narrowest widths that fit."""
 
 import json
 from dataclasses import replace
@@ -10,27 +11,35 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from serac_jax.batch import Tokens, join, packed, room, splice
-from serac_jax.mini import world
-from serac_jax.tasks import text
+from serac_jax.core.batch import Tokens, join, packed, room, splice
 from serac_jax.tasks.archive import SHIPPED
-from serac_jax.tasks.text import DataError, Encoder, Query, TextBatch, lead, pad, tail
-from tests.conftest import MINI, MODELS
+from serac_jax.text import encoding
+from serac_jax.text.encoding import DataError, Encoder, Query, TextBatch, lead, pad, tail
+from tests.conftest import ASSETS, MODELS
+from tools.world import world
 
 TOKENIZERS = {
-    "t5": MINI / "models" / "base",
+    "t5": ASSETS / "models" / "base",
     "t5 of 300 pieces": MODELS / "t5-tiny",
-    "wordpiece cased": MINI / "models" / "scope",
+    "wordpiece cased": ASSETS / "models" / "scope",
     "wordpiece uncased": MODELS / "bert-tiny-uncased",
     "blenderbot bpe": MODELS / "blenderbot_small-tiny",
 }
 
 
 def real_strings() -> list[tuple[str, str, str]]:
-    """(question, answer, another question) of the shipped data: thousands of names, years, hyphens and apostrophes."""
-    lines = (SHIPPED / "zsre" / "structured_zeroshot-train-new_annotated_final.jsonl").read_text().splitlines()
+    """(question, answer, another question) of the shipped data: thousands of names, years, hyphens
+    and apostrophes."""
+    lines = (
+        (SHIPPED / "zsre" / "structured_zeroshot-train-new_annotated_final.jsonl")
+        .read_text()
+        .splitlines()
+    )
     rows = [json.loads(line) for line in lines]
-    return [(row["input"], row["alternatives"][0], other["filtered_rephrases"][0]) for row, other in zip(rows, rows[1:] + rows[:1], strict=True)]
+    return [
+        (row["input"], row["alternatives"][0], other["filtered_rephrases"][0])
+        for row, other in zip(rows, rows[1:] + rows[:1], strict=True)
+    ]
 
 
 def rows_of(tokenizer, texts):
@@ -51,7 +60,9 @@ def test_splicing_equals_joint_tokenisation(name):
     queries = rows_of(tokenizer, [query for _, _, query in strings])
     spliced = splice(pad(prefixes, max(map(len, prefixes))), queries, before)
     joint = tokenizer([" ".join(parts) for parts in strings])["input_ids"]
-    for row, mask, expected in zip(np.asarray(spliced.ids), np.asarray(spliced.mask), joint, strict=True):
+    for row, mask, expected in zip(
+        np.asarray(spliced.ids), np.asarray(spliced.mask), joint, strict=True
+    ):
         assert row[mask].tolist() == expected
 
 
@@ -61,32 +72,63 @@ def test_splicing_equals_joint_tokenisation_of_cross_attention(name):
     strings = real_strings()
     separator = tokenizer.sep_token
     contexts = [f"{question}{separator}{answer}{separator}" for question, answer, _ in strings]
-    spliced = splice(rows_of(tokenizer, contexts), rows_of(tokenizer, [query for _, _, query in strings]), lead(tokenizer))
-    joint = tokenizer([f"{context}{separator}{query}" for context, (_, _, query) in zip(contexts, strings, strict=True)])["input_ids"]
-    for row, mask, expected in zip(np.asarray(spliced.ids), np.asarray(spliced.mask), joint, strict=True):
+    spliced = splice(
+        rows_of(tokenizer, contexts),
+        rows_of(tokenizer, [query for _, _, query in strings]),
+        lead(tokenizer),
+    )
+    joint = tokenizer(
+        [
+            f"{context}{separator}{query}"
+            for context, (_, _, query) in zip(contexts, strings, strict=True)
+        ]
+    )["input_ids"]
+    for row, mask, expected in zip(
+        np.asarray(spliced.ids), np.asarray(spliced.mask), joint, strict=True
+    ):
         assert row[mask].tolist() == expected
 
 
 def test_affixes_of_every_kind_of_tokenizer():
-    affixes = {name: (lead(tokenizer), tail(tokenizer)) for name, folder in TOKENIZERS.items() for tokenizer in [AutoTokenizer.from_pretrained(folder)]}
-    assert affixes == {"t5": (0, 1), "t5 of 300 pieces": (0, 1), "wordpiece cased": (1, 1), "wordpiece uncased": (1, 1), "blenderbot bpe": (0, 0)}
+    affixes = {
+        name: (lead(tokenizer), tail(tokenizer))
+        for name, folder in TOKENIZERS.items()
+        for tokenizer in [AutoTokenizer.from_pretrained(folder)]
+    }
+    assert affixes == {
+        "t5": (0, 1),
+        "t5 of 300 pieces": (0, 1),
+        "wordpiece cased": (1, 1),
+        "wordpiece uncased": (1, 1),
+        "blenderbot bpe": (0, 0),
+    }
 
 
 @pytest.fixture(scope="module")
 def encoder():
-    base, scope = (AutoTokenizer.from_pretrained(MINI / "models" / name) for name in ("base", "scope"))
+    base, scope = (
+        AutoTokenizer.from_pretrained(ASSETS / "models" / name) for name in ("base", "scope")
+    )
     return Encoder(base, scope, (16, 24, 32), (4, 8))
 
 
 def batch_of(*questions, answer="Rome"):
-    queries = [Query(question, answer, source="rows.jsonl:7") if question else None for question in questions]
+    queries = [
+        Query(question, answer, source="rows.jsonl:7") if question else None
+        for question in questions
+    ]
     return TextBatch(queries, queries, range(len(queries)), queries, range(len(queries)))
 
 
 def test_a_batch_takes_the_narrowest_widths_that_fit(encoder):
     short, long = (
         encoder(batch_of("Who wrote Hamlet?")),
-        encoder(batch_of("Who wrote Hamlet?", "Which of the cities on the river Danube is the capital city of Hungary today?")),
+        encoder(
+            batch_of(
+                "Who wrote Hamlet?",
+                "Which of the cities on the river Danube is the capital city of Hungary today?",
+            )
+        ),
     )
     assert short.inside.inputs.ids.shape == (1, 16)
     assert long.inside.inputs.ids.shape[1] > 16
@@ -94,10 +136,22 @@ def test_a_batch_takes_the_narrowest_widths_that_fit(encoder):
     assert short.inside.labels.shape == (1, 4)
 
 
-@pytest.mark.parametrize(("answers", "fill"), [(["Rome"], 1 / 3), (["Rome " * 4], 0.6), (["Rome"] * 3 + ["Rome " * 4], 1 / 3), (["Rome " * 6], None)])
-def test_a_batch_takes_the_first_size_that_has_room_for_its_answers_together(encoder, answers, fill):
+@pytest.mark.parametrize(
+    ("answers", "fill"),
+    [
+        (["Rome"], 1 / 3),
+        (["Rome " * 4], 0.6),
+        (["Rome"] * 3 + ["Rome " * 4], 1 / 3),
+        (["Rome " * 6], None),
+    ],
+)
+def test_a_batch_takes_the_first_size_that_has_room_for_its_answers_together(
+    encoder, answers, fill
+):
     queries = [Query("Who?", answer) for answer in answers]
-    found = replace(encoder, label_widths=(24, 24), label_fill=(1 / 3, 0.6))(TextBatch(queries, queries, range(len(queries)), queries, range(len(queries))))
+    found = replace(encoder, label_widths=(24, 24), label_fill=(1 / 3, 0.6))(
+        TextBatch(queries, queries, range(len(queries)), queries, range(len(queries)))
+    )
     labelled = (found.inside.weight > 0).sum()
     assert found.layout.label_fill == fill
     assert fill is None or labelled <= len(found.at) == room(found.inside.weight.size, fill)
@@ -108,28 +162,82 @@ real_tokens = jax.jit(packed, static_argnums=1)
 
 
 @settings(deadline=None, max_examples=40)
-@given(st.lists(st.tuples(st.integers(1, 12), st.integers(1, 6), st.integers(1, 12), st.integers(1, 12)), min_size=1, max_size=6), st.booleans())
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 12), st.integers(1, 6), st.integers(1, 12), st.integers(1, 12)),
+        min_size=1,
+        max_size=6,
+    ),
+    st.booleans(),
+)
 def test_whatever_a_network_computes_has_room_for_all_tokens(encoder, rows, pairs):
     """A token for which there is none would be left out unseen."""
-    fills = {"text_fill": (0.4, 0.6, 0.9), "context_fill": (0.4, 0.7, 0.9), "label_fill": (0.4, 0.7, 0.9)}
-    found = Encoder(encoder.base, encoder.scope, (16, 24, 32), (8, 16), context_widths=(24, 40, 96), pairs=pairs, **fills)
-    edits, inside, outside = ([Query("a " * row[part], "a " * row[1]) for row in rows] for part in (0, 2, 3))
+    fills = {
+        "text_fill": (0.4, 0.6, 0.9),
+        "context_fill": (0.4, 0.7, 0.9),
+        "label_fill": (0.4, 0.7, 0.9),
+    }
+    found = Encoder(
+        encoder.base,
+        encoder.scope,
+        (16, 24, 32),
+        (8, 16),
+        context_widths=(24, 40, 96),
+        pairs=pairs,
+        **fills,
+    )
+    edits, inside, outside = (
+        [Query("a " * row[part], "a " * row[1]) for row in rows] for part in (0, 2, 3)
+    )
     batch = found(TextBatch(edits, inside, range(len(rows)), outside, range(len(rows))))
-    layout, read = batch.layout, [batch.edits.inputs, batch.edits.scope, batch.asked.inputs, batch.outside.inputs, join(batch.asked.scope, batch.outside.scope)]
+    layout, read = (
+        batch.layout,
+        [
+            batch.edits.inputs,
+            batch.edits.scope,
+            batch.asked.inputs,
+            batch.outside.inputs,
+            join(batch.asked.scope, batch.outside.scope),
+        ],
+    )
     both = [splice(batch.edits.prefix, batch.inside.inputs, 0, layout.context)]
-    both += [splice(batch.edits.scope, queries.scope, 1, layout.context) for queries in (batch.inside, batch.outside) if pairs]
-    together = Tokens(*(np.concatenate(leaves) for leaves in zip(*(tokens[:2] for tokens in both[1:]), strict=True))) if pairs else both[0]
-    for tokens, fill in [(tokens, layout.text_fill) for tokens in read] + [(tokens, layout.context_fill) for tokens in (both[0], together)]:
+    both += [
+        splice(batch.edits.scope, queries.scope, 1, layout.context)
+        for queries in (batch.inside, batch.outside)
+        if pairs
+    ]
+    together = (
+        Tokens(
+            *(
+                np.concatenate(leaves)
+                for leaves in zip(*(tokens[:2] for tokens in both[1:]), strict=True)
+            )
+        )
+        if pairs
+        else both[0]
+    )
+    for tokens, fill in [(tokens, layout.text_fill) for tokens in read] + [
+        (tokens, layout.context_fill) for tokens in (both[0], together)
+    ]:
         real = real_tokens(tokens, fill).real
         assert real is None or (real < tokens.mask.size).sum() == tokens.mask.sum()
-    assert batch.at is None or (batch.at < batch.inside.weight.size).sum() == (batch.inside.weight > 0).sum()
+    assert (
+        batch.at is None
+        or (batch.at < batch.inside.weight.size).sum() == (batch.inside.weight > 0).sum()
+    )
 
 
 def test_context_and_labels_are_what_they_say(encoder):
     batch = encoder(batch_of("Who wrote Hamlet?"))
     base, scope = encoder.base, encoder.scope
-    assert base.decode(batch.edits.prefix.ids[0][batch.edits.prefix.mask[0]]) == "Who wrote Hamlet? Rome"
-    assert scope.decode(batch.edits.scope.ids[0][batch.edits.scope.mask[0]]) == "[CLS] Who wrote Hamlet? [SEP] Rome [SEP] [SEP]"
+    assert (
+        base.decode(batch.edits.prefix.ids[0][batch.edits.prefix.mask[0]])
+        == "Who wrote Hamlet? Rome"
+    )
+    assert (
+        scope.decode(batch.edits.scope.ids[0][batch.edits.scope.mask[0]])
+        == "[CLS] Who wrote Hamlet? [SEP] Rome [SEP] [SEP]"
+    )
     assert base.decode(batch.edits.labels[0][batch.edits.weight[0] > 0]) == "Rome</s>"
     assert batch.inside.prefix.ids.shape == (1, 0)
 
@@ -148,7 +256,13 @@ def test_a_long_question_is_cut_and_keeps_its_end(encoder):
 
 
 def test_a_long_label_is_an_error_that_names_its_row(encoder):
-    with pytest.raises(DataError, match=r"rows.jsonl:7: the answer 'Rome Rome.* tokens, more than the limit of 8; raise data.label_widths"):
+    with pytest.raises(
+        DataError,
+        match=(
+            r"rows.jsonl:7: the answer 'Rome Rome.* tokens, more than the limit of 8; raise"
+            r" data.label_widths"
+        ),
+    ):
         encoder(batch_of("Who?", answer="Rome " * 20))
 
 
@@ -168,9 +282,12 @@ def test_a_text_is_tokenised_once(monkeypatch):
     asked = ["a river", "a city", "a river", "a king"]
     expected = real(asked)["input_ids"]
     for _ in range(3):
-        assert text.ids(counted, asked) == expected
+        assert encoding.ids(counted, asked) == expected
     assert read == ["a river", "a city", "a king"]
-    monkeypatch.setattr(text, "REMEMBERED", 4)  # then texts are forgotten, and read again
-    assert text.ids(counted, ["a queen", "a river", "a hill"]) == real(["a queen", "a river", "a hill"])["input_ids"]
-    assert len(text.remembered(counted)) <= 4
-    assert text.ids(counted, asked) == expected
+    monkeypatch.setattr(encoding, "REMEMBERED", 4)  # then texts are forgotten, and read again
+    assert (
+        encoding.ids(counted, ["a queen", "a river", "a hill"])
+        == real(["a queen", "a river", "a hill"])["input_ids"]
+    )
+    assert len(encoding.remembered(counted)) <= 4
+    assert encoding.ids(counted, asked) == expected

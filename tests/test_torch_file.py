@@ -1,4 +1,5 @@
-"""Files of `torch.save`: equal to what PyTorch reads, one tensor at a time, and nothing in them is ever run."""
+"""Files of `torch.save`: equal to what PyTorch reads, one tensor at a time, and nothing in them is
+ever run."""
 
 import os
 import pickle
@@ -21,7 +22,19 @@ def saved(tmp_path, content):
     return tmp_path / "file.pt"
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.uint8, torch.bool])
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        torch.float32,
+        torch.float64,
+        torch.float16,
+        torch.bfloat16,
+        torch.int64,
+        torch.int32,
+        torch.uint8,
+        torch.bool,
+    ],
+)
 def test_every_type_of_number_is_read(tmp_path, dtype):
     tensor = (torch.arange(-6, 6).reshape(3, 4) * 0.37).to(dtype)
     ours = torch_file.load(saved(tmp_path, tensor)).read()
@@ -31,7 +44,14 @@ def test_every_type_of_number_is_read(tmp_path, dtype):
 
 def test_views_scalars_and_parameters_are_read(tmp_path):
     base = torch.arange(24.0).reshape(4, 6)
-    tensors = {"row": base[2], "turned": base.T, "inner": base[1:3, 2:5], "scalar": torch.tensor(3.5), "none": base[:0], "weight": torch.nn.Parameter(base)}
+    tensors = {
+        "row": base[2],
+        "turned": base.T,
+        "inner": base[1:3, 2:5],
+        "scalar": torch.tensor(3.5),
+        "none": base[:0],
+        "weight": torch.nn.Parameter(base),
+    }
     ours = torch_file.load(saved(tmp_path, tensors))
     for name, tensor in tensors.items():
         assert ours[name].shape == tuple(tensor.shape)
@@ -39,7 +59,13 @@ def test_views_scalars_and_parameters_are_read(tmp_path):
 
 
 def test_other_objects_stay_outside(tmp_path):
-    content = {"step": 3, "stats": [1.5, "text"], "config": T5Config(d_model=8), "state": OrderedDict(a=torch.ones(2)), "size": torch.Size([1])}
+    content = {
+        "step": 3,
+        "stats": [1.5, "text"],
+        "config": T5Config(d_model=8),
+        "state": OrderedDict(a=torch.ones(2)),
+        "size": torch.Size([1]),
+    }
     ours = torch_file.load(saved(tmp_path, content))
     assert ours["step"] == 3
     assert ours["stats"] == [1.5, "text"]
@@ -62,7 +88,12 @@ class Attack:
 @pytest.mark.parametrize("protocol", [0, 2, 4])
 def test_a_malicious_pickle_runs_nothing(tmp_path, protocol):
     marker = tmp_path / "was-run"
-    calls = [(os.system, f"touch {marker}"), (eval, f"open({str(marker)!r}, 'w')"), (exec, f"open({str(marker)!r}, 'w')"), (__import__, "antigravity")]
+    calls = [
+        (os.system, f"touch {marker}"),
+        (eval, f"open({str(marker)!r}, 'w')"),
+        (exec, f"open({str(marker)!r}, 'w')"),
+        (__import__, "antigravity"),
+    ]
     content = {"weight": 1, **{str(number): Attack(*call) for number, call in enumerate(calls)}}
     file = tmp_path / "evil.pt"
     with zipfile.ZipFile(file, "w") as archive:
@@ -73,7 +104,12 @@ def test_a_malicious_pickle_runs_nothing(tmp_path, protocol):
     ours = torch_file.load(file)
     assert not marker.exists()
     assert ours["weight"] == 1
-    assert [ours[str(number)].name.rpartition(".")[2] for number in range(4)] == ["system", "eval", "exec", "__import__"]
+    assert [ours[str(number)].name.rpartition(".")[2] for number in range(4)] == [
+        "system",
+        "eval",
+        "exec",
+        "__import__",
+    ]
 
 
 def test_damaged_files_are_named(tmp_path):
@@ -89,14 +125,31 @@ def test_damaged_files_are_named(tmp_path):
         with zipfile.ZipFile(file) as old, zipfile.ZipFile(tmp_path / name, "w") as new:
             for member in old.namelist():
                 data = old.read(member)
-                new.writestr(member, change(data) if "/data/" in member else data[:40] if name == "broken.pt" and member.endswith("data.pkl") else data)
-    with pytest.raises(TorchFileError, match=r"cut.pt: file/data/0 has 2 values, too few for a tensor of shape \(100,\)"):
+                new.writestr(
+                    member,
+                    (
+                        change(data)
+                        if "/data/" in member
+                        else (
+                            data[:40]
+                            if name == "broken.pt" and member.endswith("data.pkl")
+                            else data
+                        )
+                    ),
+                )
+    with pytest.raises(
+        TorchFileError,
+        match=r"cut.pt: file/data/0 has 2 values, too few for a tensor of shape \(100,\)",
+    ):
         torch_file.load(tmp_path / "cut.pt")["weight"].read()
     with pytest.raises(TorchFileError, match=r"broken.pt: its pickle cannot be read"):
         torch_file.load(tmp_path / "broken.pt")
 
 
 def test_the_originals_fact_checker_is_read():
-    ours, theirs = torch_file.load(MODELS / "FC_model.ckpt"), torch.load(MODELS / "FC_model.ckpt", weights_only=True)
+    ours, theirs = (
+        torch_file.load(MODELS / "FC_model.ckpt"),
+        torch.load(MODELS / "FC_model.ckpt", weights_only=True),
+    )
     assert list(ours) == list(theirs)
     assert all(np.array_equal(ours[name].read(), theirs[name].numpy()) for name in theirs)

@@ -1,4 +1,5 @@
-"""The programs, end to end: training, killing, resuming, evaluating, and what they say when something is wrong."""
+"""The programs, end to end: training, killing, resuming, evaluating, and what they say when
+something is wrong."""
 
 import json
 import os
@@ -12,8 +13,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from serac_jax import experiment, models, training
-from serac_jax.checkpoints import Checkpoints
+from serac_jax import models
+from serac_jax.training import experiment, steps
+from serac_jax.training.checkpoints import Checkpoints
 from tests.conftest import MODELS, ROOT
 from tests.tiny import config_of, tiny
 
@@ -42,13 +44,26 @@ def cache(tmp_path_factory):
 
 def arguments(cache, workdir, **fields):
     listed = tiny() | FIELDS | {"data.cache": str(cache)} | fields
-    return ["--config=configs/zsre_rep.py:mini", f"--workdir={workdir}", *(f"--config.{name}={value}" for name, value in listed.items())]
+    return [
+        "--config=configs/zsre_rep.py:mini",
+        f"--workdir={workdir}",
+        *(f"--config.{name}={value}" for name, value in listed.items()),
+    ]
 
 
 def start(program, *args, devices=1, folder=ROOT):
-    environment = os.environ | {"JAX_NUM_CPU_DEVICES": str(devices), "PYTHONUNBUFFERED": "1", "HF_HUB_OFFLINE": "1"}
+    environment = os.environ | {
+        "JAX_NUM_CPU_DEVICES": str(devices),
+        "PYTHONUNBUFFERED": "1",
+        "HF_HUB_OFFLINE": "1",
+    }
     return subprocess.Popen(
-        [sys.executable, str(ROOT / program), *args], cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, str(ROOT / program), *args],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
@@ -60,16 +75,23 @@ def finish(process):
 
 def losses(workdir):
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    return {line["step"]: line["loss"] for line in lines if "loss" in line}, {line["step"]: line["val_loss"] for line in lines if "val_loss" in line}
+    return {line["step"]: line["loss"] for line in lines if "loss" in line}, {
+        line["step"]: line["val_loss"] for line in lines if "val_loss" in line
+    }
 
 
 def final(workdir):
     """The last checkpoint's leaves, bit for bit."""
     with ocp.CheckpointManager(workdir / "checkpoints") as manager:
         step = manager.latest_step()
-        items = ocp.args.Composite(params=ocp.args.StandardRestore(), opt_state=ocp.args.StandardRestore())
+        items = ocp.args.Composite(
+            params=ocp.args.StandardRestore(), opt_state=ocp.args.StandardRestore()
+        )
         restored = manager.restore(step, args=items)
-        return step, [np.asarray(leaf) for leaf in jax.tree.leaves((restored["params"], restored["opt_state"]))]
+        return step, [
+            np.asarray(leaf)
+            for leaf in jax.tree.leaves((restored["params"], restored["opt_state"]))
+        ]
 
 
 def same(one, other):
@@ -125,20 +147,28 @@ def test_sigterm_saves_and_ends_cleanly(finished, cache, tmp_path):
 
 
 def restarted(fields, cache, folder):
-    """Five steps, with a restart after the third that must not make a difference: what ran, its step, the state in the end, and its data."""
-    config = config_of(**tiny() | fields | {"train.lr": 1e-3, "train.lr_lr": 1e-3, "train.accumulate": 2})
+    """Five steps, with a restart after the third that must not make a difference: what ran, its
+    step, the state in the end, and its data."""
+    config = config_of(
+        **tiny() | fields | {"train.lr": 1e-3, "train.lr_lr": 1e-3, "train.accumulate": 2}
+    )
     run = experiment.build(config, cache)
-    optimizer = training.make_optimizer(config.train, run.editor)
+    optimizer = steps.make_optimizer(config.train, run.editor)
 
     def begin():
-        return training.init_state(run.editor, optimizer, run.base_params, 0, run.mesh), iter(run.task.batches("train", 2, True))
+        return steps.init_state(run.editor, optimizer, run.base_params, 0, run.mesh), iter(
+            run.task.batches("train", 2, True)
+        )
 
     state, data = begin()
-    step, update = training.make_train_step(run.editor, state, 2, 0), training.make_update_step(optimizer, state)
+    step, update = (
+        steps.make_train_step(run.editor, state, 2, 0),
+        steps.make_update_step(optimizer, state),
+    )
 
     def go_on(state, data, count):
         for _ in range(count):
-            state, _ = step(state, run.base_params, training.put(next(data), run.mesh))
+            state, _ = step(state, run.base_params, steps.put(next(data), run.mesh))
             state = update(state) if state.step % 2 == 0 else state
         return state
 
@@ -156,21 +186,30 @@ def restarted(fields, cache, folder):
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 def test_running_moments_survive_a_restart(cache, tmp_path):
-    """MEND's moments are no part of the gradient, but of the checkpoint; and a batch that is dropped leaves no trace in them."""
+    """MEND's moments are no part of the gradient, but of the checkpoint; and a batch that is
+    dropped leaves no trace in them."""
     run, step, state, data = restarted({"editor": "mend", "mend.rank": 8}, cache, tmp_path)
     moments = jax.device_get(state.params["moments"])
     assert all(found["count"] > 20 for found in moments.values())
     broken = jax.tree.map(lambda leaf: leaf * np.float32(np.nan), run.base_params)
-    after, _ = step(state, broken, training.put(next(data), run.mesh))
-    assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), moments, after.params["moments"]))
+    after, _ = step(state, broken, steps.put(next(data), run.mesh))
+    assert jax.tree.all(
+        jax.tree.map(lambda a, b: bool((a == b).all()), moments, after.params["moments"])
+    )
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 def test_a_trained_base_model_survives_a_restart(cache, tmp_path):
-    """ENN trains a copy: the model that is edited stays as it was loaded, though the training step gives its arrays away."""
+    """ENN trains a copy: the model that is edited stays as it was loaded, though the training step
+    gives its arrays away."""
     run, _, state, _ = restarted({"editor": "enn"}, cache, tmp_path)
-    loaded, learned = run.base_params["shared"]["embedding"], state.params["base"]["shared"]["embedding"]
-    assert np.array_equal(loaded, experiment.build(config_of(**tiny()), cache).base_params["shared"]["embedding"])
+    loaded, learned = (
+        run.base_params["shared"]["embedding"],
+        state.params["base"]["shared"]["embedding"],
+    )
+    assert np.array_equal(
+        loaded, experiment.build(config_of(**tiny()), cache).base_params["shared"]["embedding"]
+    )
     assert not np.array_equal(loaded, learned)
     assert all(rate != np.float32(1e-2) for rate in jax.tree.leaves(state.params["rates"]))
 
@@ -179,7 +218,13 @@ def test_8_devices_end_where_1_does(cache, tmp_path):
     fields = {"train.dropout": 0.0, "train.steps": 40, "train.lr": 1e-4}
     ends = []
     for devices, mesh in ((1, {}), (8, {"mesh.data": 4, "mesh.model": 2})):
-        finish(start("train.py", *arguments(cache, tmp_path / str(devices), **fields, **mesh), devices=devices))
+        finish(
+            start(
+                "train.py",
+                *arguments(cache, tmp_path / str(devices), **fields, **mesh),
+                devices=devices,
+            )
+        )
         ends.append(losses(tmp_path / str(devices)))
     assert ends[0][0].keys() == ends[1][0].keys()
     for one, eight in zip(ends[0], ends[1], strict=True):
@@ -190,7 +235,9 @@ def test_evaluation_writes_what_it_documents(finished, cache):
     runs = finished.parent / "runs"
     runs.mkdir(exist_ok=True)
     (runs / "newest").symlink_to(finished)
-    out = finish(start("eval.py", f"--config.data.cache={cache}", folder=finished.parent))  # bare: the newest run under runs/
+    out = finish(
+        start("eval.py", f"--config.data.cache={cache}", folder=finished.parent)
+    )  # bare: the newest run under runs/
     results = json.loads((finished / "results.json").read_text())
     for name in (
         "edit_success",
@@ -222,7 +269,16 @@ def test_the_run_folder_tells_what_was_run(finished):
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 def test_a_run_starts_from_anothers_parameters(finished, cache, tmp_path):
-    finish(start("train.py", *arguments(cache, tmp_path / "next", **{"train.init_from": finished, "train.steps": 2, "train.val_batches": 1})))
+    finish(
+        start(
+            "train.py",
+            *arguments(
+                cache,
+                tmp_path / "next",
+                **{"train.init_from": finished, "train.steps": 2, "train.val_batches": 1},
+            ),
+        )
+    )
     begun, _ = losses(tmp_path / "next")
     assert begun[1] < losses(finished)[0][1]
 
@@ -230,10 +286,23 @@ def test_a_run_starts_from_anothers_parameters(finished, cache, tmp_path):
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 def test_trained_parts_are_exported_as_hugging_face_folders(finished, tmp_path):
     process = subprocess.run(
-        [sys.executable, "-m", "serac_jax.export", f"--workdir={finished}", f"--out={tmp_path}"], cwd=ROOT, capture_output=True, text=True, check=False
+        [
+            sys.executable,
+            "-m",
+            "serac_jax.cli.export",
+            f"--workdir={finished}",
+            f"--out={tmp_path}",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert process.returncode == 0, process.stderr
-    for part, name, output in (("scope", "distilbert-tiny-cased", "cls"), ("counterfactual", "t5-tiny", "")):
+    for part, name, output in (
+        ("scope", "distilbert-tiny-cased", "cls"),
+        ("counterfactual", "t5-tiny", ""),
+    ):
         _, params = models.load(str(tmp_path / part), output=output)
         _, before = models.load(tiny()[f"serac.{part}"], output=output)
         assert jax.tree.structure(params) == jax.tree.structure(before), name
@@ -251,14 +320,33 @@ def test_bad_input_is_one_clear_message(finished, cache, tmp_path):
         "Did you mean": ("train.py", config, "--config.train.lrr=1"),
         "could not convert string to float: 'fast'": ("train.py", config, "--config.train.lr=fast"),
         "there is no variant :huge": ("train.py", "--config=configs/zsre_rep.py:huge"),
-        "has no weights: expected one of": ("train.py", *arguments(cache, tmp_path / "x", **{"base.name": broken})),
+        "has no weights: expected one of": (
+            "train.py",
+            *arguments(cache, tmp_path / "x", **{"base.name": broken}),
+        ),
         "cannot write to": ("train.py", *arguments(cache, tmp_path / "a-file" / "run")),
-        "holds a run of another config (train.lr: 1e-05 there, 0.1 now)": ("train.py", *arguments(cache, finished, **{"train.lr": 0.1})),
+        "holds a run of another config (train.lr: 1e-05 there, 0.1 now)": (
+            "train.py",
+            *arguments(cache, finished, **{"train.lr": 0.1}),
+        ),
         "there is no run under runs/; make one with": ("eval.py",),
-        "train.lr is part of the trained run": ("eval.py", f"--workdir={finished}", "--config.train.lr=1"),
-        "fewer than the 100000 edits of a batch": ("train.py", *arguments(cache, tmp_path / "y", **{"train.edits": 100_000})),
-        "more than the limit of 4; raise data.label_widths": ("train.py", *arguments(cache, tmp_path / "z", **{"data.label_widths": "(4,)"})),
-        "cannot be split over mesh.model=5": ("train.py", *arguments(cache, tmp_path / "w", **{"mesh.model": 5})),
+        "train.lr is part of the trained run": (
+            "eval.py",
+            f"--workdir={finished}",
+            "--config.train.lr=1",
+        ),
+        "fewer than the 100000 edits of a batch": (
+            "train.py",
+            *arguments(cache, tmp_path / "y", **{"train.edits": 100_000}),
+        ),
+        "more than the limit of 4; raise data.label_widths": (
+            "train.py",
+            *arguments(cache, tmp_path / "z", **{"data.label_widths": "(4,)"}),
+        ),
+        "cannot be split over mesh.model=5": (
+            "train.py",
+            *arguments(cache, tmp_path / "w", **{"mesh.model": 5}),
+        ),
     }
 
     def run(case):
@@ -276,15 +364,22 @@ def test_bad_input_is_one_clear_message(finished, cache, tmp_path):
 
 
 def test_each_size_of_a_batch_is_compiled_once(cache):
-    config = config_of(**tiny() | {"train.edits": 4, "data.text_widths": (24, 32, 40), "data.label_widths": (16, 24)})
+    config = config_of(
+        **tiny()
+        | {
+            "train.edits": 4,
+            "data.text_widths": (24, 32, 40),
+            "data.label_widths": (16, 24),
+        }
+    )
     run = experiment.build(config, cache)
-    optimizer = training.make_optimizer(config.train, run.editor)
-    state = training.init_state(run.editor, optimizer, run.base_params, 0, run.mesh)
-    step = training.make_train_step(run.editor, state, 1, 0)
-    update = training.make_update_step(optimizer, state)
+    optimizer = steps.make_optimizer(config.train, run.editor)
+    state = steps.init_state(run.editor, optimizer, run.base_params, 0, run.mesh)
+    step = steps.make_train_step(run.editor, state, 1, 0)
+    update = steps.make_update_step(optimizer, state)
     seen = set()
     for _, batch in zip(range(60), run.task.batches("train", 4, True), strict=False):
-        state, _ = step(state, run.base_params, training.put(batch, run.mesh))
+        state, _ = step(state, run.base_params, steps.put(batch, run.mesh))
         seen.add((batch.edits.inputs.ids.shape[1], batch.inside.labels.shape[1]))
         state = update(state)
         assert step._cache_size() == len(seen)
@@ -294,12 +389,25 @@ def test_each_size_of_a_batch_is_compiled_once(cache):
 
 
 def test_a_steady_loop_compiles_and_transfers_nothing(cache, tmp_path):
-    """200 steps of train.py behind its first pass over the widths: it runs them under a guard against implicit transfers, and JAX tells what it compiles."""
-    fields = {"train.val_every": 1000, "train.save_every": 1000, "train.steps": 1000, "data.text_widths": "(32, 40)"}
+    """200 steps of train.py behind its first pass over the widths: it runs them under a guard
+    against implicit transfers, and JAX tells what it compiles."""
+    fields = {
+        "train.val_every": 1000,
+        "train.save_every": 1000,
+        "train.steps": 1000,
+        "data.text_widths": "(32, 40)",
+    }
     command = [sys.executable, "train.py", *arguments(cache, tmp_path / "steady", **fields)]
     environment = os.environ | {"JAX_LOG_COMPILES": "1", "PYTHONUNBUFFERED": "1"}
     compiled, step = {True: 0, False: 0}, 0
-    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
         for line in process.stdout:
             step = int(line.split()[1].split("/")[0]) if line.startswith("step ") else step
             compiled[step > 80] += "Finished XLA compilation of" in line

@@ -1,4 +1,5 @@
-"""zsRE: what is drawn from a row, files that are not what they should be, and batches as a pure function of (seed, split, step)."""
+"""zsRE: what is drawn from a row, files that are not what they should be, and batches as a pure
+function of (seed, split, step)."""
 
 import json
 import shutil
@@ -8,14 +9,14 @@ import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
-from serac_jax import tasks
-from serac_jax.errors import UserError
-from serac_jax.tasks import zsre
-from serac_jax.tasks.text import DataError
-from tests.conftest import MINI
+from serac_jax.core.errors import UserError
+from serac_jax.tasks import protocol
+from serac_jax.tasks.zsre import zsre_questions
+from serac_jax.text.encoding import DataError
+from tests.conftest import ASSETS
 from tests.tiny import config_of
 
-PLAIN = zsre.Options()
+PLAIN = zsre_questions.Options()
 ROW = {
     "input": "Where was Anna born?",
     "prediction": "Oslo",
@@ -29,14 +30,18 @@ def folder_of(tmp_path, rows, **files):
     """A data folder with these training rows."""
     base = tmp_path / "data" / "zsre"
     base.mkdir(parents=True, exist_ok=True)
-    (base / "structured_zeroshot-train-new_annotated_final.jsonl").write_text("".join(row if isinstance(row, str) else json.dumps(row) + "\n" for row in rows))
+    (base / "structured_zeroshot-train-new_annotated_final.jsonl").write_text(
+        "".join(row if isinstance(row, str) else json.dumps(row) + "\n" for row in rows)
+    )
     for name, content in files.items():
         (base / f"{name}_train.{'json' if name == 'impl' else 'txt'}").write_text(content)
     return tmp_path / "data"
 
 
 def rows_of(tmp_path, rows, options=PLAIN, **files):
-    opened, _ = zsre.open_rows(folder_of(tmp_path, rows, **files), tmp_path / "cache", "train", options)
+    opened, _ = zsre_questions.open_rows(
+        folder_of(tmp_path, rows, **files), tmp_path / "cache", "train", options
+    )
     return [opened[i] for i in range(len(opened))]
 
 
@@ -59,13 +64,28 @@ def test_rows_are_filtered_as_in_the_original(tmp_path):
     ("row", "message"),
     [
         ("{not json}\n", r"final.jsonl:2: not a line of JSON"),
-        ({key: value for key, value in ROW.items() if key != "alternatives"}, r"final.jsonl:2: the field 'alternatives' is missing"),
-        (ROW | {"alternatives": "Rome"}, r"final.jsonl:2: field 'alternatives' should be a list, not str"),
-        (ROW | {"alternatives": [3]}, r"final.jsonl:2: field 'alternatives'\[0\]: expected a text, got 3"),
+        (
+            {key: value for key, value in ROW.items() if key != "alternatives"},
+            r"final.jsonl:2: the field 'alternatives' is missing",
+        ),
+        (
+            ROW | {"alternatives": "Rome"},
+            r"final.jsonl:2: field 'alternatives' should be a list, not str",
+        ),
+        (
+            ROW | {"alternatives": [3]},
+            r"final.jsonl:2: field 'alternatives'\[0\]: expected a text, got 3",
+        ),
         (ROW | {"output": []}, r"final.jsonl:2: field 'output' is empty"),
-        (ROW | {"output": [{"label": "x"}]}, r"final.jsonl:2: field 'output\[0\]': the field 'answer' is missing"),
+        (
+            ROW | {"output": [{"label": "x"}]},
+            r"final.jsonl:2: field 'output\[0\]': the field 'answer' is missing",
+        ),
         (ROW | {"input": " "}, r"final.jsonl:2: field 'input': expected a text that is not empty"),
-        (ROW | {"hard_negatives": [["only a question"]]}, r"final.jsonl:2: field 'hard_negatives'\[0\]: expected \[question, answer\]"),
+        (
+            ROW | {"hard_negatives": [["only a question"]]},
+            r"final.jsonl:2: field 'hard_negatives'\[0\]: expected \[question, answer\]",
+        ),
     ],
 )
 def test_a_malformed_row_is_named(tmp_path, row, message):
@@ -75,14 +95,30 @@ def test_a_malformed_row_is_named(tmp_path, row, message):
 
 
 def test_an_empty_split_and_missing_files_are_named(tmp_path):
-    with pytest.raises(DataError, match=r"train-new_annotated_final.jsonl is empty: no row has both an alternative"):
+    with pytest.raises(
+        DataError, match=r"train-new_annotated_final.jsonl is empty: no row has both an alternative"
+    ):
         rows_of(tmp_path, [ROW | {"alternatives": []}])
     with pytest.raises(DataError, match=r"has no split 'dev' .* it has train"):
-        zsre.open_rows(tmp_path / "data", tmp_path / "cache", "dev", zsre.Options())
-    with pytest.raises(DataError, match=r"impl_train.json is missing; it is needed for data.implications"):
-        zsre.open_rows(folder_of(tmp_path, [ROW]), tmp_path / "cache", "train", zsre.Options(implications=True))
+        zsre_questions.open_rows(
+            tmp_path / "data", tmp_path / "cache", "dev", zsre_questions.Options()
+        )
+    with pytest.raises(
+        DataError, match=r"impl_train.json is missing; it is needed for data.implications"
+    ):
+        zsre_questions.open_rows(
+            folder_of(tmp_path, [ROW]),
+            tmp_path / "cache",
+            "train",
+            zsre_questions.Options(implications=True),
+        )
     with pytest.raises(DataError, match=r"nq.train.json is missing"):
-        zsre.open_rows(tmp_path / "data", tmp_path / "cache", "train", zsre.Options(natural_questions=True))
+        zsre_questions.open_rows(
+            tmp_path / "data",
+            tmp_path / "cache",
+            "train",
+            zsre_questions.Options(natural_questions=True),
+        )
 
 
 def test_a_changed_file_is_read_again(tmp_path):
@@ -91,31 +127,45 @@ def test_a_changed_file_is_read_again(tmp_path):
 
 
 def test_queries_follow_from_the_new_answer(tmp_path):
-    options = zsre.Options(implications=True, yes_no=True)
-    impl = json.dumps([[["Which river flows through oslo?", "the Aker", "x"], ["Who is mayor of Bergen?", "nobody", "x"]]])
+    options = zsre_questions.Options(implications=True, yes_no=True)
+    impl = json.dumps(
+        [
+            [
+                ["Which river flows through oslo?", "the Aker", "x"],
+                ["Who is mayor of Bergen?", "nobody", "x"],
+            ]
+        ]
+    )
     (row,) = rows_of(tmp_path, [ROW], options, impl=impl, zsre_yn="Was Anna born in Oslo?\n")
     rng = np.random.default_rng(0)
     seen = {}
     for _ in range(300):
-        edit, query = zsre.draw_edit(row, rng, options)
+        edit, query = zsre_questions.draw_edit(row, rng, options)
         assert edit.question == row.question
         assert edit.answer in row.alternatives
         seen.setdefault(query.hard, set()).add((query.question, query.answer, edit.answer))
     assert {question for question, _, _ in seen[False]} == {row.question, *row.rephrasings}
     assert all(answer == new for _, answer, new in seen[False])
     implied = {entry for entry in seen[True] if entry[0].startswith("Which river")}
-    assert implied == {("Which river flows through Rome?", "the Aker", "Rome"), ("Which river flows through Lima?", "the Aker", "Lima")}
+    assert implied == {
+        ("Which river flows through Rome?", "the Aker", "Rome"),
+        ("Which river flows through Lima?", "the Aker", "Lima"),
+    }
     for question, answer, new in seen[True] - implied:
         prompt, statement = question.split(": ")
-        assert f"{prompt}: " in {*zsre.PROMPTS, *map(str.lower, zsre.PROMPTS)}
+        assert f"{prompt}: " in {*zsre_questions.PROMPTS, *map(str.lower, zsre_questions.PROMPTS)}
         assert (f"in {new}?" in statement) == (answer == "True")
         assert answer == "True" or statement != "Was Anna born in Oslo?"
 
 
 @pytest.fixture(scope="module")
 def task(tmp_path_factory):
-    base, scope = (AutoTokenizer.from_pretrained(MINI / "models" / name) for name in ("base", "scope"))
-    return lambda **fields: tasks.build(config_of(**fields), base, scope, tmp_path_factory.getbasetemp() / "cache")
+    base, scope = (
+        AutoTokenizer.from_pretrained(ASSETS / "models" / name) for name in ("base", "scope")
+    )
+    return lambda **fields: protocol.build(
+        config_of(**fields), base, scope, tmp_path_factory.getbasetemp() / "cache"
+    )
 
 
 def leaves(batch):
@@ -148,9 +198,22 @@ def test_worker_processes_prepare_the_same_batches(task):
 
 def test_an_evaluation_scores_every_row_once(task):
     batches = list(task().batches("dev", 50, False))
-    rows = len((MINI / "data/zsre/structured_zeroshot-dev-new_annotated_final.jsonl").read_text().splitlines())
+    rows = len(
+        (ASSETS / "data/zsre/structured_zeroshot-dev-new_annotated_final.jsonl")
+        .read_text()
+        .splitlines()
+    )
     assert sum(batch.edits.rows.sum() for batch in batches) == rows
-    assert len({tuple(row) for batch in batches for row in batch.edits.inputs.ids[batch.edits.rows > 0]}) == rows
+    assert (
+        len(
+            {
+                tuple(row)
+                for batch in batches
+                for row in batch.edits.inputs.ids[batch.edits.rows > 0]
+            }
+        )
+        == rows
+    )
     assert all(batch.edits.labels.shape[0] == 50 for batch in batches)
     last = batches[-1]
     assert last.outside.rows[: int(last.edits.rows.sum())].all()
@@ -159,13 +222,23 @@ def test_an_evaluation_scores_every_row_once(task):
 
 def test_queries_out_of_scope_are_about_other_rows(task):
     """No out-of-scope question is one of the edited questions or their rephrasings."""
-    rows = [json.loads(line) for line in (MINI / "data/zsre/structured_zeroshot-train-new_annotated_final.jsonl").read_text().splitlines()]
+    rows = [
+        json.loads(line)
+        for line in (
+            (ASSETS / "data/zsre/structured_zeroshot-train-new_annotated_final.jsonl")
+            .read_text()
+            .splitlines()
+        )
+    ]
     forms = {row["input"]: {row["input"], *row["filtered_rephrases"]} for row in rows}
-    tokenizer = AutoTokenizer.from_pretrained(MINI / "models" / "base")
+    tokenizer = AutoTokenizer.from_pretrained(ASSETS / "models" / "base")
     batches = iter(task().batches("train", 32, True))
     for _ in range(5):
         batch = next(batches)
-        edited, asked = (tokenizer.batch_decode(side.inputs.ids, skip_special_tokens=True) for side in (batch.edits, batch.outside))
+        edited, asked = (
+            tokenizer.batch_decode(side.inputs.ids, skip_special_tokens=True)
+            for side in (batch.edits, batch.outside)
+        )
         assert not set(asked) & set().union(*(forms[text] for text in edited))
 
 
@@ -178,19 +251,34 @@ def test_hard_negatives_are_marked_and_belong_to_their_edit(task):
 
 
 def test_natural_questions_are_an_out_of_scope_pool(task, tmp_path):
-    data = shutil.copytree(MINI / "data", tmp_path / "data")
+    data = shutil.copytree(ASSETS / "data", tmp_path / "data")
     (data / "nq").mkdir()
-    (data / "nq" / "train.json").write_text(json.dumps({"questions": ["Who sang it?", "When was it?"], "answers": ["Elvis", "1969"]}))
-    batch = next(iter(task(**{"data.dir": str(data), "data.natural_questions": True}).batches("train", 4, True)))
-    asked = AutoTokenizer.from_pretrained(MINI / "models" / "base").batch_decode(batch.outside.inputs.ids, skip_special_tokens=True)
+    (data / "nq" / "train.json").write_text(
+        json.dumps({"questions": ["Who sang it?", "When was it?"], "answers": ["Elvis", "1969"]})
+    )
+    batch = next(
+        iter(
+            task(**{"data.dir": str(data), "data.natural_questions": True}).batches(
+                "train", 4, True
+            )
+        )
+    )
+    asked = AutoTokenizer.from_pretrained(ASSETS / "models" / "base").batch_decode(
+        batch.outside.inputs.ids, skip_special_tokens=True
+    )
     assert set(asked) <= {"Who sang it?", "When was it?"}
-    (data / "nq" / "train.json").write_text(json.dumps({"questions": ["Who sang it?"], "answers": []}))
+    (data / "nq" / "train.json").write_text(
+        json.dumps({"questions": ["Who sang it?"], "answers": []})
+    )
     with pytest.raises(DataError, match=r"train.json: 1 questions but 0 answers"):
         task(**{"data.dir": str(data), "data.natural_questions": True}).batches("train", 4, True)
 
 
 def test_too_few_rows_for_a_batch_is_an_error(task):
-    with pytest.raises(UserError, match=r"split 'train' has \d+ usable rows, fewer than the 100000 edits of a batch"):
+    with pytest.raises(
+        UserError,
+        match=r"split 'train' has \d+ usable rows, fewer than the 100000 edits of a batch",
+    ):
         task().batches("train", 100_000, True)
 
 
@@ -201,5 +289,10 @@ def test_a_missing_folder_names_the_archive(task):
 
 def test_no_network_is_one_clear_error(task, tmp_path, monkeypatch):
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
-    with pytest.raises(DataError, match=r"could not download the data from https://drive.google.com/.*--config.data.dir=FOLDER"):
+    with pytest.raises(
+        DataError,
+        match=(
+            r"could not download the data from https://drive.google.com/.*--config.data.dir=FOLDER"
+        ),
+    ):
         task(**{"data.dir": ""}).batches("train", 4, True)

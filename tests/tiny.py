@@ -23,14 +23,28 @@ def one_layer(name):
     """A copy of a tiny model with its first layer only: it compiles in half of the time."""
     folder = shutil.copytree(MODELS / name, TEMPORARY / "one-layer" / name)
     config = json.loads((folder / "config.json").read_text())
-    layers = {key: 1 for key in config if key in ("num_layers", "num_decoder_layers", "num_hidden_layers", "n_layers")}
+    layers = {
+        key: 1
+        for key in config
+        if key in ("num_layers", "num_decoder_layers", "num_hidden_layers", "n_layers")
+    }
     (folder / "config.json").write_text(json.dumps(config | layers))
     tensors = load_file(folder / "model.safetensors")
-    kept = {key: array for key, array in tensors.items() if not re.match(r"((distil)?bert\.)?(encoder|decoder|transformer)\.(block|layer)\.[1-9]\.", key)}
+    kept = {
+        key: array
+        for key, array in tensors.items()
+        if not re.match(
+            r"((distil)?bert\.)?(encoder|decoder|transformer)\.(block|layer)\.[1-9]\.", key
+        )
+    }
     save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
     return str(folder)
 
 
 def tiny():
     """Fields that name one-layer models."""
-    return {"base.name": one_layer("t5-tiny"), "serac.counterfactual": one_layer("t5-tiny"), "serac.scope": one_layer("distilbert-tiny-cased")}
+    return {
+        "base.name": one_layer("t5-tiny"),
+        "serac.counterfactual": one_layer("t5-tiny"),
+        "serac.scope": one_layer("distilbert-tiny-cased"),
+    }

@@ -22,13 +22,13 @@ from jaxtyping import Array, Float
 from safetensors.numpy import save_file
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
-from serac_jax.batch import Examples, Tokens
+from serac_jax.core.batch import Examples, Tokens
+from serac_jax.core.sharding import path_name
+from serac_jax.core.types import Params
 from serac_jax.models import bert, blenderbot, convert, decoding, hub, t5
 from serac_jax.models.convert import Network, WeightError
 from serac_jax.models.decoding import Decoding
 from serac_jax.models.hub import ModelNotFound as ModelNotFound
-from serac_jax.sharding import path_name
-from serac_jax.types import Params
 
 Place = Callable[[str, np.ndarray], Any]  # puts a leaf, given its path, on its devices
 
@@ -56,8 +56,14 @@ INERT = frozenset(
     pooler_fc_size pooler_num_attention_heads pooler_num_fc_layers pooler_size_per_head pooler_type id2label label2id
     unk_token_id classif_dropout""".split()
 )
-# Attributes that older configurations spell out and `transformers` no longer knows, with the value that these networks implement.
-FORMER_DEFAULTS = {"position_embedding_type": "absolute", "is_decoder": False, "add_cross_attention": False, "sinusoidal_pos_embds": False} | {
+# Attributes that older configurations spell out and `transformers` no longer knows, with the value
+# that these networks implement.
+FORMER_DEFAULTS = {
+    "position_embedding_type": "absolute",
+    "is_decoder": False,
+    "add_cross_attention": False,
+    "sinusoidal_pos_embds": False,
+} | {
     "add_bias_logits": False,
     "add_final_layer_norm": False,
     "do_blenderbot_90_layernorm": True,
@@ -92,24 +98,41 @@ class Model:
         """Whether it answers in words, which are generated, and not with a class."""
         return self.output == ""
 
-    def logits(self, params: Params, examples: Examples, key: Array | None = None) -> Float[Array, "a b v"]:
-        """Logits of every label given the input and the labels before it, "n t v", or of the positions `examples.at`, "p 1 v"; dropout only with a key."""
-        chosen: dict[str, Any] = {} if examples.at is None else {"at": examples.at}  # a classifier has one position
+    def logits(
+        self, params: Params, examples: Examples, key: Array | None = None
+    ) -> Float[Array, "a b v"]:
+        """Logits of every label given the input and the labels before it, "n t v", or of the
+        positions `examples.at`, "p 1 v"; dropout only with a key."""
+        chosen: dict[str, Any] = (
+            {} if examples.at is None else {"at": examples.at}
+        )  # a classifier has one position
         return self.apply(params, examples.inputs, examples.labels, key=key, **chosen)
 
-    def embed(self, params: Params, tokens: Tokens, key: Array | None = None) -> Float[Array, "n d"]:
+    def embed(
+        self, params: Params, tokens: Tokens, key: Array | None = None
+    ) -> Float[Array, "n d"]:
         """One vector a text, of a network loaded with an embedding as its output."""
         return self.apply(params, tokens, key=key)
 
     def with_dropout(self, rate: float) -> Model:
         """The same network with this rate in every dropout layer."""
-        return replace(self, module=self.module.clone(config=replace(self.module.config, dropout=rate)))
+        return replace(
+            self, module=self.module.clone(config=replace(self.module.config, dropout=rate))
+        )
 
     def encode(self, params: Params, tokens: Tokens) -> Float[Array, "n l e"]:
-        """The last hidden states of what reads the input: an encoder's, or a classifier's body's."""
+        """The last hidden states of what reads the input: an encoder's, or a classifier's
+        body's."""
         return self.apply(params, tokens, method="encode")
 
-    def apply(self, params: Params, *args: Any, key: Array | None = None, method: str | None = None, **named: Any) -> Any:
+    def apply(
+        self,
+        params: Params,
+        *args: Any,
+        key: Array | None = None,
+        method: str | None = None,
+        **named: Any,
+    ) -> Any:
         rngs = {} if key is None else {"dropout": key}
         return self.module.apply({"params": params}, *args, rngs=rngs, method=method, **named)
 
@@ -129,16 +152,25 @@ def load(
 ) -> tuple[Model, Params]:
     """Reads a model, leaf by leaf, from a folder, the shipped models, or the Hugging Face Hub.
 
-    output, labels, dropout, dtype, remat: see `outline`; a head in `checkpoint` says how many outputs it has.
-    checkpoint: a file of weights (safetensors, or as torch.save writes them) to read instead of those of `name`.
-    fresh: first parts of parameter paths that may be missing, such as "head": they are drawn at random from `seed`.
-    Raises ModelNotFound, or WeightError where configuration, weights, tokenizer and network do not fit one another.
-    """
+    output, labels, dropout, dtype, remat: see `outline`; a head in `checkpoint` says how many
+        outputs it has.
+    checkpoint: a file of weights (safetensors, or as torch.save writes them) to read instead of
+        those of `name`.
+    fresh: first parts of parameter paths that may be missing, such as "head": they are drawn at
+        random from `seed`.
+    Raises ModelNotFound, or WeightError where configuration, weights, tokenizer and network do not
+    fit one another."""
     folder = hub.resolve(name)
-    weights = convert.read_files([existing(checkpoint)]) if checkpoint else convert.read_weights(folder)
-    if output == "head" and not labels and checkpoint and HEAD in weights:  # config.json tells nothing about another file's head
+    weights = (
+        convert.read_files([existing(checkpoint)]) if checkpoint else convert.read_weights(folder)
+    )
+    if (
+        output == "head" and not labels and checkpoint and HEAD in weights
+    ):  # config.json tells nothing about another file's head
         labels = len(weights[HEAD]())
-    model = outline(name, folder, output=output, labels=labels, dropout=dropout, dtype=dtype, remat=remat)
+    model = outline(
+        name, folder, output=output, labels=labels, dropout=dropout, dtype=dtype, remat=remat
+    )
     network, leaves = model.network, abstract(model.module)
     params: dict[str, Array] = {}
     tensors = convert.from_hf(
@@ -155,27 +187,44 @@ def load(
     rng = np.random.default_rng(seed)
     for path in sorted(set(leaves) - set(params)):
         if path.split("/")[0] not in fresh:
-            raise WeightError(f"{checkpoint or name}: the weight {convert.key_of(path, network.rules)!r} is missing; this use needs a checkpoint that has it")
-        drawn = rng.normal(0, 0.02, leaves[path].shape) if path.endswith("kernel") else np.zeros(leaves[path].shape)
+            raise WeightError(
+                f"{checkpoint or name}: the weight {convert.key_of(path, network.rules)!r} is"
+                " missing; this use needs a checkpoint that has it"
+            )
+        drawn = (
+            rng.normal(0, 0.02, leaves[path].shape)
+            if path.endswith("kernel")
+            else np.zeros(leaves[path].shape)
+        )
         params[path] = place(path, drawn.astype(np.float32))
     return model, convert.unflatten(params)
 
 
-def outline(name: str, folder: Path, *, output: str, labels: int, dropout: float, dtype: Any, remat: bool) -> Model:
+def outline(
+    name: str, folder: Path, *, output: str, labels: int, dropout: float, dtype: Any, remat: bool
+) -> Model:
     """A network and its tokenizer, without its weights.
 
-    output: what a network is read for: "" (answers in words), "cls", "pooler" or "mean" (embeddings) or "head" (class logits).
+    output: what a network is read for: "" (answers in words), "cls", "pooler" or "mean"
+        (embeddings) or "head" (class logits).
     labels: outputs of the head; 0: as many as the configuration says.
-    dropout: the rate of every dropout layer, used where `Model.logits` gets a key. dtype: of the computation; parameters are float32.
+    dropout: the rate of every dropout layer, used where `Model.logits` gets a key. dtype: of the
+        computation; parameters are float32.
     remat: recompute activations in the backward pass.
     Raises WeightError where configuration, tokenizer and network do not fit one another.
     """
     hf = AutoConfig.from_pretrained(folder)
     network = NETWORKS.get(hf.model_type)
     if network is None:
-        raise WeightError(f"{name}: model_type {hf.model_type!r} is not supported; supported are {', '.join(sorted(NETWORKS))}")
+        raise WeightError(
+            f"{name}: model_type {hf.model_type!r} is not supported; supported are"
+            f" {', '.join(sorted(NETWORKS))}"
+        )
     if output not in network.outputs:
-        raise WeightError(f"{name}: {OUTPUTS[output]} is needed here, but a network of model_type {hf.model_type!r} gives {OUTPUTS[network.outputs[0]]}")
+        raise WeightError(
+            f"{name}: {OUTPUTS[output]} is needed here, but a network of model_type"
+            f" {hf.model_type!r} gives {OUTPUTS[network.outputs[0]]}"
+        )
     attributes = checked_attributes(name, hf, network)
     if output == "head":
         labels = labels or len(attributes["id2label"])
@@ -184,7 +233,8 @@ def outline(name: str, folder: Path, *, output: str, labels: int, dropout: float
     tokenizer = AutoTokenizer.from_pretrained(folder)
     if len(tokenizer) > attributes["vocab_size"]:
         raise WeightError(
-            f"{name}: the tokenizer has {len(tokenizer)} tokens, the network only {attributes['vocab_size']} embeddings; they are not of one model"
+            f"{name}: the tokenizer has {len(tokenizer)} tokens, the network only"
+            f" {attributes['vocab_size']} embeddings; they are not of one model"
         )
     answers = decoding.read(folder, config.eos) if hf.is_encoder_decoder else Decoding()
     return Model(name, folder, network.module(config), network, tokenizer, answers, output, labels)
@@ -193,7 +243,10 @@ def outline(name: str, folder: Path, *, output: str, labels: int, dropout: float
 def classes(count: int) -> dict[str, dict[Any, Any]]:
     """The attributes by which a Hugging Face configuration says how many outputs the head has."""
     names = [f"LABEL_{number}" for number in range(count)]
-    return {"id2label": dict(enumerate(names)), "label2id": {name: number for number, name in enumerate(names)}}
+    return {
+        "id2label": dict(enumerate(names)),
+        "label2id": {name: number for number, name in enumerate(names)},
+    }
 
 
 def existing(file: str) -> Path:
@@ -219,22 +272,29 @@ def model_type(folder: Path) -> str:
 
 
 def checked_attributes(name: str, hf: Any, network: Network) -> dict[str, Any]:
-    """The configuration's attributes. Raises WeightError where one is neither handled, nor inert, nor at its default."""
+    """The configuration's attributes. Raises WeightError where one is neither handled, nor inert,
+    nor at its default."""
     attributes, defaults = hf.to_dict(), FORMER_DEFAULTS | type(hf)().to_dict()
     for key, value in attributes.items():
         if key not in network.handled and key not in INERT and value != defaults.get(key):
-            raise WeightError(f"{name}: config.json sets {key}={value!r}, which this network does not implement (default: {defaults.get(key)!r})")
+            raise WeightError(
+                f"{name}: config.json sets {key}={value!r}, which this network does not implement"
+                f" (default: {defaults.get(key)!r})"
+            )
     return attributes
 
 
 def abstract(module: nn.Module) -> dict[str, jax.ShapeDtypeStruct]:
     """Shapes of a module's parameters by path."""
     tokens = Tokens(jnp.zeros((1, 2), jnp.int32), jnp.ones((1, 2), bool))
-    shapes = jax.eval_shape(module.init, jax.random.key(0), tokens, jnp.zeros((1, 1), jnp.int32))["params"]
+    shapes = jax.eval_shape(module.init, jax.random.key(0), tokens, jnp.zeros((1, 1), jnp.int32))[
+        "params"
+    ]
     return {path_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(shapes)}
 
 
-# What `transformers` calls a network, by model type and whether it has a head, and the prefix of its body inside it.
+# What `transformers` calls a network, by model type and whether it has a head, and the prefix of
+# its body inside it.
 ARCHITECTURES = {
     ("t5", False): ("T5ForConditionalGeneration", ""),
     ("blenderbot-small", False): ("BlenderbotSmallForConditionalGeneration", ""),
@@ -246,14 +306,20 @@ ARCHITECTURES = {
 
 
 def save(folder: Path, model: Model, params: Params) -> None:
-    """Writes a Hugging Face folder (config.json, model.safetensors, tokenizer) that `transformers` and `load` read."""
+    """Writes a Hugging Face folder (config.json, model.safetensors, tokenizer) that `transformers`
+    and `load` read."""
     folder.mkdir(parents=True, exist_ok=True)
     config = json.loads((model.folder / "config.json").read_text())
     architecture, prefix = ARCHITECTURES[config["model_type"], "head" in params]
     tensors = convert.to_hf(convert.flatten(params), model.network.rules)
-    named = {key if key.startswith(("classifier.", "pre_classifier.")) else prefix + key: array for key, array in tensors.items()}
+    named = {
+        key if key.startswith(("classifier.", "pre_classifier.")) else prefix + key: array
+        for key, array in tensors.items()
+    }
     save_file(named, folder / "model.safetensors", metadata={"format": "pt"})
-    changes = {"architectures": [architecture], "dtype": "float32"} | (classes(model.labels) if "head" in params else {})
+    changes = {"architectures": [architecture], "dtype": "float32"} | (
+        classes(model.labels) if "head" in params else {}
+    )
     (folder / "config.json").write_text(json.dumps(config | changes, indent=2) + "\n")
     if (model.folder / "generation_config.json").exists():
         shutil.copyfile(model.folder / "generation_config.json", folder / "generation_config.json")

@@ -1,6 +1,8 @@
-"""BERT (Devlin et al. 2019) and DistilBERT (Sanh et al. 2019), with and without a classification head, in linen.
+"""BERT (Devlin et al. 2019) and DistilBERT (Sanh et al. 2019), with and without a classification
+head, in linen.
 
-The two share one network: DistilBERT leaves out the token types and the pooler, names its weights differently, and has
+The two share one network: DistilBERT leaves out the token types and the pooler, names its weights
+    differently, and has
 another head. A checkpoint without a head serves as an embedding scope classifier.
 """
 
@@ -15,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from serac_jax.batch import Tokens
+from serac_jax.core.batch import Tokens
 from serac_jax.models.convert import Network
 from serac_jax.models.linear import Dropout, Embed, Linear, masked, wide
 from serac_jax.models.packing import Packing, packing
@@ -32,18 +34,27 @@ class BertConfig:
     types: int  # token types; 0 for DistilBERT
     eps: float
     activation: str
-    output: str  # "cls": the first token's state; "pooler": that through a tanh layer; "mean": over real tokens; "head": class logits
-    relu_head: bool  # DistilBERT's head: linear + relu over the first token, where BERT's takes the pooler's output
+    # "cls": the first token's state; "pooler": that through a tanh layer; "mean": over real tokens;
+    # "head": class logits
+    output: str
+    # DistilBERT's head: linear + relu over the first token, where BERT's takes the pooler's output
+    relu_head: bool
     labels: int  # outputs of the head; 1: the logit of the second of two classes
     dropout: float
     dtype: Any
     remat: bool
 
 
-ACTIVATIONS = {"gelu": lambda x: jax.nn.gelu(x, approximate=False), "gelu_new": lambda x: jax.nn.gelu(x, approximate=True), "relu": jax.nn.relu}
+ACTIVATIONS = {
+    "gelu": lambda x: jax.nn.gelu(x, approximate=False),
+    "gelu_new": lambda x: jax.nn.gelu(x, approximate=True),
+    "relu": jax.nn.relu,
+}
 
 
-def bert_from_hf(hf: Mapping[str, Any], output: str, dropout: float, dtype: Any, remat: bool) -> BertConfig:
+def bert_from_hf(
+    hf: Mapping[str, Any], output: str, dropout: float, dtype: Any, remat: bool
+) -> BertConfig:
     """Reads a Hugging Face BERT configuration."""
     return BertConfig(
         vocab=hf["vocab_size"],
@@ -64,7 +75,9 @@ def bert_from_hf(hf: Mapping[str, Any], output: str, dropout: float, dtype: Any,
     )
 
 
-def distilbert_from_hf(hf: Mapping[str, Any], output: str, dropout: float, dtype: Any, remat: bool) -> BertConfig:
+def distilbert_from_hf(
+    hf: Mapping[str, Any], output: str, dropout: float, dtype: Any, remat: bool
+) -> BertConfig:
     """Reads a Hugging Face DistilBERT configuration."""
     return BertConfig(
         vocab=hf["vocab_size"],
@@ -129,17 +142,30 @@ DISTILBERT_RULES = (
 )
 # Heads of other tasks, and buffers.
 BERT_IGNORED = (r"embeddings\.position_ids", r"cls\..*")
-DISTILBERT_IGNORED = (r"embeddings\.position_ids", r"vocab_(transform|layer_norm|projector)\..*", r"qa_outputs\..*")
+DISTILBERT_IGNORED = (
+    r"embeddings\.position_ids",
+    r"vocab_(transform|layer_norm|projector)\..*",
+    r"qa_outputs\..*",
+)
 
 
 class Attention(nn.Module):
     config: BertConfig
 
     def setup(self):
-        self.q, self.k, self.v, self.o = (Linear(self.config.width, True, self.config.dtype) for _ in range(4))
+        self.q, self.k, self.v, self.o = (
+            Linear(self.config.width, True, self.config.dtype) for _ in range(4)
+        )
         self.drop = Dropout(self.config.dropout)
 
-    def __call__(self, kept: Float[Array, "n q e"], x: Float[Array, "n l e"], bias: Float[Array, "n 1 1 l"], own: Packing, packed: Packing) -> Array:
+    def __call__(
+        self,
+        kept: Float[Array, "n q e"],
+        x: Float[Array, "n l e"],
+        bias: Float[Array, "n 1 1 l"],
+        own: Packing,
+        packed: Packing,
+    ) -> Array:
         """The positions `kept`, packed as `own` says, attend to those of `x`."""
 
         def split(y: Array, packed: Packing) -> Array:
@@ -159,15 +185,24 @@ class Block(nn.Module):
     def setup(self):
         cfg = self.config
         self.attention, self.attention_norm = Attention(cfg), nn.LayerNorm(cfg.eps, dtype=cfg.dtype)
-        self.wi, self.wo = Linear(cfg.mlp_width, True, cfg.dtype), Linear(cfg.width, True, cfg.dtype)
+        self.wi, self.wo = (
+            Linear(cfg.mlp_width, True, cfg.dtype),
+            Linear(cfg.width, True, cfg.dtype),
+        )
         self.mlp_norm = nn.LayerNorm(cfg.eps, dtype=cfg.dtype)
         self.drop = Dropout(cfg.dropout)
 
     def __call__(self, x: Array, bias: Array, packed: Packing, keep: int | None) -> Array:
         """With `keep`, only so many first positions of every row, which are not packed any more."""
-        kept, own = (x, packed) if keep is None else (packed.lay_out(x)[:, :keep], Packing(packed.mask[:, :keep]))
+        kept, own = (
+            (x, packed)
+            if keep is None
+            else (packed.lay_out(x)[:, :keep], Packing(packed.mask[:, :keep]))
+        )
         x = self.attention_norm(kept + self.drop(self.attention(kept, x, bias, own, packed)))
-        return self.mlp_norm(x + self.drop(self.wo(ACTIVATIONS[self.config.activation](self.wi(x)))))
+        return self.mlp_norm(
+            x + self.drop(self.wo(ACTIVATIONS[self.config.activation](self.wi(x))))
+        )
 
 
 class Bert(nn.Module):
@@ -177,7 +212,10 @@ class Bert(nn.Module):
 
     def setup(self):
         cfg = self.config
-        self.words, self.positions = Embed(cfg.vocab, cfg.width, dtype=cfg.dtype), Embed(cfg.positions, cfg.width, dtype=cfg.dtype)
+        self.words, self.positions = (
+            Embed(cfg.vocab, cfg.width, dtype=cfg.dtype),
+            Embed(cfg.positions, cfg.width, dtype=cfg.dtype),
+        )
         if cfg.types:
             self.types = Embed(cfg.types, cfg.width, dtype=cfg.dtype)
         self.norm = nn.LayerNorm(cfg.eps, dtype=cfg.dtype)
@@ -191,12 +229,18 @@ class Bert(nn.Module):
             self.pooler = Linear(cfg.width, True, cfg.dtype)
         self.drop = Dropout(cfg.dropout)
 
-    def __call__(self, tokens: Tokens, labels: Int[Array, "n t"] | None = None) -> Float[Array, "n 1 v"] | Float[Array, "n d"]:
-        """With a head, its class logits, as an answer of one position; else one vector a text. `labels` are not read."""
-        return self.classify(tokens)[:, None] if self.config.output == "head" else self.embed(tokens)
+    def __call__(
+        self, tokens: Tokens, labels: Int[Array, "n t"] | None = None
+    ) -> Float[Array, "n 1 v"] | Float[Array, "n d"]:
+        """With a head, its class logits, as an answer of one position; else one vector a text.
+        `labels` are not read."""
+        return (
+            self.classify(tokens)[:, None] if self.config.output == "head" else self.embed(tokens)
+        )
 
     def encode(self, tokens: Tokens, keep: int | None = None) -> Float[Array, "n l e"]:
-        """The last hidden states; of the first `keep` positions only, for which the last layer then does less work."""
+        """The last hidden states; of the first `keep` positions only, for which the last layer then
+        does less work."""
         packed = packing(tokens)
         x = self.words(packed.pack(tokens.ids)) + self.positions(packed.columns)
         if self.config.types:
@@ -217,14 +261,34 @@ class Bert(nn.Module):
         return jnp.tanh(self.pooler(first)) if self.config.output == "pooler" else first
 
     def classify(self, tokens: Tokens) -> Float[Array, "n v"]:
-        """Logits of the classes, at least two: a head with the single logit z says [0, z], whose softmax is the sigmoid of z."""
+        """Logits of the classes, at least two: a head with the single logit z says [0, z], whose
+        softmax is the sigmoid of z."""
         first = self.encode(tokens, keep=1)[:, 0]
-        x = jax.nn.relu(self.pre_head(first)) if self.config.relu_head else jnp.tanh(self.pooler(first))
+        x = (
+            jax.nn.relu(self.pre_head(first))
+            if self.config.relu_head
+            else jnp.tanh(self.pooler(first))
+        )
         logits = wide(self.head(self.drop(x)))
-        return jnp.concatenate([jnp.zeros_like(logits), logits], -1) if self.config.labels == 1 else logits
+        return (
+            jnp.concatenate([jnp.zeros_like(logits), logits], -1)
+            if self.config.labels == 1
+            else logits
+        )
 
 
 OPTIONAL = ("pooler", "pre_head", "head")
 OUTPUTS = ("cls", "pooler", "mean", "head")
-BERT = Network(Bert, bert_from_hf, BERT_RULES, lambda config: {}, BERT_IGNORED, OPTIONAL, BERT_HANDLED, OUTPUTS)
-DISTILBERT = Network(Bert, distilbert_from_hf, DISTILBERT_RULES, lambda config: {}, DISTILBERT_IGNORED, OPTIONAL, DISTILBERT_HANDLED, OUTPUTS)
+BERT = Network(
+    Bert, bert_from_hf, BERT_RULES, lambda config: {}, BERT_IGNORED, OPTIONAL, BERT_HANDLED, OUTPUTS
+)
+DISTILBERT = Network(
+    Bert,
+    distilbert_from_hf,
+    DISTILBERT_RULES,
+    lambda config: {},
+    DISTILBERT_IGNORED,
+    OPTIONAL,
+    DISTILBERT_HANDLED,
+    OUTPUTS,
+)

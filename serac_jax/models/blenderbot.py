@@ -1,8 +1,7 @@
 """Blenderbot small (Roller et al. 2021): networks of `blenderbot-small` checkpoints, in linen.
 
-An encoder-decoder with learned positions and layer norm after every sum. Its decoder normalises the embeddings before it
-adds the positions, its encoder after.
-"""
+An encoder-decoder with learned positions and layer norm after every sum. Its decoder normalises the
+embeddings before it adds the positions, its encoder after."""
 
 from __future__ import annotations
 
@@ -15,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Scalar
 
-from serac_jax.batch import Tokens, spread
+from serac_jax.core.batch import Tokens, spread
 from serac_jax.models.bert import ACTIVATIONS
 from serac_jax.models.cache import Cache, Pair, written
 from serac_jax.models.convert import Network, WeightError
@@ -46,9 +45,15 @@ class StackConfig:
     mlp_width: int
 
 
-def config_from_hf(hf: Mapping[str, Any], output: str, dropout: float, dtype: Any, remat: bool) -> BlenderbotConfig:
-    """Reads the attributes of a Hugging Face Blenderbot-small configuration; it has one output, so `output` is not read."""
-    encoder, decoder = (StackConfig(hf[f"{side}_layers"], hf[f"{side}_attention_heads"], hf[f"{side}_ffn_dim"]) for side in ("encoder", "decoder"))
+def config_from_hf(
+    hf: Mapping[str, Any], output: str, dropout: float, dtype: Any, remat: bool
+) -> BlenderbotConfig:
+    """Reads the attributes of a Hugging Face Blenderbot-small configuration; it has one output, so
+    `output` is not read."""
+    encoder, decoder = (
+        StackConfig(hf[f"{side}_layers"], hf[f"{side}_attention_heads"], hf[f"{side}_ffn_dim"])
+        for side in ("encoder", "decoder")
+    )
     return BlenderbotConfig(
         vocab=hf["vocab_size"],
         width=hf["d_model"],
@@ -81,14 +86,23 @@ RULES = (
     ("model.{s}.layers.{i}.self_attn.out_proj.{w}", "{s}/block_{i}/self_attention/o/{w}"),
     ("model.{s}.layers.{i}.self_attn.{p}_proj.{w}", "{s}/block_{i}/self_attention/{p}/{w}"),
     ("model.{s}.layers.{i}.self_attn_layer_norm.{w}", "{s}/block_{i}/self_norm/{w}"),
-    ("model.decoder.layers.{i}.encoder_attn.out_proj.{w}", "decoder/block_{i}/cross_attention/o/{w}"),
-    ("model.decoder.layers.{i}.encoder_attn.{p}_proj.{w}", "decoder/block_{i}/cross_attention/{p}/{w}"),
+    (
+        "model.decoder.layers.{i}.encoder_attn.out_proj.{w}",
+        "decoder/block_{i}/cross_attention/o/{w}",
+    ),
+    (
+        "model.decoder.layers.{i}.encoder_attn.{p}_proj.{w}",
+        "decoder/block_{i}/cross_attention/{p}/{w}",
+    ),
     ("model.decoder.layers.{i}.encoder_attn_layer_norm.{w}", "decoder/block_{i}/cross_norm/{w}"),
     ("model.{s}.layers.{i}.fc1.{w}", "{s}/block_{i}/wi/{w}"),
     ("model.{s}.layers.{i}.fc2.{w}", "{s}/block_{i}/wo/{w}"),
     ("model.{s}.layers.{i}.final_layer_norm.{w}", "{s}/block_{i}/mlp_norm/{w}"),
 )
-COPIES: dict[str, str] = dict.fromkeys(("model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight", "lm_head.weight"), "model.shared.weight")
+COPIES: dict[str, str] = dict.fromkeys(
+    ("model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight", "lm_head.weight"),
+    "model.shared.weight",
+)
 
 
 class Attention(nn.Module):
@@ -96,7 +110,9 @@ class Attention(nn.Module):
     heads: int
 
     def setup(self):
-        self.q, self.k, self.v, self.o = (Linear(self.config.width, True, self.config.dtype) for _ in range(4))
+        self.q, self.k, self.v, self.o = (
+            Linear(self.config.width, True, self.config.dtype) for _ in range(4)
+        )
         self.drop = Dropout(self.config.dropout)
 
     def split(self, x: Float[Array, "n l e"]) -> Float[Array, "n l h d"]:
@@ -105,7 +121,13 @@ class Attention(nn.Module):
     def keys_values(self, x: Float[Array, "n l e"], packed: Packing = NOTHING_PACKED) -> Pair:
         return self.split(packed.lay_out(self.k(x))), self.split(packed.lay_out(self.v(x)))
 
-    def __call__(self, x: Array, keys_values: Pair, bias: Float[Array, "n 1 q l"], packed: Packing = NOTHING_PACKED) -> Float[Array, "n q e"]:
+    def __call__(
+        self,
+        x: Array,
+        keys_values: Pair,
+        bias: Float[Array, "n 1 q l"],
+        packed: Packing = NOTHING_PACKED,
+    ) -> Float[Array, "n q e"]:
         keys, values = keys_values
         q = self.split(packed.lay_out(self.q(x)))
         scores = jnp.einsum("nqhd,nlhd->nhql", q * jnp.asarray(q.shape[-1] ** -0.5, q.dtype), keys)
@@ -121,27 +143,60 @@ class Block(nn.Module):
 
     def setup(self):
         cfg, heads = self.config, self.stack.heads
-        self.self_attention, self.self_norm = Attention(cfg, heads), nn.LayerNorm(1e-5, dtype=cfg.dtype)
+        self.self_attention, self.self_norm = (
+            Attention(cfg, heads),
+            nn.LayerNorm(1e-5, dtype=cfg.dtype),
+        )
         if self.decoder:
-            self.cross_attention, self.cross_norm = Attention(cfg, heads), nn.LayerNorm(1e-5, dtype=cfg.dtype)
-        self.wi, self.wo = Linear(self.stack.mlp_width, True, cfg.dtype), Linear(cfg.width, True, cfg.dtype)
+            self.cross_attention, self.cross_norm = (
+                Attention(cfg, heads),
+                nn.LayerNorm(1e-5, dtype=cfg.dtype),
+            )
+        self.wi, self.wo = (
+            Linear(self.stack.mlp_width, True, cfg.dtype),
+            Linear(cfg.width, True, cfg.dtype),
+        )
         self.mlp_norm = nn.LayerNorm(1e-5, dtype=cfg.dtype)
         self.drop = Dropout(cfg.dropout)
 
-    def __call__(self, x: Array, bias: Array, packed: Packing, encoded: Array | None, encoded_bias: Array | None, encoded_packed: Packing) -> Array:
-        cross = None if encoded is None else spread(self.cross_attention.keys_values(encoded, encoded_packed), len(packed.mask))
-        return self.layers(x, self.self_attention.keys_values(x, packed), bias, cross, encoded_bias, packed)
+    def __call__(
+        self,
+        x: Array,
+        bias: Array,
+        packed: Packing,
+        encoded: Array | None,
+        encoded_bias: Array | None,
+        encoded_packed: Packing,
+    ) -> Array:
+        cross = (
+            None
+            if encoded is None
+            else spread(self.cross_attention.keys_values(encoded, encoded_packed), len(packed.mask))
+        )
+        return self.layers(
+            x, self.self_attention.keys_values(x, packed), bias, cross, encoded_bias, packed
+        )
 
     def step(self, x: Array, at: Array, bias: Array, own: Pair, cross: Pair, encoded_bias: Array):
         """One position: its keys and values join the cache at index `at`."""
         own = written(own, self.self_attention.keys_values(x), at)
         return self.layers(x, own, bias, cross, encoded_bias), own
 
-    def layers(self, x: Array, own: Pair, bias: Array, cross: Pair | None, encoded_bias: Any, packed: Packing = NOTHING_PACKED) -> Array:
+    def layers(
+        self,
+        x: Array,
+        own: Pair,
+        bias: Array,
+        cross: Pair | None,
+        encoded_bias: Any,
+        packed: Packing = NOTHING_PACKED,
+    ) -> Array:
         x = self.self_norm(x + self.drop(self.self_attention(x, own, bias, packed)))
         if cross is not None:
             x = self.cross_norm(x + self.drop(self.cross_attention(x, cross, encoded_bias, packed)))
-        return self.mlp_norm(x + self.drop(self.wo(ACTIVATIONS[self.config.activation](self.wi(x)))))
+        return self.mlp_norm(
+            x + self.drop(self.wo(ACTIVATIONS[self.config.activation](self.wi(x))))
+        )
 
 
 class Stack(nn.Module):
@@ -161,20 +216,40 @@ class Stack(nn.Module):
         where = self.positions(position)
         return self.drop(self.norm(x) + where if self.decoder else self.norm(x + where))
 
-    def __call__(self, x: Array, packed: Packing, encoded: Array | None = None, encoded_packed: Packing = NOTHING_PACKED) -> Array:
+    def __call__(
+        self,
+        x: Array,
+        packed: Packing,
+        encoded: Array | None = None,
+        encoded_packed: Packing = NOTHING_PACKED,
+    ) -> Array:
         rows, length = len(packed.mask), self.fitting(packed.mask.shape[1])
         seen = packed.mask[:, None, None, :]
         if self.decoder:
             seen = seen & jnp.tril(jnp.ones((length, length), bool))[None, None]
         bias = masked(jnp.zeros((), jnp.float32), seen)
-        encoded_bias = None if encoded is None else masked(jnp.zeros((), jnp.float32), spread(encoded_packed.mask, rows)[:, None, None, :])
+        encoded_bias = (
+            None
+            if encoded is None
+            else masked(
+                jnp.zeros((), jnp.float32), spread(encoded_packed.mask, rows)[:, None, None, :]
+            )
+        )
         x = self.embed(x, packed.columns)
         for block in self.block:
             x = block(x, bias, packed, encoded, encoded_bias, encoded_packed)
         return x
 
     def start(self, encoded: Array, mask: Bool[Array, "n l"], steps: int) -> Cache:
-        blank = jnp.zeros((encoded.shape[0], self.fitting(steps), self.config.decoder.heads, self.config.width // self.config.decoder.heads), self.config.dtype)
+        blank = jnp.zeros(
+            (
+                encoded.shape[0],
+                self.fitting(steps),
+                self.config.decoder.heads,
+                self.config.width // self.config.decoder.heads,
+            ),
+            self.config.dtype,
+        )
         cross = tuple(block.cross_attention.keys_values(encoded) for block in self.block)
         return Cache(tuple((blank, blank) for _ in self.block), cross, mask)
 
@@ -191,7 +266,10 @@ class Stack(nn.Module):
     def fitting(self, length: int) -> int:
         """The length. Raises WeightError where the network has no position for all of it."""
         if length > self.config.positions:
-            raise WeightError(f"a text padded to {length} tokens is longer than the {self.config.positions} positions of the network; lower data.*_widths")
+            raise WeightError(
+                f"a text padded to {length} tokens is longer than the {self.config.positions}"
+                " positions of the network; lower data.*_widths"
+            )
         return length
 
 
@@ -206,20 +284,37 @@ class Blenderbot(nn.Module):
         self.encoder, self.decoder = Stack(cfg, False), Stack(cfg, True)
         self.output_bias = self.param("output_bias", nn.initializers.zeros, (1, cfg.vocab))
 
-    def __call__(self, tokens: Tokens, labels: Int[Array, "n t"], label_mask: Bool[Array, "n t"] | None = None, at: Array | None = None) -> Array:
-        """Teacher forcing: logits of each label given the labels before it, "n t v"; with `at`, of those positions only, "p 1 v".
+    def __call__(
+        self,
+        tokens: Tokens,
+        labels: Int[Array, "n t"],
+        label_mask: Bool[Array, "n t"] | None = None,
+        at: Array | None = None,
+    ) -> Array:
+        """Teacher forcing: logits of each label given the labels before it, "n t v"; with `at`, of
+        those positions only, "p 1 v".
 
-        Where there are more rows of labels than of tokens, each of these is read by as many of those, in turn.
-        `label_mask` hides decoder positions; without it the causal mask is enough, since padding comes last. `at`: see `Examples`.
-        """
+        Where there are more rows of labels than of tokens, each of these is read by as many of
+        those, in turn. `label_mask` hides decoder positions; without it the causal mask is enough,
+        since padding comes last. `at`: see `Examples`."""
         start = jnp.full((labels.shape[0], 1), self.config.start, labels.dtype)
         inputs = jnp.concatenate([start, labels[:, :-1]], -1)
-        return self.decode(inputs, jnp.ones(inputs.shape, bool) if label_mask is None else label_mask, tokens, at)
+        return self.decode(
+            inputs, jnp.ones(inputs.shape, bool) if label_mask is None else label_mask, tokens, at
+        )
 
-    def decode(self, inputs: Int[Array, "n t"], mask: Bool[Array, "n t"], tokens: Tokens, at: Array | None = None) -> Array:
+    def decode(
+        self,
+        inputs: Int[Array, "n t"],
+        mask: Bool[Array, "n t"],
+        tokens: Tokens,
+        at: Array | None = None,
+    ) -> Array:
         """Logits behind each decoder input, or those that `at` numbers."""
         packed = Packing(mask, at)
-        x = self.decoder(self.embed(packed.pack(inputs)), packed, self.read(tokens), packing(tokens))
+        x = self.decoder(
+            self.embed(packed.pack(inputs)), packed, self.read(tokens), packing(tokens)
+        )
         return self.output(packed.apart(x))
 
     def encode(self, tokens: Tokens) -> Float[Array, "n l e"]:
@@ -235,13 +330,17 @@ class Blenderbot(nn.Module):
         return x * jnp.asarray(self.config.width**0.5, x.dtype) if self.config.scaled else x
 
     def output(self, x: Float[Array, "n t e"]) -> Float[Array, "n t v"]:
-        return wide(self.shared.attend(x)) + jax.lax.stop_gradient(self.output_bias)[None]  # a constant of the checkpoint: never trained
+        return (
+            wide(self.shared.attend(x)) + jax.lax.stop_gradient(self.output_bias)[None]
+        )  # a constant of the checkpoint: never trained
 
     def start(self, tokens: Tokens, steps: int) -> Cache:
         """Reads the input; the cache has room for `steps` output positions."""
         return self.decoder.start(self.encode(tokens), tokens.mask, steps)
 
-    def step(self, ids: Int[Array, " n"], at: Scalar, cache: Cache) -> tuple[Float[Array, "n v"], Cache]:
+    def step(
+        self, ids: Int[Array, " n"], at: Scalar, cache: Cache
+    ) -> tuple[Float[Array, "n v"], Cache]:
         """Logits of output position `at`, given the token before it."""
         x, cache = self.decoder.step(self.embed(ids[:, None]), at, cache)
         return self.output(x)[:, 0], cache

@@ -20,5 +20,8 @@ class Cache(NamedTuple):
 
 def written(own: Pair, new: Pair, at: Array) -> Pair:
     """A layer's own keys and values, with those of the position at index `at`."""
-    keys, values = (jax.lax.dynamic_update_slice_in_dim(old, fresh, at, axis=1) for old, fresh in zip(own, new, strict=True))
+    keys, values = (
+        jax.lax.dynamic_update_slice_in_dim(old, fresh, at, axis=1)
+        for old, fresh in zip(own, new, strict=True)
+    )
     return keys, values

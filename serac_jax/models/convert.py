@@ -1,8 +1,9 @@
 """Hugging Face weights to parameters and back, through one table of names a network.
 
-A table pairs templates: ("encoder.block.{i}.layer_norm.weight", "encoder/block_{i}/norm/scale"). It is strict both ways:
-exactly one rule matches a key, every leaf is filled once, and a key that nothing uses is an error unless it is listed.
-"""
+A table pairs templates: ("encoder.block.{i}.layer_norm.weight", "encoder/block_{i}/norm/scale"). It
+    is strict both ways:
+exactly one rule matches a key, every leaf is filled once, and a key that nothing uses is an error
+unless it is listed."""
 
 from __future__ import annotations
 
@@ -17,13 +18,20 @@ import numpy as np
 from flax import serialization, traverse_util
 from safetensors import safe_open
 
-from serac_jax.errors import UserError
+from serac_jax.core.errors import UserError
 from serac_jax.models import torch_file
 
 Reader = Callable[[], np.ndarray]  # reads one tensor when it is called
 
-# {i}: a layer, {s}: a stack, {p}: an attention projection, {m}: a feed-forward projection, {w}: weight or bias, whatever ours is called.
-PLACEHOLDERS = {"i": r"\d+", "s": "encoder|decoder", "p": "q|k|v|o", "m": "wi|wi_0|wi_1|wo", "w": "weight|bias|kernel|scale"}
+# {i}: a layer, {s}: a stack, {p}: an attention projection, {m}: a feed-forward projection, {w}:
+# weight or bias, whatever ours is called.
+PLACEHOLDERS = {
+    "i": r"\d+",
+    "s": "encoder|decoder",
+    "p": "q|k|v|o",
+    "m": "wi|wi_0|wi_1|wo",
+    "w": "weight|bias|kernel|scale",
+}
 LEAVES = {"weight": ("kernel", "scale"), "bias": ("bias",)}
 
 
@@ -34,8 +42,10 @@ class WeightError(UserError):
 class Network(NamedTuple):
     """How one Hugging Face `model_type` becomes a module.
 
-    config: (Hugging Face attributes, output, dropout, dtype, remat) -> the module's own configuration.
-    rules, copies, ignored, optional: see `from_hf`; `copies` depends on the configuration, which may tie weights.
+    config: (Hugging Face attributes, output, dropout, dtype, remat) -> the module's own
+        configuration.
+    rules, copies, ignored, optional: see `from_hf`; `copies` depends on the configuration, which
+        may tie weights.
     handled: the attributes that `config` reads; any other must have its default value.
     outputs: what the network can be read for, with "" for answers in words (see `models.load`).
     """
@@ -52,20 +62,34 @@ class Network(NamedTuple):
 
 def pattern(template: str) -> re.Pattern[str]:
     """A template as a regular expression with a group for every placeholder."""
-    return re.compile(re.sub(r"\\\{(\w)\\\}", lambda match: f"(?P<{match[1]}>{PLACEHOLDERS[match[1]]})", re.escape(template)))
+    return re.compile(
+        re.sub(
+            r"\\\{(\w)\\\}",
+            lambda match: f"(?P<{match[1]}>{PLACEHOLDERS[match[1]]})",
+            re.escape(template),
+        )
+    )
 
 
 def candidates(template: str, groups: Mapping[str, str]) -> list[str]:
-    """The parameter paths that a template can stand for: {w} is a kernel, a norm's scale or a bias."""
+    """The parameter paths that a template can stand for: {w} is a kernel, a norm's scale or a
+    bias."""
     leaves = LEAVES.get(groups.get("w", ""), ("",))
     return [template.format(**(dict(groups) | {"w": leaf})) for leaf in leaves]
 
 
 def path_of(key: str, rules: tuple[tuple[str, str], ...], leaves: Mapping[str, Any]) -> str | None:
-    """The parameter path of a Hugging Face key; one that the network lacks comes back too; None where no rule matches."""
-    found = [candidates(path, match.groupdict()) for hf, path in rules if (match := pattern(hf).fullmatch(key))]
+    """The parameter path of a Hugging Face key; one that the network lacks comes back too; None
+    where no rule matches."""
+    found = [
+        candidates(path, match.groupdict())
+        for hf, path in rules
+        if (match := pattern(hf).fullmatch(key))
+    ]
     if len(found) > 1:
-        raise WeightError(f"{key!r} matches {len(found)} rules of the network's table; exactly one may match")
+        raise WeightError(
+            f"{key!r} matches {len(found)} rules of the network's table; exactly one may match"
+        )
     if not found:
         return None
     return next((path for path in found[0] if path in leaves), found[0][0])
@@ -82,16 +106,22 @@ def key_of(path: str, rules: tuple[tuple[str, str], ...]) -> str:
     raise WeightError(f"no rule of the network's table names the parameter {path!r}")
 
 
-# Names of the modules around a network; "model." only before BERT's own names, since it belongs to those of other networks.
+# Names of the modules around a network; "model." only before BERT's own names, since it belongs to
+# those of other networks.
 WRAPPERS = re.compile(
     r"^(model\.)*(((bert|distilbert|transformer(?=\.(encoder|decoder|shared)))\.)|(?=(embeddings|encoder\.layer|transformer\.layer|pooler|(pre_)?classifier)\.))"
 )
 
 
 def canonical(key: str) -> str:
-    """Drops the prefixes under which a bare network is saved inside a larger one, and renames early LayerNorm weights."""
+    """Drops the prefixes under which a bare network is saved inside a larger one, and renames early
+    LayerNorm weights."""
     key = re.sub(WRAPPERS, "", key)
-    return re.sub(r"(LayerNorm|layer_norm)\.(gamma|beta)$", lambda m: f"{m[1]}.{'weight' if m[2] == 'gamma' else 'bias'}", key)
+    return re.sub(
+        r"(LayerNorm|layer_norm)\.(gamma|beta)$",
+        lambda m: f"{m[1]}.{'weight' if m[2] == 'gamma' else 'bias'}",
+        key,
+    )
 
 
 def from_hf(
@@ -106,7 +136,8 @@ def from_hf(
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Yields (parameter path, array) for the network's leaves, one tensor in memory at a time.
 
-    tensors: readers by canonical key. leaves: shapes by parameter path. copies: keys that must equal another key.
+    tensors: readers by canonical key. leaves: shapes by parameter path. copies: keys that must
+        equal another key.
     optional: first parts of paths that a checkpoint may have and the network not, or the reverse.
     Raises WeightError on a missing, extra, doubled or wrongly shaped weight.
     """
@@ -116,27 +147,42 @@ def from_hf(
         if path is None:
             if any(re.fullmatch(known, key) for known in ignored):
                 continue
-            raise WeightError(f"{source}: the weight {key!r} is not part of this network; a checkpoint of another architecture?")
+            raise WeightError(
+                f"{source}: the weight {key!r} is not part of this network; a checkpoint of another"
+                " architecture?"
+            )
         if path not in leaves:
             if path.split("/")[0] in optional:
                 continue
-            raise WeightError(f"{source}: the weight {key!r} belongs to {path!r}, which the configuration does not have; does config.json fit the weights?")
+            raise WeightError(
+                f"{source}: the weight {key!r} belongs to {path!r}, which the configuration does"
+                " not have; does config.json fit the weights?"
+            )
         array = read()
         if path.endswith("/kernel"):
             array = array.T
         if array.shape != leaves[path].shape:
             shape = leaves[path].shape[::-1] if path.endswith("/kernel") else leaves[path].shape
             found = array.shape[::-1] if path.endswith("/kernel") else array.shape
-            raise WeightError(f"{source}: the weight {key!r} has shape {found}, but config.json says {shape}")
+            raise WeightError(
+                f"{source}: the weight {key!r} has shape {found}, but config.json says {shape}"
+            )
         filled.add(path)
         yield path, array
-    missing = sorted(path for path in leaves if path not in filled and path.split("/")[0] not in optional)
+    missing = sorted(
+        path for path in leaves if path not in filled and path.split("/")[0] not in optional
+    )
     if missing:
         names = ", ".join(key_of(path, rules) for path in missing[:5])
-        raise WeightError(f"{source}: {len(missing)} weights are missing, among them {names}; is the file complete?")
+        raise WeightError(
+            f"{source}: {len(missing)} weights are missing, among them {names}; is the file"
+            " complete?"
+        )
 
 
-def merge_copies(tensors: Mapping[str, Reader], copies: Mapping[str, str], source: str) -> dict[str, Reader]:
+def merge_copies(
+    tensors: Mapping[str, Reader], copies: Mapping[str, str], source: str
+) -> dict[str, Reader]:
     """Leaves one key of every shared weight, after checking that its copies are equal."""
     merged = dict(tensors)
     for copy, original in copies.items():
@@ -144,16 +190,22 @@ def merge_copies(tensors: Mapping[str, Reader], copies: Mapping[str, str], sourc
             continue
         read = merged.pop(copy)
         if not np.array_equal(read(), merged.setdefault(original, read)()):
-            raise WeightError(f"{source}: {copy!r} should be a copy of {original!r}, but differs from it; the configuration ties them")
+            raise WeightError(
+                f"{source}: {copy!r} should be a copy of {original!r}, but differs from it; the"
+                " configuration ties them"
+            )
     return merged
 
 
 def to_hf(leaves: Mapping[str, Any], rules: tuple[tuple[str, str], ...]) -> dict[str, np.ndarray]:
-    """Parameters by path to Hugging Face keys and orientation; works on gradients and on optimizer moments as well."""
+    """Parameters by path to Hugging Face keys and orientation; works on gradients and on optimizer
+    moments as well."""
     tensors = {}
     for path, leaf in leaves.items():
         array = np.asarray(leaf)
-        tensors[key_of(path, rules)] = np.ascontiguousarray(array.T if path.endswith("/kernel") else array)
+        tensors[key_of(path, rules)] = np.ascontiguousarray(
+            array.T if path.endswith("/kernel") else array
+        )
     return tensors
 
 
@@ -166,11 +218,18 @@ def unflatten(leaves: Mapping[str, Any]) -> dict[str, Any]:
     return traverse_util.unflatten_dict(leaves, sep="/")
 
 
-WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "flax_model.msgpack", "pytorch_model.bin", "pytorch_model.bin.index.json")
+WEIGHTS = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "flax_model.msgpack",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
 
 
 def read_weights(folder: Path) -> dict[str, Reader]:
-    """Readers of the tensors of a checkpoint folder, by canonical key; the first format of WEIGHTS that it has.
+    """Readers of the tensors of a checkpoint folder, by canonical key; the first format of WEIGHTS
+    that it has.
 
     Raises WeightError where there is none.
     """
@@ -179,17 +238,23 @@ def read_weights(folder: Path) -> dict[str, Reader]:
         raise WeightError(f"{folder} has no weights: expected one of {', '.join(WEIGHTS)}")
     files = [file]
     if file.name.endswith(".index.json"):
-        files = [folder / name for name in sorted(set(json.loads(file.read_text())["weight_map"].values()))]
+        files = [
+            folder / name
+            for name in sorted(set(json.loads(file.read_text())["weight_map"].values()))
+        ]
         if absent := [part.name for part in files if not part.exists()]:
             raise WeightError(f"{file} names files that are not there: {', '.join(absent)}")
     return read_files(files)
 
 
 def read_files(files: list[Path]) -> dict[str, Reader]:
-    """Readers of the tensors of several files, by canonical key; the format is that of the ending."""
+    """Readers of the tensors of several files, by canonical key; the format is that of the
+    ending."""
     tensors: dict[str, Reader] = {}
     for part in files:
-        read = {".safetensors": read_safetensors, ".msgpack": read_msgpack}.get(part.suffix, read_torch)
+        read = {".safetensors": read_safetensors, ".msgpack": read_msgpack}.get(
+            part.suffix, read_torch
+        )
         for key, reader in read(part).items():
             key = canonical(key)
             if key in tensors:
@@ -209,17 +274,31 @@ def read_msgpack(file: Path) -> dict[str, Reader]:
     for path, array in flatten(dict(serialization.msgpack_restore(file.read_bytes()))).items():
         *parents, leaf = path.split("/")
         turned = array.T if leaf == "kernel" else array
-        key = ".".join([*parents, {"kernel": "weight", "embedding": "weight", "scale": "weight"}.get(leaf, leaf)])
+        key = ".".join(
+            [
+                *parents,
+                {"kernel": "weight", "embedding": "weight", "scale": "weight"}.get(leaf, leaf),
+            ]
+        )
         tensors[key] = lambda turned=turned: as_float32(turned)
     return tensors
 
 
 def read_torch(file: Path) -> dict[str, Reader]:
     state = torch_file.load(file)
-    if not isinstance(state, dict) or not all(isinstance(tensor, torch_file.Tensor) for tensor in state.values()):
-        raise WeightError(f"{file} holds something else than weights by name; expected what torch.save(model.state_dict(), …) writes")
+    if not isinstance(state, dict) or not all(
+        isinstance(tensor, torch_file.Tensor) for tensor in state.values()
+    ):
+        raise WeightError(
+            f"{file} holds something else than weights by name; expected what"
+            " torch.save(model.state_dict(), …) writes"
+        )
     return {key: lambda tensor=tensor: as_float32(tensor.read()) for key, tensor in state.items()}
 
 
 def as_float32(array: np.ndarray) -> np.ndarray:
-    return np.asarray(array).astype(np.float32) if np.asarray(array).dtype != np.float32 else np.asarray(array)
+    return (
+        np.asarray(array).astype(np.float32)
+        if np.asarray(array).dtype != np.float32
+        else np.asarray(array)
+    )

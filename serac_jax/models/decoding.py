@@ -1,4 +1,5 @@
-"""How a model wants its answers decoded: what its generation_config.json asks for, by the rules of `transformers` (v5)."""
+"""How a model wants its answers decoded: what its generation_config.json asks for, by the rules of
+`transformers` (v5)."""
 
 from __future__ import annotations
 
@@ -29,13 +30,25 @@ class Decoding(NamedTuple):
     forced_end: bool = False
 
 
-READ = {"num_beams": "beams", "length_penalty": "length_penalty", "min_length": "min_length", "no_repeat_ngram_size": "no_repeat"}
-# Who made the file, tokens that the network's own configuration names, lengths, which are the caller's, and what only sampling reads.
+READ = {
+    "num_beams": "beams",
+    "length_penalty": "length_penalty",
+    "min_length": "min_length",
+    "no_repeat_ngram_size": "no_repeat",
+}
+# Who made the file, tokens that the network's own configuration names, lengths, which are the
+# caller's, and what only sampling reads.
 INERT = frozenset(
     """transformers_version _from_model_config bos_token_id eos_token_id pad_token_id decoder_start_token_id use_cache max_length max_new_tokens
     output_attentions output_hidden_states output_scores return_dict_in_generate temperature top_k top_p typical_p epsilon_cutoff eta_cutoff""".split()
 )
-DEFAULTS = {"do_sample": False, "early_stopping": False, "repetition_penalty": 1.0, "encoder_repetition_penalty": 1.0, "num_return_sequences": 1} | {
+DEFAULTS = {
+    "do_sample": False,
+    "early_stopping": False,
+    "repetition_penalty": 1.0,
+    "encoder_repetition_penalty": 1.0,
+    "num_return_sequences": 1,
+} | {
     "encoder_no_repeat_ngram_size": 0,
     "num_beam_groups": 1,
     "diversity_penalty": 0.0,
@@ -45,27 +58,55 @@ DEFAULTS = {"do_sample": False, "early_stopping": False, "repetition_penalty": 1
 
 
 def read(folder: Path, eos: int) -> Decoding:
-    """What the generation_config.json of a folder asks for, or, where there is none, its config.json; `eos`: the network's end of sequence.
+    """What the generation_config.json of a folder asks for, or, where there is none, its
+    config.json; `eos`: the network's end of sequence.
 
     Raises WeightError where an option is set that is not implemented.
     """
-    file = next(file for file in (folder / "generation_config.json", folder / "config.json") if file.exists())
+    file = next(
+        file
+        for file in (folder / "generation_config.json", folder / "config.json")
+        if file.exists()
+    )
     known = GenerationConfig().to_dict()
-    asked = {key: value for key, value in json.loads(file.read_text()).items() if value is not None and (key in known or file.name != "config.json")}
+    asked = {
+        key: value
+        for key, value in json.loads(file.read_text()).items()
+        if value is not None and (key in known or file.name != "config.json")
+    }
     forced = asked.pop("forced_eos_token_id", None)
     if forced not in (None, eos):
-        raise WeightError(f"{file} sets forced_eos_token_id={forced!r}, but config.json says that answers end with {eos}")
+        raise WeightError(
+            f"{file} sets forced_eos_token_id={forced!r}, but config.json says that answers end"
+            f" with {eos}"
+        )
     for key in asked.keys() - READ.keys() - INERT:
         if asked[key] != DEFAULTS.get(key):
-            raise WeightError(f"{file} sets {key}={asked[key]!r}, which decoding does not implement; it reads {', '.join(READ)}, forced_eos_token_id")
-    return Decoding(**{READ[key]: asked[key] for key in READ.keys() & asked.keys()}, forced_end=forced is not None)
+            raise WeightError(
+                f"{file} sets {key}={asked[key]!r}, which decoding does not implement; it reads"
+                f" {', '.join(READ)}, forced_eos_token_id"
+            )
+    return Decoding(
+        **{READ[key]: asked[key] for key in READ.keys() & asked.keys()},
+        forced_end=forced is not None,
+    )
 
 
-def restrict(scores: Float[Array, "n v"], ids: Int[Array, "n s"], at: Scalar, options: Decoding, start: int, eos: int) -> Float[Array, "n v"]:
-    """Scores of the token at position `at`, given those before it, −inf where the options forbid it."""
+def restrict(
+    scores: Float[Array, "n v"],
+    ids: Int[Array, "n s"],
+    at: Scalar,
+    options: Decoding,
+    start: int,
+    eos: int,
+) -> Float[Array, "n v"]:
+    """Scores of the token at position `at`, given those before it, −inf where the options forbid
+    it."""
     vocab = jnp.arange(scores.shape[-1])[None]
     if options.no_repeat:
-        scores = jnp.where(repeats(ids, at, options.no_repeat, start, scores.shape[-1]), -jnp.inf, scores)
+        scores = jnp.where(
+            repeats(ids, at, options.no_repeat, start, scores.shape[-1]), -jnp.inf, scores
+        )
     if options.min_length:
         scores = jnp.where((vocab == eos) & (at + 1 < options.min_length), -jnp.inf, scores)
     if options.forced_end:
@@ -74,11 +115,16 @@ def restrict(scores: Float[Array, "n v"], ids: Int[Array, "n s"], at: Scalar, op
 
 
 def repeats(ids: Int[Array, "n s"], at: Scalar, size: int, start: int, vocab: int) -> Array:
-    """True on tokens that would repeat a sequence of `size` tokens; "n v". The first decoder input counts."""
+    """True on tokens that would repeat a sequence of `size` tokens; "n v". The first decoder input
+    counts."""
     seen = jnp.concatenate([jnp.full((ids.shape[0], 1), start, ids.dtype), ids], -1)
     begins = jnp.arange(max(seen.shape[1] - size + 1, 0))
     windows = seen[:, begins[:, None] + jnp.arange(size)[None]]  # "n w size"
     last = jnp.take(seen, at + 2 - size + jnp.arange(size - 1), axis=1, mode="clip")
     again = (windows[..., :-1] == last[:, None]).all(-1) & (begins + size <= at + 1)[None]
     token = jnp.where(again, windows[..., -1], vocab)  # past the end, where it is dropped
-    return jnp.zeros((ids.shape[0], vocab), bool).at[jnp.arange(ids.shape[0])[:, None], token].set(True, mode="drop")
+    return (
+        jnp.zeros((ids.shape[0], vocab), bool)
+        .at[jnp.arange(ids.shape[0])[:, None], token]
+        .set(True, mode="drop")
+    )

@@ -1,8 +1,8 @@
 """Greedy and beam decoding with a key/value cache, a batch at a time, as one compiled loop.
 
-Beam search follows the rules of `transformers` (v5) with `early_stopping=False`: of 2·beams candidates only those among
-the best `beams` may finish, a hypothesis scores Σ log p / length^penalty, and a row ends when no running beam can beat its worst finished one.
-"""
+Beam search follows the rules of `transformers` (v5) with `early_stopping=False`: of 2·beams
+candidates only those among the best `beams` may finish, a hypothesis scores Σ log p /
+length^penalty, and a row ends when no running beam can beat its worst finished one."""
 
 from __future__ import annotations
 
@@ -12,26 +12,38 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Scalar
 
-from serac_jax.batch import Tokens
+from serac_jax.core.batch import Tokens
+from serac_jax.core.types import Params
 from serac_jax.models import Model
 from serac_jax.models.decoding import Decoding, restrict
-from serac_jax.types import Params
 
 FAR = -1e9  # a score that no hypothesis reaches
 
 
-def generate(model: Model, params: Params, tokens: Tokens, *, steps: int, options: Decoding | None = None) -> Int[Array, "n s"]:
-    """The answer's token ids, at most `steps`, end of sequence included and 0 behind it; `model` must be a decoder.
+def generate(
+    model: Model, params: Params, tokens: Tokens, *, steps: int, options: Decoding | None = None
+) -> Int[Array, "n s"]:
+    """The answer's token ids, at most `steps`, end of sequence included and 0 behind it; `model`
+    must be a decoder.
 
     options: how to decode; by default as the model's own folder asks.
     """
     options = options or model.decoding
     if options.beams > 1:
         return beam_search(model, params, tokens, steps, options)
-    return greedy(model, params, model.apply(params, tokens, steps, method="start"), tokens.ids.shape[0], steps, options)
+    return greedy(
+        model,
+        params,
+        model.apply(params, tokens, steps, method="start"),
+        tokens.ids.shape[0],
+        steps,
+        options,
+    )
 
 
-def greedy(model: Model, params: Params, cache: tuple, rows: int, steps: int, options: Decoding) -> Int[Array, "n s"]:
+def greedy(
+    model: Model, params: Params, cache: tuple, rows: int, steps: int, options: Decoding
+) -> Int[Array, "n s"]:
     """Greedy decoding from a cache that has read the input."""
     config = model.module.config
 
@@ -63,7 +75,9 @@ class Beams(NamedTuple):
     cache: tuple
 
 
-def beam_search(model: Model, params: Params, tokens: Tokens, steps: int, options: Decoding) -> Int[Array, "n s"]:
+def beam_search(
+    model: Model, params: Params, tokens: Tokens, steps: int, options: Decoding
+) -> Int[Array, "n s"]:
     config, beams = model.module.config, options.beams
     rows = tokens.ids.shape[0]
 
@@ -77,7 +91,14 @@ def beam_search(model: Model, params: Params, tokens: Tokens, steps: int, option
         last = jnp.where(state.at == 0, config.start, state.ids[:, :, state.at - 1])
         logits, cache = model.apply(params, last.reshape(-1), state.at, state.cache, method="step")
         vocab = logits.shape[-1]
-        allowed = restrict(jax.nn.log_softmax(logits), state.ids.reshape(rows * beams, steps), state.at, options, config.start, config.eos)
+        allowed = restrict(
+            jax.nn.log_softmax(logits),
+            state.ids.reshape(rows * beams, steps),
+            state.at,
+            options,
+            config.start,
+            config.eos,
+        )
         total = allowed.reshape(rows, beams, vocab) + state.score[:, :, None]
         score, index = jax.lax.top_k(total.reshape(rows, -1), 2 * beams)
         parent, token = index // vocab, (index % vocab).astype(jnp.int32)
@@ -90,7 +111,9 @@ def beam_search(model: Model, params: Params, tokens: Tokens, steps: int, option
 
         may_end = ends & (jnp.arange(2 * beams) < beams)[None] & state.open
         length = (state.at + 1).astype(jnp.float32) ** options.length_penalty
-        merged = jnp.concatenate([state.done_score, jnp.where(may_end, score / length, score / length + FAR)], 1)
+        merged = jnp.concatenate(
+            [state.done_score, jnp.where(may_end, score / length, score / length + FAR)], 1
+        )
         done_score, best = jax.lax.top_k(merged, beams)
         done_ids = gather(jnp.concatenate([state.done_ids, ids], 1), best)
 
@@ -110,7 +133,9 @@ def beam_search(model: Model, params: Params, tokens: Tokens, steps: int, option
     start = Beams(
         at=jnp.int32(0),
         ids=blank,
-        score=jnp.tile(jnp.where(jnp.arange(beams) == 0, 0.0, FAR)[None], (rows, 1)),  # at first all beams are one
+        score=jnp.tile(
+            jnp.where(jnp.arange(beams) == 0, 0.0, FAR)[None], (rows, 1)
+        ),  # at first all beams are one
         done_ids=blank,
         done_score=jnp.full((rows, beams), FAR),
         open=jnp.ones((rows, 1), bool),

@@ -1,4 +1,5 @@
-"""From a model's name to a folder with its files: a path, a model that this package ships, or the Hugging Face Hub."""
+"""From a model's name to a folder with its files: a path, a model that this package ships, or the
+Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -11,9 +12,9 @@ from huggingface_hub.constants import HF_HUB_CACHE
 from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
 from huggingface_hub.file_download import repo_folder_name
 
-from serac_jax.errors import UserError
+from serac_jax.core.errors import UserError
 
-SHIPPED = Path(str(importlib.resources.files("serac_jax"))) / "mini" / "models"
+SHIPPED = Path(str(importlib.resources.files("serac_jax"))) / "assets" / "models"
 SMALL_FILES = ["*.json", "*.txt", "*.model"]
 # Files of weights, the best format first; behind an index its parts.
 WEIGHTS = (
@@ -30,7 +31,8 @@ class ModelNotFound(UserError):
 
 
 def resolve(name: str) -> Path:
-    """The folder of `name`: a path, "mini/…" for a shipped model, or a Hub repository, which is downloaded once and cached."""
+    """The folder of `name`: a path, "mini/…" for a shipped model, or a Hub repository, which is
+    downloaded once and cached."""
     if folder := local(name) or cached(name):
         return folder
     try:
@@ -38,32 +40,45 @@ def resolve(name: str) -> Path:
         kept = next((weights for weights in WEIGHTS if weights[0] in files), WEIGHTS[0])
         return Path(snapshot_download(name, allow_patterns=[*SMALL_FILES, *kept]))
     except RepositoryNotFoundError as error:
-        raise ModelNotFound(f"{name!r} is not a folder, and the Hugging Face Hub has no such model (or it is private: log in with `hf auth login`)") from error
+        raise ModelNotFound(
+            f"{name!r} is not a folder, and the Hugging Face Hub has no such model (or it is"
+            " private: log in with `hf auth login`)"
+        ) from error
     except Exception as error:  # the Hub's own errors and those of whichever HTTP library it uses
         raise ModelNotFound(
-            f"{name!r} is not a folder, is not in the Hugging Face cache, and the Hub cannot be reached. Give the path of a local copy, "
-            "or fetch everything on a machine with network (`python -m serac_jax.download --config=…`) and share the cache through HF_HOME"
+            f"{name!r} is not a folder, is not in the Hugging Face cache, and the Hub cannot be"
+            " reached. Give the path of a local copy, or fetch everything on a machine with"
+            " network (`python -m serac_jax.cli.download --config=…`) and share the cache through"
+            " HF_HOME"
         ) from error
 
 
 def local(name: str) -> Path | None:
-    """The folder of a name that is a path, or of a model that is shipped; None for a Hub repository."""
+    """The folder of a name that is a path, or of a model that is shipped; None for a Hub
+    repository."""
     if (folder := Path(name).expanduser()).is_dir():
         return folder
     kind, _, rest = name.partition("/")
     if kind != "mini":
         return None
     if not (SHIPPED / rest).is_dir():
-        shipped = ", ".join(sorted(f"mini/{path.name}" for path in SHIPPED.iterdir() if path.is_dir()))
+        shipped = ", ".join(
+            sorted(f"mini/{path.name}" for path in SHIPPED.iterdir() if path.is_dir())
+        )
         raise ModelNotFound(f"no model {name!r} is shipped; there are {shipped}")
     return SHIPPED / rest
 
 
 def cached(name: str) -> Path | None:
-    """The folder of `name` in the Hugging Face cache; None where it is not there, or not all of what is needed, since a download was stopped."""
+    """The folder of `name` in the Hugging Face cache; None where it is not there, or not all of
+    what is needed, since a download was stopped."""
     for weights in WEIGHTS:
         try:
-            folder = Path(snapshot_download(name, local_files_only=True, allow_patterns=[*SMALL_FILES, *weights]))
+            folder = Path(
+                snapshot_download(
+                    name, local_files_only=True, allow_patterns=[*SMALL_FILES, *weights]
+                )
+            )
         except (LocalEntryNotFoundError, ValueError):
             continue
         if (folder / weights[0]).exists():
@@ -72,25 +87,36 @@ def cached(name: str) -> Path | None:
 
 
 def described(name: str) -> Path:
-    """A folder with the configuration and the tokenizer of `name`, perhaps without its weights. Of the Hub's files only these are fetched."""
+    """A folder with the configuration and the tokenizer of `name`, perhaps without its weights. Of
+    the Hub's files only these are fetched."""
     if folder := local(name):
         return folder
     for offline in (True, False):
         try:
-            folder = Path(snapshot_download(name, local_files_only=offline, allow_patterns=SMALL_FILES))
-        except Exception:  # the cache's error, then the Hub's own and those of whichever HTTP library it uses
+            folder = Path(
+                snapshot_download(name, local_files_only=offline, allow_patterns=SMALL_FILES)
+            )
+        except (
+            Exception
+        ):  # the cache's error, then the Hub's own and those of whichever HTTP library it uses
             continue
         if (folder / "config.json").exists():
             return folder
-    raise ModelNotFound(f"{name!r} is not a folder, and neither the Hugging Face cache nor the Hub gives its configuration; give the path of a local copy")
+    raise ModelNotFound(
+        f"{name!r} is not a folder, and neither the Hugging Face cache nor the Hub gives its"
+        " configuration; give the path of a local copy"
+    )
 
 
 def adopt(name: str, mirror: Path) -> None:
-    """Copies the folder MIRROR/name into the Hugging Face cache, where `name` is then found. Does nothing where it needs no download."""
+    """Copies the folder MIRROR/name into the Hugging Face cache, where `name` is then found. Does
+    nothing where it needs no download."""
     if local(name) or cached(name):
         return
     if not (mirror / name).is_dir():
-        raise ModelNotFound(f"{mirror} has no folder {name!r}; a mirror has every model under its name")
+        raise ModelNotFound(
+            f"{mirror} has no folder {name!r}; a mirror has every model under its name"
+        )
     home = Path(HF_HUB_CACHE) / repo_folder_name(repo_id=name, repo_type="model")
     part, copy = home / "snapshots" / "mirrored.part", home / "snapshots" / "mirrored"
     for old in (part, copy):  # of a copy that was stopped

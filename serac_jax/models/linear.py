@@ -1,8 +1,9 @@
 """The editing seam: the one layer through which every network multiplies by a kernel.
 
-Editors such as MEND need, for a kernel W, the input x and the gradient δ of the output of every token of the edit loss.
-`Linear` gives both without touching the networks: its input can be captured, and a zero-valued "tap" can be added to its
-output, so that the gradient with respect to the tap is δ. Then Σ x⊗δ is exactly the gradient with respect to W.
+Editors such as MEND need, for a kernel W, the input x and the gradient δ of the output of every
+token of the edit loss. `Linear` gives both without touching the networks: its input can be
+captured, and a zero-valued "tap" can be added to its output, so that the gradient with respect to
+the tap is δ. Then Σ x⊗δ is exactly the gradient with respect to W.
 
 Dropout and attention masks are here too, because no two networks should differ in them.
 """
@@ -15,15 +16,14 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from serac_jax.sharding import whole_width
+from serac_jax.core.sharding import whole_width
 
 
 class Linear(nn.Module):
     """x @ kernel (+ bias).
 
-    The collection "inputs" receives x when it is mutable; unused, it costs nothing under jit. The collection "taps", where
-    it holds a value "y" for this layer, is added to the output.
-    """
+    The collection "inputs" receives x when it is mutable; unused, it costs nothing under jit. The
+    collection "taps", where it holds a value "y" for this layer, is added to the output."""
 
     features: int
     use_bias: bool = False
@@ -45,9 +45,9 @@ class Linear(nn.Module):
 class Embed(nn.Embed):
     """An embedding: a row of the table an id.
 
-    The table is split over its width, but what is read of it is whole, and so is what it is compared with. Were that not said, the partitioner would keep
-    all that passes between layers split over the width, and every norm and every kernel would have to put it together again.
-    """
+    The table is split over its width, but what is read of it is whole, and so is what it is
+    compared with. Were that not said, the partitioner would keep all that passes between layers
+    split over the width, and every norm and every kernel would have to put it together again."""
 
     def __call__(self, inputs: Int[Array, "*n"]) -> Float[Array, "*n d"]:
         return whole_width(super().__call__(inputs))
@@ -72,5 +72,6 @@ def wide(x: Array) -> Array:
 
 
 def masked(bias: Float[Array, "..."], mask: Bool[Array, "..."]) -> Float[Array, "..."]:
-    """Attention bias with the most negative finite number where masked: a wholly masked row attends uniformly."""
+    """Attention bias with the most negative finite number where masked: a wholly masked row attends
+    uniformly."""
     return jnp.where(mask, bias, jnp.finfo(jnp.float32).min)

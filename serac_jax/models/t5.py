@@ -1,6 +1,7 @@
 """T5 v1.0 and v1.1 (Raffel et al. 2020): networks of `t5` checkpoints, in linen.
 
-One class serves both versions: v1.1 has a gated feed-forward layer and an output layer of its own (`gated`, `tied`).
+One class serves both versions: v1.1 has a gated feed-forward layer and an output layer of its own
+    (`gated`, `tied`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Scalar
 
-from serac_jax.batch import Tokens, spread
+from serac_jax.core.batch import Tokens, spread
 from serac_jax.models.cache import Cache, Pair, written
 from serac_jax.models.convert import Network
 from serac_jax.models.linear import Dropout, Embed, Linear, masked, wide
@@ -44,8 +45,11 @@ class T5Config:
     remat: bool
 
 
-def config_from_hf(hf: Mapping[str, Any], output: str, dropout: float, dtype: Any, remat: bool) -> T5Config:
-    """Reads the attributes of a Hugging Face T5 configuration; T5 has one output, so `output` is not read."""
+def config_from_hf(
+    hf: Mapping[str, Any], output: str, dropout: float, dtype: Any, remat: bool
+) -> T5Config:
+    """Reads the attributes of a Hugging Face T5 configuration; T5 has one output, so `output` is
+    not read."""
     return T5Config(
         vocab=hf["vocab_size"],
         width=hf["d_model"],
@@ -77,10 +81,16 @@ HANDLED = frozenset(
 RULES = (
     ("shared.weight", "shared/embedding"),
     ("lm_head.weight", "lm_head/kernel"),
-    ("{s}.block.0.layer.0.SelfAttention.relative_attention_bias.weight", "{s}/relative_bias/embedding"),
+    (
+        "{s}.block.0.layer.0.SelfAttention.relative_attention_bias.weight",
+        "{s}/relative_bias/embedding",
+    ),
     ("{s}.block.{i}.layer.0.SelfAttention.{p}.weight", "{s}/block_{i}/self_attention/{p}/kernel"),
     ("{s}.block.{i}.layer.0.layer_norm.weight", "{s}/block_{i}/self_norm/scale"),
-    ("decoder.block.{i}.layer.1.EncDecAttention.{p}.weight", "decoder/block_{i}/cross_attention/{p}/kernel"),
+    (
+        "decoder.block.{i}.layer.1.EncDecAttention.{p}.weight",
+        "decoder/block_{i}/cross_attention/{p}/kernel",
+    ),
     ("decoder.block.{i}.layer.1.layer_norm.weight", "decoder/block_{i}/cross_norm/scale"),
     ("encoder.block.{i}.layer.1.DenseReluDense.{m}.weight", "encoder/block_{i}/mlp/{m}/kernel"),
     ("encoder.block.{i}.layer.1.layer_norm.weight", "encoder/block_{i}/mlp_norm/scale"),
@@ -88,9 +98,14 @@ RULES = (
     ("decoder.block.{i}.layer.2.layer_norm.weight", "decoder/block_{i}/mlp_norm/scale"),
     ("{s}.final_layer_norm.weight", "{s}/final_norm/scale"),
 )
-COPIES = {"encoder.embed_tokens.weight": "shared.weight", "decoder.embed_tokens.weight": "shared.weight"}
+COPIES = {
+    "encoder.embed_tokens.weight": "shared.weight",
+    "decoder.embed_tokens.weight": "shared.weight",
+}
 TIED_COPIES = COPIES | {"lm_head.weight": "shared.weight"}
-IGNORED = (r"decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight",)  # carried by early checkpoints, never read
+IGNORED = (
+    r"decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight",
+)  # carried by early checkpoints, never read
 
 ACTIVATIONS = {
     "relu": jax.nn.relu,
@@ -100,15 +115,20 @@ ACTIVATIONS = {
 }
 
 
-def relative_bucket(distance: np.ndarray, bidirectional: bool, buckets: int, max_distance: int) -> np.ndarray:
-    """The bucket of key position − query position: exact for near ones, logarithmic up to `max_distance`."""
+def relative_bucket(
+    distance: np.ndarray, bidirectional: bool, buckets: int, max_distance: int
+) -> np.ndarray:
+    """The bucket of key position − query position: exact for near ones, logarithmic up to
+    `max_distance`."""
     if bidirectional:
         buckets //= 2
         offset, distance = np.where(distance > 0, buckets, 0), np.abs(distance)
     else:
         offset, distance = 0, np.maximum(-distance, 0)
     exact = buckets // 2
-    ratio = np.log(np.maximum(distance, 1).astype(np.float32) / exact) / np.float32(np.log(max_distance / exact))
+    ratio = np.log(np.maximum(distance, 1).astype(np.float32) / exact) / np.float32(
+        np.log(max_distance / exact)
+    )
     far = np.minimum(exact + (ratio * (buckets - exact)).astype(np.int32), buckets - 1)
     return offset + np.where(distance < exact, distance, far)
 
@@ -140,9 +160,17 @@ class Attention(nn.Module):
     def keys_values(self, x: Float[Array, "n l e"], packed: Packing = NOTHING_PACKED) -> Pair:
         return self.split(packed.lay_out(self.k(x))), self.split(packed.lay_out(self.v(x)))
 
-    def __call__(self, x: Array, keys_values: Pair, bias: Float[Array, "n h q l"], packed: Packing = NOTHING_PACKED) -> Float[Array, "n q e"]:
+    def __call__(
+        self,
+        x: Array,
+        keys_values: Pair,
+        bias: Float[Array, "n h q l"],
+        packed: Packing = NOTHING_PACKED,
+    ) -> Float[Array, "n q e"]:
         keys, values = keys_values
-        scores = jnp.einsum("nqhd,nlhd->nhql", self.split(packed.lay_out(self.q(x))), keys)  # T5 does not scale by √d
+        scores = jnp.einsum(
+            "nqhd,nlhd->nhql", self.split(packed.lay_out(self.q(x))), keys
+        )  # T5 does not scale by √d
         weights = jax.nn.softmax(wide(scores) + bias).astype(self.config.dtype)
         mixed = jnp.einsum("nhql,nlhd->nqhd", self.drop(weights), values)
         return self.o(packed.pack(mixed.reshape(*mixed.shape[:2], -1)))
@@ -178,10 +206,24 @@ class Block(nn.Module):
         self.mlp_norm, self.mlp = RMSNorm(cfg.eps, cfg.dtype), MLP(cfg)
         self.drop = Dropout(cfg.dropout)
 
-    def __call__(self, x: Array, bias: Array, packed: Packing, encoded: Array | None, encoded_bias: Array | None, encoded_packed: Packing) -> Array:
-        cross = None if encoded is None else spread(self.cross_attention.keys_values(encoded, encoded_packed), len(packed.mask))
+    def __call__(
+        self,
+        x: Array,
+        bias: Array,
+        packed: Packing,
+        encoded: Array | None,
+        encoded_bias: Array | None,
+        encoded_packed: Packing,
+    ) -> Array:
+        cross = (
+            None
+            if encoded is None
+            else spread(self.cross_attention.keys_values(encoded, encoded_packed), len(packed.mask))
+        )
         y = self.self_norm(x)
-        return self.layers(x, y, self.self_attention.keys_values(y, packed), bias, cross, encoded_bias, packed)
+        return self.layers(
+            x, y, self.self_attention.keys_values(y, packed), bias, cross, encoded_bias, packed
+        )
 
     def step(self, x: Array, at: Array, bias: Array, own: Pair, cross: Pair, encoded_bias: Array):
         """One position: its keys and values join the cache at index `at`."""
@@ -189,7 +231,16 @@ class Block(nn.Module):
         own = written(own, self.self_attention.keys_values(y), at)
         return self.layers(x, y, own, bias, cross, encoded_bias), own
 
-    def layers(self, x: Array, y: Array, own: Pair, bias: Array, cross: Pair | None, encoded_bias: Any, packed: Packing = NOTHING_PACKED) -> Array:
+    def layers(
+        self,
+        x: Array,
+        y: Array,
+        own: Pair,
+        bias: Array,
+        cross: Pair | None,
+        encoded_bias: Any,
+        packed: Packing = NOTHING_PACKED,
+    ) -> Array:
         x = x + self.drop(self.self_attention(y, own, bias, packed))
         if cross is not None:
             x = x + self.drop(self.cross_attention(self.cross_norm(x), cross, encoded_bias, packed))
@@ -213,15 +264,29 @@ class Stack(nn.Module):
         """Attention bias of every pair of positions."""
         cfg = self.config
         position = np.arange(length)
-        buckets = relative_bucket(position[None, :] - position[:, None], not self.decoder, cfg.buckets, cfg.max_distance)
+        buckets = relative_bucket(
+            position[None, :] - position[:, None], not self.decoder, cfg.buckets, cfg.max_distance
+        )
         return wide(self.relative_bias(jnp.asarray(buckets)).transpose(2, 0, 1)[None])
 
-    def __call__(self, x: Array, packed: Packing, encoded: Array | None = None, encoded_packed: Packing = NOTHING_PACKED) -> Array:
+    def __call__(
+        self,
+        x: Array,
+        packed: Packing,
+        encoded: Array | None = None,
+        encoded_packed: Packing = NOTHING_PACKED,
+    ) -> Array:
         seen, (rows, length) = packed.mask[:, None, None, :], packed.mask.shape
         if self.decoder:
             seen = seen & jnp.tril(jnp.ones((length, length), bool))[None, None]
         bias = masked(self.bias(length), seen)
-        encoded_bias = None if encoded is None else masked(jnp.zeros((), jnp.float32), spread(encoded_packed.mask, rows)[:, None, None, :])
+        encoded_bias = (
+            None
+            if encoded is None
+            else masked(
+                jnp.zeros((), jnp.float32), spread(encoded_packed.mask, rows)[:, None, None, :]
+            )
+        )
         x = self.drop(x)
         for block in self.block:
             x = block(x, bias, packed, encoded, encoded_bias, encoded_packed)
@@ -257,12 +322,19 @@ class T5(nn.Module):
         if not cfg.tied:
             self.lm_head = Linear(cfg.vocab, dtype=cfg.dtype)
 
-    def __call__(self, tokens: Tokens, labels: Int[Array, "n t"], label_mask: Bool[Array, "n t"] | None = None, at: Array | None = None) -> Array:
-        """Teacher forcing: logits of each label given the labels before it, "n t v"; with `at`, of those positions only, "p 1 v".
+    def __call__(
+        self,
+        tokens: Tokens,
+        labels: Int[Array, "n t"],
+        label_mask: Bool[Array, "n t"] | None = None,
+        at: Array | None = None,
+    ) -> Array:
+        """Teacher forcing: logits of each label given the labels before it, "n t v"; with `at`, of
+        those positions only, "p 1 v".
 
-        Where there are more rows of labels than of tokens, each of these is read by as many of those, in turn.
-        `label_mask` hides decoder positions; without it the causal mask is enough, since padding comes last. `at`: see `Examples`.
-        """
+        Where there are more rows of labels than of tokens, each of these is read by as many of
+        those, in turn. `label_mask` hides decoder positions; without it the causal mask is enough,
+        since padding comes last. `at`: see `Examples`."""
         return self.answer(self.read(tokens), packing(tokens), labels, label_mask, at)
 
     def encode(self, tokens: Tokens) -> Float[Array, "n l e"]:
@@ -277,24 +349,49 @@ class T5(nn.Module):
         """The encoder's last hidden states, still packed."""
         return self.encoder(self.shared(packing(tokens).pack(tokens.ids)), packing(tokens))
 
-    def answer(self, encoded: Array, encoded_packed: Packing, labels: Array, label_mask: Array | None = None, at: Array | None = None) -> Array:
+    def answer(
+        self,
+        encoded: Array,
+        encoded_packed: Packing,
+        labels: Array,
+        label_mask: Array | None = None,
+        at: Array | None = None,
+    ) -> Array:
         inputs = jnp.pad(labels[:, :-1], ((0, 0), (1, 0)), constant_values=self.config.start)
         packed = Packing(jnp.ones(inputs.shape, bool) if label_mask is None else label_mask, at)
-        return self.output(packed.apart(self.decoder(self.shared(packed.pack(inputs)), packed, encoded, encoded_packed)))
+        return self.output(
+            packed.apart(
+                self.decoder(self.shared(packed.pack(inputs)), packed, encoded, encoded_packed)
+            )
+        )
 
     def output(self, x: Float[Array, "n t e"]) -> Float[Array, "n t v"]:
         cfg = self.config
-        logits = self.shared.attend(x * jnp.asarray(cfg.width**-0.5, x.dtype)) if cfg.tied else self.lm_head(x)
+        logits = (
+            self.shared.attend(x * jnp.asarray(cfg.width**-0.5, x.dtype))
+            if cfg.tied
+            else self.lm_head(x)
+        )
         return wide(logits)
 
     def start(self, tokens: Tokens, steps: int) -> Cache:
         """Reads the input; the cache has room for `steps` output positions."""
         return self.decoder.start(self.encode(tokens), tokens.mask, steps)
 
-    def step(self, ids: Int[Array, " n"], at: Scalar, cache: Cache) -> tuple[Float[Array, "n v"], Cache]:
+    def step(
+        self, ids: Int[Array, " n"], at: Scalar, cache: Cache
+    ) -> tuple[Float[Array, "n v"], Cache]:
         """Logits of output position `at`, given the token before it."""
         x, cache = self.decoder.step(self.shared(ids[:, None]), at, cache)
         return self.output(x)[:, 0], cache
 
 
-NETWORK = Network(T5, config_from_hf, RULES, lambda config: TIED_COPIES if config.tied else COPIES, IGNORED, (), HANDLED)
+NETWORK = Network(
+    T5,
+    config_from_hf,
+    RULES,
+    lambda config: TIED_COPIES if config.tied else COPIES,
+    IGNORED,
+    (),
+    HANDLED,
+)

@@ -1,4 +1,5 @@
-"""Where data comes from: a folder of the user's, the data that this package ships, or the original's archive."""
+"""Where data comes from: a folder of the user's, the data that this package ships, or the
+original's archive."""
 
 from __future__ import annotations
 
@@ -6,22 +7,26 @@ import importlib.resources
 import zipfile
 from pathlib import Path
 
-from serac_jax.tasks.files import once
-from serac_jax.tasks.text import DataError
+from serac_jax.tasks.data_files import once
+from serac_jax.text.encoding import DataError
 
 FILE_ID = "1W-7Yb0eMxwZqdr7aeSgvZnbFKkzwavn6"
 LINK = f"https://drive.google.com/file/d/{FILE_ID}/view"
-SHIPPED = Path(str(importlib.resources.files("serac_jax"))) / "mini" / "data"
+SHIPPED = Path(str(importlib.resources.files("serac_jax"))) / "assets" / "data"
 
 
 def locate(folder: str, cache: Path) -> Path:
-    """The data folder: `folder` where it is given, "mini" for the shipped data, else the original's archive, downloaded once."""
+    """The data folder: `folder` where it is given, "mini" for the shipped data, else the original's
+    archive, downloaded once."""
     if folder == "mini":
         return SHIPPED
     if folder:
         path = Path(folder).expanduser()
         if not path.is_dir():
-            raise DataError(f"data.dir={folder!r} is not a folder; give the folder that holds zsre/, or leave it empty to download {LINK}")
+            raise DataError(
+                f"data.dir={folder!r} is not a folder; give the folder that holds zsre/, or leave"
+                f" it empty to download {LINK}"
+            )
         return path
     target = cache / "archive"
     with once(cache):
@@ -31,7 +36,8 @@ def locate(folder: str, cache: Path) -> Path:
 
 
 def download(target: Path) -> None:
-    """Fetches and unpacks the archive, with progress; `target/complete` marks that all of it is there."""
+    """Fetches and unpacks the archive, with progress; `target/complete` marks that all of it is
+    there."""
     import gdown
 
     target.mkdir(parents=True, exist_ok=True)
@@ -44,8 +50,9 @@ def download(target: Path) -> None:
         if isinstance(error, zipfile.BadZipFile):
             packed.unlink()  # else the next attempt would take it up again
         raise DataError(
-            f"could not download the data from {LINK} ({type(error).__name__}: {error}). On a machine without network give a local copy: "
-            "--config.data.dir=FOLDER, where FOLDER holds zsre/ (and nq/); or try the shipped data: --config=…:mini"
+            f"could not download the data from {LINK} ({type(error).__name__}: {error}). On a"
+            " machine without network give a local copy: --config.data.dir=FOLDER, where FOLDER"
+            " holds zsre/ (and nq/); or try the shipped data: --config=…:mini"
         ) from error
     packed.unlink()
     (target / "complete").touch()

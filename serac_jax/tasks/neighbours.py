@@ -1,8 +1,10 @@
-"""Hard negatives: the questions out of scope that lie nearest to an edit in the space of a sentence embedding model.
+"""Hard negatives: the questions out of scope that lie nearest to an edit in the space of a sentence
+embedding model.
 
-Mitchell et al. 2022, section 4.1: by cosine, the nearest of all are too near to be negatives and are left out, and of the
-next ones a nearer one is drawn more often. Embeddings and neighbours are computed once and kept on disk.
-"""
+Mitchell et al. 2022, section 4.1: by cosine, the nearest of all are too near to be negatives and
+    are left out, and of the
+next ones a nearer one is drawn more often. Embeddings and neighbours are computed once and kept on
+disk."""
 
 from __future__ import annotations
 
@@ -21,11 +23,17 @@ from jaxtyping import Array, Float
 from tqdm import tqdm
 
 from serac_jax import models
-from serac_jax.errors import UserError
+from serac_jax.core.errors import UserError
 from serac_jax.models import hub
-from serac_jax.tasks.text import cut, pad, smallest
+from serac_jax.text.encoding import cut, pad, smallest
 
-WIDTHS = (16, 32, 64, 128, 256)  # texts are padded to the smallest that fits and cut at the last; one compilation each
+WIDTHS = (
+    16,
+    32,
+    64,
+    128,
+    256,
+)  # texts are padded to the smallest that fits and cut at the last; one compilation each
 BATCH = 256  # texts embedded at once
 BLOCK = 1 << 26  # similarities on the device at once: 256 MB
 NEIGHBOUR = np.dtype([("index", np.int32), ("similarity", np.float32)])
@@ -34,7 +42,8 @@ NEIGHBOUR = np.dtype([("index", np.int32), ("similarity", np.float32)])
 class Neighbours(NamedTuple):
     """What is near each edit. The table stays on disk, so that worker processes share it.
 
-    file: a table "n k" of NEIGHBOUR, nearest first. exclude: how many of the nearest are no negatives.
+    file: a table "n k" of NEIGHBOUR, nearest first. exclude: how many of the nearest are no
+        negatives.
     """
 
     file: Path
@@ -49,25 +58,44 @@ class Neighbours(NamedTuple):
 
 def distribution(similarities: np.ndarray, temperature: float) -> np.ndarray:
     """Probabilities ∝ exp(similarity / temperature) along the last axis."""
-    weights = np.exp((similarities.astype(np.float64) - similarities.max(-1, keepdims=True)) / temperature)
+    weights = np.exp(
+        (similarities.astype(np.float64) - similarities.max(-1, keepdims=True)) / temperature
+    )
     return weights / weights.sum(-1, keepdims=True)
 
 
-def find(name: str, edits: Sequence[str], pool: Sequence[str], *, count: int, exclude: int, temperature: float, cache: Path) -> Neighbours:
-    """The `count` nearest questions of `pool` for each of `edits`, under the embeddings (mean over tokens) of the model `name`.
+def find(
+    name: str,
+    edits: Sequence[str],
+    pool: Sequence[str],
+    *,
+    count: int,
+    exclude: int,
+    temperature: float,
+    cache: Path,
+) -> Neighbours:
+    """The `count` nearest questions of `pool` for each of `edits`, under the embeddings (mean over
+    tokens) of the model `name`.
 
-    What was computed before, for the same weights and texts, is read from `cache`. Raises UserError where `exclude` leaves nothing.
-    """
+    What was computed before, for the same weights and texts, is read from `cache`. Raises UserError
+    where `exclude` leaves nothing."""
     if not 0 <= exclude < min(count, len(pool)) or temperature <= 0:
         raise UserError(
-            f"data.hard_negative_exclude={exclude} of the {min(count, len(pool))} nearest questions (data.hard_negative_neighbors={count}) leaves none, "
-            f"or data.hard_negative_temperature={temperature} is not positive"
+            f"data.hard_negative_exclude={exclude} of the {min(count, len(pool))} nearest questions"
+            f" (data.hard_negative_neighbors={count}) leaves none, or"
+            f" data.hard_negative_temperature={temperature} is not positive"
         )
     weights = models.digest(hub.resolve(name))
-    digests = [hashlib.sha256(json.dumps([weights, texts]).encode()).hexdigest() for texts in (list(edits), list(pool))]
+    digests = [
+        hashlib.sha256(json.dumps([weights, texts]).encode()).hexdigest()
+        for texts in (list(edits), list(pool))
+    ]
 
     def compute() -> np.ndarray:
-        vectors = [once(cache / "embeddings" / f"{key}.npy", partial(embed, name, texts)) for key, texts in zip(digests, (edits, pool), strict=True)]
+        vectors = [
+            once(cache / "embeddings" / f"{key}.npy", partial(embed, name, texts))
+            for key, texts in zip(digests, (edits, pool), strict=True)
+        ]
         return nearest(opened(vectors[0]), opened(vectors[1]), min(count, len(pool)))
 
     key = hashlib.sha256(json.dumps([*digests, count]).encode()).hexdigest()
@@ -75,7 +103,8 @@ def find(name: str, edits: Sequence[str], pool: Sequence[str], *, count: int, ex
 
 
 def once(file: Path, compute: Callable[[], np.ndarray]) -> Path:
-    """The file, written if it is not there yet; whole or not at all, also where several processes write it or one is killed."""
+    """The file, written if it is not there yet; whole or not at all, also where several processes
+    write it or one is killed."""
     if not file.exists():
         array = compute()
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -95,13 +124,16 @@ def opened(file: Path) -> np.ndarray:
 
 
 def embed(name: str, texts: Sequence[str]) -> Float[np.ndarray, "n d"]:
-    """Unit vectors: the mean of the last hidden states over a text's tokens. Texts of like length go together."""
+    """Unit vectors: the mean of the last hidden states over a text's tokens. Texts of like length
+    go together."""
     model, params = models.load(name, output="mean")
     rows = cut(model.tokenizer, list(texts), WIDTHS[-1])
     order = np.argsort([len(row) for row in rows], kind="stable")
     run = jax.jit(lambda params, tokens: unit(model.embed(params, tokens)))
     vectors = []
-    for start in tqdm(range(0, len(rows), BATCH), desc=f"embedding {len(rows)} questions", leave=False, delay=2):
+    for start in tqdm(
+        range(0, len(rows), BATCH), desc=f"embedding {len(rows)} questions", leave=False, delay=2
+    ):
         chunk = [rows[i] for i in order[start : start + BATCH]]
         tokens = pad([*chunk, *[[]] * (BATCH - len(chunk))], smallest(WIDTHS, len(chunk[-1])))
         vectors.append(np.asarray(run(params, tokens))[: len(chunk)])
@@ -112,8 +144,11 @@ def unit(vectors: Float[Array, "n d"]) -> Float[Array, "n d"]:
     return vectors / jnp.maximum(jnp.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
 
 
-def nearest(edits: Float[np.ndarray, "n d"], pool: Float[np.ndarray, "m d"], count: int) -> np.ndarray:
-    """The `count` rows of `pool` of largest cosine with each unit vector of `edits`, as NEIGHBOUR "n k"; never more than BLOCK similarities at once."""
+def nearest(
+    edits: Float[np.ndarray, "n d"], pool: Float[np.ndarray, "m d"], count: int
+) -> np.ndarray:
+    """The `count` rows of `pool` of largest cosine with each unit vector of `edits`, as NEIGHBOUR
+    "n k"; never more than BLOCK similarities at once."""
     size = max(1, min(len(edits), BLOCK // len(pool)))
 
     @jax.jit
@@ -121,9 +156,17 @@ def nearest(edits: Float[np.ndarray, "n d"], pool: Float[np.ndarray, "m d"], cou
         return jax.lax.top_k(jnp.matmul(block, pool.T, precision=jax.lax.Precision.HIGHEST), count)
 
     found, placed = np.empty((len(edits), count), NEIGHBOUR), jnp.asarray(pool)
-    for start in tqdm(range(0, len(edits), size), desc=f"neighbours of {len(edits)} questions", leave=False, delay=2):
+    for start in tqdm(
+        range(0, len(edits), size),
+        desc=f"neighbours of {len(edits)} questions",
+        leave=False,
+        delay=2,
+    ):
         block = edits[start : start + size]
         similarity, index = top(np.pad(block, ((0, size - len(block)), (0, 0))), placed)
         here = found[start : start + size]
-        here["similarity"], here["index"] = np.asarray(similarity)[: len(block)], np.asarray(index)[: len(block)]
+        here["similarity"], here["index"] = (
+            np.asarray(similarity)[: len(block)],
+            np.asarray(index)[: len(block)],
+        )
     return found

@@ -1,8 +1,8 @@
-"""The order of batches: which rows are edited together at a step, and the random generator that the step draws from.
+"""The order of batches: which rows are edited together at a step, and the random generator that the
+step draws from.
 
-Both are pure functions of (seed, split, step), so a run can be resumed anywhere, by any number of workers, and training
-and validation never share a random stream.
-"""
+Both are pure functions of (seed, split, step), so a run can be resumed anywhere, by any number of
+workers, and training and validation never share a random stream."""
 
 from __future__ import annotations
 
@@ -15,32 +15,56 @@ from typing import Any
 import grain
 import numpy as np
 
-from serac_jax.batch import EditBatch
-from serac_jax.errors import UserError
+from serac_jax.core.batch import EditBatch
+from serac_jax.core.errors import UserError
 
-Draw = Callable[[np.ndarray, np.random.Generator], EditBatch]  # row numbers (−1: padding) and a generator -> a batch
-Order = Callable[[np.random.Generator], np.ndarray]  # a generator -> the row numbers of every step of an epoch; in training always as many steps
+Draw = Callable[
+    [np.ndarray, np.random.Generator], EditBatch
+]  # row numbers (−1: padding) and a generator -> a batch
+Order = Callable[
+    [np.random.Generator], np.ndarray
+]  # a generator -> the row numbers of every step of an epoch; in training always as many steps
 
 
-def batches(rows: int, draw: Draw, *, size: int, seed: int, split: str, train: bool, workers: int = 0, order: Order | None = None) -> grain.IterDataset:
+def batches(
+    rows: int,
+    draw: Draw,
+    *,
+    size: int,
+    seed: int,
+    split: str,
+    train: bool,
+    workers: int = 0,
+    order: Order | None = None,
+) -> grain.IterDataset:
     """Batches of `size` edits.
 
-    train: shuffled anew every epoch, without end, always full. Otherwise: every row once, in order, the last batch filled with padding.
+    train: shuffled anew every epoch, without end, always full. Otherwise: every row once, in order,
+        the last batch filled with padding.
     workers: processes that prepare batches ahead; 0 prepares them in threads.
     order: which rows make a batch, where not any may be edited together.
     """
     stream = int(np.random.SeedSequence([seed, zlib.crc32(split.encode())]).generate_state(1)[0])
     source = grain.MapDataset.range(rows).seed(stream)
     if train and rows < size:
-        raise UserError(f"split {split!r} has {rows} usable rows, fewer than the {size} edits of a batch; lower train.edits or add rows")
+        raise UserError(
+            f"split {split!r} has {rows} usable rows, fewer than the {size} edits of a batch; lower"
+            " train.edits or add rows"
+        )
     if order:
         index = grain.MapDataset.source(Epochs(order, stream, endless=train)).seed(stream)
     elif train:
         index = source.shuffle().batch(size, drop_remainder=True).repeat()
     else:
-        index = source.batch(size).map(lambda rows: np.pad(rows, (0, size - len(rows)), constant_values=-1))
-    drawn = index.random_map(Drawing(draw)).to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=8))
-    return drawn.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers)) if workers else drawn
+        index = source.batch(size).map(
+            lambda rows: np.pad(rows, (0, size - len(rows)), constant_values=-1)
+        )
+    drawn = index.random_map(Drawing(draw)).to_iter_dataset(
+        grain.ReadOptions(num_threads=2, prefetch_buffer_size=8)
+    )
+    return (
+        drawn.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers)) if workers else drawn
+    )
 
 
 class Epochs:
@@ -48,7 +72,9 @@ class Epochs:
 
     def __init__(self, order: Order, stream: int, endless: bool):
         self.order, self.stream, self.endless = order, stream, endless
-        self.epoch = lru_cache(maxsize=2)(lambda number: order(np.random.default_rng([stream, number])))
+        self.epoch = lru_cache(maxsize=2)(
+            lambda number: order(np.random.default_rng([stream, number]))
+        )
         self.steps = len(self.epoch(0))
 
     def __len__(self) -> int:

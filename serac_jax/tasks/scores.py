@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from serac_jax.batch import EditBatch
-from serac_jax.metrics import Score, answer_kept, apart, mean_kl, whole_answer_right
+from serac_jax.core.batch import EditBatch
+from serac_jax.core.metrics import Score, answer_kept, apart, mean_kl, whole_answer_right
 
 
-def right_or_wrong(before: tuple[Any, Any], after: tuple[Any, Any], batch: EditBatch) -> dict[str, Score]:
+def right_or_wrong(
+    before: tuple[Any, Any], after: tuple[Any, Any], batch: EditBatch
+) -> dict[str, Score]:
     """Scores of a batch, a row each, from logits (inside, outside) before and after the edits.
 
-    edit_success: the whole new answer is the most likely one, in-scope queries. drawdown: 1 where an answer out of scope
+    edit_success: the whole new answer is the most likely one, in-scope queries. drawdown: 1 where
+        an answer out of scope
     changed. "_hard" marks queries that are harder to place.
     """
     inside, outside = batch.inside, batch.outside

@@ -1,4 +1,5 @@
-"""`python -m tests.parity --cases DIR --models DIR`: a table of cases, and exit status 1 where one is over its tolerance or not compared."""
+"""`python -m tests.parity --cases DIR --models DIR`: a table of cases, and exit status 1 where one
+is over its tolerance or not compared."""
 
 from __future__ import annotations
 
@@ -33,10 +34,23 @@ def results(names: list[str], arguments: argparse.Namespace) -> Iterator[Result]
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cases", type=Path, required=True, help="folder of cases; NOISE.json in it or beside it")
-    parser.add_argument("--models", type=Path, required=True, help="folder of the Hugging Face models that the manifests name")
-    parser.add_argument("--only", default="", help="compare only cases in whose name this regular expression is found")
-    parser.add_argument("--processes", type=int, default=os.cpu_count(), help="how many cases are compared at once")
+    parser.add_argument(
+        "--cases", type=Path, required=True, help="folder of cases; NOISE.json in it or beside it"
+    )
+    parser.add_argument(
+        "--models",
+        type=Path,
+        required=True,
+        help="folder of the Hugging Face models that the manifests name",
+    )
+    parser.add_argument(
+        "--only",
+        default="",
+        help="compare only cases in whose name this regular expression is found",
+    )
+    parser.add_argument(
+        "--processes", type=int, default=os.cpu_count(), help="how many cases are compared at once"
+    )
     arguments = parser.parse_args()
     names = [name for name in golden.names(arguments.cases) if re.search(arguments.only, name)]
     print(f"{'case':<28} {'arrays':>6}  difference ÷ tolerance")
@@ -45,9 +59,17 @@ def main() -> int:
         found.append(done)
         print(*done.lines, sep="\n", flush=True)
         left = (time.monotonic() - start) / len(found) * (len(names) - len(found)) / 60
-        print(f"{len(found)} of {len(names)}, about {left:.0f} min left", end="\r", file=sys.stderr, flush=True)
+        print(
+            f"{len(found)} of {len(names)}, about {left:.0f} min left",
+            end="\r",
+            file=sys.stderr,
+            flush=True,
+        )
     over, left_out = sum(case.over for case in found), sum(bool(case.failure) for case in found)
-    print(f"{len(names)} cases: {len(names) - over - left_out} within tolerance, {over} over, {left_out} not compared")
+    print(
+        f"{len(names)} cases: {len(names) - over - left_out} within tolerance, {over} over,"
+        f" {left_out} not compared"
+    )
     return 1 if over or left_out else 0
 
 

@@ -1,4 +1,5 @@
-"""The unit case of generation: free answers without edits, and with one edit in memory, for a query inside and one outside its scope."""
+"""The unit case of generation: free answers without edits, and with one edit in memory, for a query
+inside and one outside its scope."""
 
 from __future__ import annotations
 
@@ -9,13 +10,16 @@ import jax
 import jax.numpy as jnp
 
 from serac_jax import models
-from serac_jax.editors import scope as scopes
-from serac_jax.editors.serac import Options, serac
-from serac_jax.tasks.text import Encoder, Query, TextBatch, lead
+from serac_jax.editors.serac import scope as scopes
+from serac_jax.editors.serac.serac import Options, serac
+from serac_jax.text.encoding import Encoder, Query, TextBatch, lead
 from tests.parity import golden
 from tests.parity.compare import Comparison
 
-MODELS = {"qa": ("t5-tiny", "t5-tiny-small"), "sent": ("blenderbot_small-tiny", "blenderbot_small-tiny-rep")}
+MODELS = {
+    "qa": ("t5-tiny", "t5-tiny-small"),
+    "sent": ("blenderbot_small-tiny", "blenderbot_small-tiny-rep"),
+}
 
 
 def run(comparison: Comparison, case: golden.Case, root: Path) -> None:
@@ -24,15 +28,27 @@ def run(comparison: Comparison, case: golden.Case, root: Path) -> None:
 
 
 def run_task(comparison: Comparison, case: golden.Case, root: Path, task: str) -> None:
-    (base, base_params), (counterfactual, counterfactual_params) = (models.load(str(root / name)) for name in MODELS[task])
+    (base, base_params), (counterfactual, counterfactual_params) = (
+        models.load(str(root / name)) for name in MODELS[task]
+    )
     classifier, classifier_params = models.load(str(root / "distilbert-tiny-cased"), output="cls")
     opening = lead(base.tokenizer)
-    editor = serac(base, scopes.embedding(classifier), classifier_params, counterfactual, counterfactual_params, opening, Options())
+    editor = serac(
+        base,
+        scopes.embedding(classifier),
+        classifier_params,
+        counterfactual,
+        counterfactual_params,
+        opening,
+        Options(),
+    )
     printed = case.manifest["values"]
     query = base.tokenizer.decode(case[f"{task}/input_ids"][0], skip_special_tokens=True)
     question, answer = edit_of(printed[f"{task}/printed"], query)
     texts = TextBatch([Query(question, answer)], [Query(query, "")], [0], [Query("x", "")], [0])
-    batch = jax.tree.map(jnp.asarray, Encoder(base.tokenizer, classifier.tokenizer, (32,), (16,))(texts))
+    batch = jax.tree.map(
+        jnp.asarray, Encoder(base.tokenizer, classifier.tokenizer, (32,), (16,))(texts)
+    )
 
     params = editor.init(jax.random.key(0), base_params)
     unedited = editor.start(params, base_params, batch.edits)
@@ -40,14 +56,23 @@ def run_task(comparison: Comparison, case: golden.Case, root: Path, task: str) -
     steps = case[f"{task}/edited"].shape[1] - 1
     generate = jax.jit(lambda edited, queries: editor.generate(params, edited, queries, steps))
     assert editor.decide
-    for name, state, queries in (("no_cache", unedited, batch.inside), ("edited", edited, batch.inside), ("miss", edited, batch.outside)):
+    for name, state, queries in (
+        ("no_cache", unedited, batch.inside),
+        ("edited", edited, batch.inside),
+        ("miss", edited, batch.outside),
+    ):
         comparison.check(f"{task}/{name}", generate(state, queries), case[f"{task}/{name}"][:, 1:])
     similarity = jnp.exp(editor.decide(params, edited, batch.inside).log_similarity)
-    comparison.check(f"{task}/sim", similarity, case[f"{task}/sim"])  # of the other query only that to an edit which is not recorded
+    comparison.check(
+        f"{task}/sim", similarity, case[f"{task}/sim"]
+    )  # of the other query only that to an edit which is not recorded
 
 
 def edit_of(printed: str, query: str) -> tuple[str, str]:
-    """The edit's question and answer, of the text that the counterfactual model was printed to read before the query."""
-    found = re.search(r"output for '(.*\?|topic: .*?) ((?:sentiment: )?\S+) " + re.escape(query), printed)
+    """The edit's question and answer, of the text that the counterfactual model was printed to read
+    before the query."""
+    found = re.search(
+        r"output for '(.*\?|topic: .*?) ((?:sentiment: )?\S+) " + re.escape(query), printed
+    )
     assert found
     return found[1], found[2]

@@ -20,7 +20,11 @@ def load(root: Path, name: str) -> Case:
     with np.load(stem.with_suffix(".npz")) as arrays:
         case = Case({key: arrays[key] for key in arrays.files})
     case.manifest = json.loads(stem.with_suffix(".json").read_text())
-    case |= {key: case[stored] for key, stored in case.manifest.get("aliases", {}).items() if stored in case}
+    case |= {
+        key: case[stored]
+        for key, stored in case.manifest.get("aliases", {}).items()
+        if stored in case
+    }
     return case
 
 
@@ -43,5 +47,7 @@ def names(root: Path) -> list[str]:
 
 def noise(root: Path) -> dict[str, Any]:
     """NOISE.json of a folder of cases, beside it or in it; empty where there is none."""
-    file = next((file for file in (root / "NOISE.json", root.parent / "NOISE.json") if file.exists()), None)
+    file = next(
+        (file for file in (root / "NOISE.json", root.parent / "NOISE.json") if file.exists()), None
+    )
     return json.loads(file.read_text()) if file else {}

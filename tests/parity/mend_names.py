@@ -6,15 +6,22 @@ import re
 
 import numpy as np
 
-from serac_jax.editors.mend_networks import Moments
+from serac_jax.editors.mend.mend_networks import Moments
 
 # The original's names of networks and of their leaves; its matrices multiply from the left.
 NETWORKS = {"mlp": "both", "mlp1": "x", "mlp2": "delta"}
-LEAVES = {"u": "up", "v": "down", "bias": "bias", "mode_scale.weight": "scale", "mode_shift.weight": "shift"}
+LEAVES = {
+    "u": "up",
+    "v": "down",
+    "bias": "bias",
+    "mode_scale.weight": "scale",
+    "mode_shift.weight": "shift",
+}
 
 
 def locate(name: str, kernels: dict[str, str]) -> str:
-    """The parameter path of one of the original's names: edit_lrs or gtn.NETWORKS.MLP.layers.N.LEAF."""
+    """The parameter path of one of the original's names: edit_lrs or
+    gtn.NETWORKS.MLP.layers.N.LEAF."""
     if name == "edit_lrs":
         return "rates"
     found = re.fullmatch(r"gtn\.(.*)\.(mlp\d?)\.layers\.(\d+)\.(.*)", name)
@@ -31,16 +38,23 @@ def group(name: str, kernels: dict[str, str]) -> str:
 
 
 def moment(moments: Moments, part: str, width: int) -> np.ndarray:
-    """One of the original's buffers: k, or mean, s or std of u (the first `width` coordinates) or v."""
+    """One of the original's buffers: k, or mean, s or std of u (the first `width` coordinates) or
+    v."""
     if part == "k":
         return np.asarray(moments["count"])[None]
     side, kind = part.split("_")
     squares = np.asarray(moments["square"])
-    whole = {"mean": np.asarray(moments["mean"]), "s": squares, "std": np.sqrt(squares / (np.asarray(moments["count"]) - 1))}[kind]
+    whole = {
+        "mean": np.asarray(moments["mean"]),
+        "s": squares,
+        "std": np.sqrt(squares / (np.asarray(moments["count"]) - 1)),
+    }[kind]
     return whole[:width] if side == "u" else whole[width:]
 
 
 def moments_of(buffers: dict[str, np.ndarray]) -> Moments:
     """Ours, of the original's buffers."""
-    mean, square = (np.concatenate([buffers[f"u_{kind}"], buffers[f"v_{kind}"]]) for kind in ("mean", "s"))
+    mean, square = (
+        np.concatenate([buffers[f"u_{kind}"], buffers[f"v_{kind}"]]) for kind in ("mean", "s")
+    )
     return {"count": buffers["k"][0], "mean": mean, "square": square}

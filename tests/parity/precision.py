@@ -1,8 +1,8 @@
 """Single precision, in which the program runs, or double, which tells rounding from a difference.
 
-Where rounding is magnified, as by an optimizer that divides a gradient by its own size, two right programs in single precision
-disagree. A case that is over its tolerance is computed again in double precision: what rounding explains is gone there.
-"""
+Where rounding is magnified, as by an optimizer that divides a gradient by its own size, two right
+programs in single precision disagree. A case that is over its tolerance is computed again in double
+precision: what rounding explains is gone there."""
 
 from __future__ import annotations
 
@@ -28,9 +28,14 @@ def double() -> Iterator[None]:
 
 def real(leaf: Any) -> Array:
     """A leaf in the precision of the context, if it is a number with a point."""
-    return jnp.asarray(leaf, jnp.result_type(float) if jnp.issubdtype(jnp.result_type(leaf), jnp.floating) else None)
+    return jnp.asarray(
+        leaf,
+        jnp.result_type(float) if jnp.issubdtype(jnp.result_type(leaf), jnp.floating) else None,
+    )
 
 
 def load(folder: Path, **options: Any) -> tuple[Model, Any]:
     """A model that computes in the precision of the context."""
-    return models.load(str(folder), dtype=jnp.result_type(float), place=lambda path, array: real(array), **options)
+    return models.load(
+        str(folder), dtype=jnp.result_type(float), place=lambda path, array: real(array), **options
+    )

@@ -10,14 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from serac_jax.batch import EditBatch, Examples, splice, take
-from serac_jax.editors import Editor
-from serac_jax.editors import scope as scopes
-from serac_jax.editors.serac import Options, serac
-from serac_jax.memory import nearest
-from serac_jax.metrics import mean
+from serac_jax.core.batch import EditBatch, Examples, splice, take
+from serac_jax.core.metrics import mean
+from serac_jax.editors.edit_table import nearest
+from serac_jax.editors.protocol import Editor
+from serac_jax.editors.serac import scope as scopes
+from serac_jax.editors.serac.serac import Options, serac
 from serac_jax.models import Model, convert
-from serac_jax.tasks.text import lead
+from serac_jax.text.encoding import lead
 from tests.parity import classes, golden, training
 from tests.parity.compare import Comparison
 from tests.parity.precision import load
@@ -41,7 +41,9 @@ class Parts(NamedTuple):
     @property
     def misread(self) -> bool:
         """Whether the original takes the logarithm of a mixed probability for a logit."""
-        return bool(self.base.labels) and (self.options.soft_weighting or not self.options.supervised)
+        return bool(self.base.labels) and (
+            self.options.soft_weighting or not self.options.supervised
+        )
 
     def locate(self, name: str) -> str:
         """The parameter path of one of the original's names."""
@@ -61,41 +63,78 @@ def build(manifest: dict[str, Any], root: Path, comparison: Comparison) -> Parts
     """The editor of a manifest's configuration, in the original's names."""
     config, rep = manifest["config"], manifest["config"]["rep"]
     checker = classes.checks_facts(config)
-    base, base_params = classes.load_checker(config, root) if checker else load_base(manifest, root, comparison)
-    # The original reads the CLS state of a classifier whose name contains "bert", and the pooler's output of any other.
+    base, base_params = (
+        classes.load_checker(config, root) if checker else load_base(manifest, root, comparison)
+    )
+    # The original reads the CLS state of a classifier whose name contains "bert", and the pooler's
+    # output of any other.
     output = "head" if rep["cross_attend"] else "cls" if "bert" in rep["cls_name"] else "pooler"
-    classifier, classifier_params = load(root / rep["cls_name"], output=output, remat=rep["checkpoint_grad"])
+    classifier, classifier_params = load(
+        root / rep["cls_name"], output=output, remat=rep["checkpoint_grad"]
+    )
     counterfactual = counterfactual_params = None
     if not rep["freeze_cntr"]:
-        small = classes.load_counterfactual(config, root) if checker else load(root / config["model"]["small_name"])
+        small = (
+            classes.load_counterfactual(config, root)
+            if checker
+            else load(root / config["model"]["small_name"])
+        )
         counterfactual, counterfactual_params = small
     if rep["cross_attend"]:
         scope = scopes.cross_attention(classifier, lead(classifier.tokenizer))
     else:
-        scope = scopes.embedding(classifier, scopes.Distance(rep["cos"], rep["square"], rep["bound_embeds"], rep["dist_heads"]))
+        scope = scopes.embedding(
+            classifier,
+            scopes.Distance(rep["cos"], rep["square"], rep["bound_embeds"], rep["dist_heads"]),
+        )
     options = Options(
-        rep["supervised"], rep["soft_weighting"], rep["use_all_negatives"], rep["freeze"], config["cedit"], config["cloc"], config["unlikelihood"]
+        rep["supervised"],
+        rep["soft_weighting"],
+        rep["use_all_negatives"],
+        rep["freeze"],
+        config["cedit"],
+        config["cloc"],
+        config["unlikelihood"],
     )
     opening = lead(base.tokenizer)
-    editor = serac(base, scope, classifier_params, counterfactual, counterfactual_params, opening, options)
+    editor = serac(
+        base, scope, classifier_params, counterfactual, counterfactual_params, opening, options
+    )
     params = editor.init(jax.random.key(0), base_params)
-    for name, index, sign, change in re.findall(r"(\S+)\[(\d+)\] ([+-])= ([\d.]+) before everything", manifest["note"]):
+    for name, index, sign, change in re.findall(
+        r"(\S+)\[(\d+)\] ([+-])= ([\d.]+) before everything", manifest["note"]
+    ):
         path = locate(name, classifier, counterfactual, params)
         leaves = convert.flatten(params)
         leaves[path] = leaves[path].at[int(index)].add(float(sign + change))
         params = convert.unflatten(leaves)
-    return Parts(base, base_params, classifier, counterfactual, scope, editor, params, options, opening, rep["cross_attend"])
+    return Parts(
+        base,
+        base_params,
+        classifier,
+        counterfactual,
+        scope,
+        editor,
+        params,
+        options,
+        opening,
+        rep["cross_attend"],
+    )
 
 
 def locate(name: str, classifier: Model, counterfactual: Model | None, params: Any) -> str:
     """The parameter path of one of the original's names: classifier.… or replacement.…"""
     part, key = name.split(".", 1)
-    ours, model = {"classifier": ("scope", classifier), "replacement": ("counterfactual", counterfactual)}[part]
+    ours, model = {
+        "classifier": ("scope", classifier),
+        "replacement": ("counterfactual", counterfactual),
+    }[part]
     return f"{ours}/{convert.path_of(convert.canonical(key), model.network.rules, convert.flatten(params[ours]))}"
 
 
 class Passes(NamedTuple):
-    """Compiled forward passes; every batch of a case is padded to the same widths, so each compiles once."""
+    """Compiled forward passes; every batch of a case is padded to the same widths, so each compiles
+    once."""
 
     scope_queries: Any
     scope_table: Any
@@ -110,10 +149,16 @@ class Passes(NamedTuple):
         reader = parts.base if parts.counterfactual is None else parts.counterfactual
 
         def edit(params: Any, batch: EditBatch) -> Any:
-            return parts.editor.edit(params, parts.editor.start(params, parts.base_params, batch.edits), batch.edits)
+            return parts.editor.edit(
+                params, parts.editor.start(params, parts.base_params, batch.edits), batch.edits
+            )
 
         through_mixture = parts.misread and not parts.options.supervised
-        loss = classes.misread_loss(parts.editor, parts.base, parts.options) if through_mixture else parts.editor.loss
+        loss = (
+            classes.misread_loss(parts.editor, parts.base, parts.options)
+            if through_mixture
+            else parts.editor.loss
+        )
         return cls(
             jax.jit(parts.scope.queries),
             jax.jit(parts.scope.table),
@@ -126,9 +171,18 @@ class Passes(NamedTuple):
 
 
 def forward(
-    comparison: Comparison, case: golden.Case, prefix: str, parts: Parts, passes: Passes, params: Any, edited: Any, queries: Examples, gold: Any
+    comparison: Comparison,
+    case: golden.Case,
+    prefix: str,
+    parts: Parts,
+    passes: Passes,
+    params: Any,
+    edited: Any,
+    queries: Examples,
+    gold: Any,
 ) -> Any:
-    """One recorded forward pass: similarities, contexts, and logits of the models and of the mixture."""
+    """One recorded forward pass: similarities, contexts, and logits of the models and of the
+    mixture."""
 
     def check(name: str, ours: Any, labelled_only: bool = False) -> None:
         recorded = case.get(f"{prefix}/{name}")
@@ -145,13 +199,28 @@ def forward(
     check("cls_sims", jnp.exp(similarity))
     check("cls_idxs", index)
     if not parts.cross:
-        recorded = sorted((name for name in case if name.startswith(f"{prefix}/classifier_emb")), key=lambda name: int(name.rpartition("emb")[2]))
-        for number, name in enumerate(recorded):  # edits first, then queries; some passes were recorded twice
-            state = np.tanh(case[name]) if case.manifest["config"]["rep"]["bound_embeds"] else case[name]  # recorded before the bound
-            comparison.check(name, cropped(memory.keys if 2 * number < len(recorded) else vectors, state), state)
+        recorded = sorted(
+            (name for name in case if name.startswith(f"{prefix}/classifier_emb")),
+            key=lambda name: int(name.rpartition("emb")[2]),
+        )
+        for number, name in enumerate(
+            recorded
+        ):  # edits first, then queries; some passes were recorded twice
+            state = (
+                np.tanh(case[name])
+                if case.manifest["config"]["rep"]["bound_embeds"]
+                else case[name]
+            )  # recorded before the bound
+            comparison.check(
+                name, cropped(memory.keys if 2 * number < len(recorded) else vectors, state), state
+            )
     weights = edited.base if parts.counterfactual is None else params["counterfactual"]
     for number, chosen in enumerate((index, index if gold is None else gold)):
-        if f"{prefix}/rep_logits{number}" not in case and f"{prefix}/rep_input{number}/input_ids" not in case and number:
+        if (
+            f"{prefix}/rep_logits{number}" not in case
+            and f"{prefix}/rep_input{number}/input_ids" not in case
+            and number
+        ):
             continue
         spliced = splice(take(memory.edits.prefix, chosen), queries.inputs, parts.lead)
         check(f"rep_input{number}/input_ids", spliced.ids)
@@ -161,13 +230,18 @@ def forward(
         if number or gold is None:
             check("out/rep_gold_logits", parts.recorded(logits))
     mixed = passes.apply(params, edited, queries)
-    check("out/mixture_logits", parts.recorded(mixed), labelled_only=True)  # behind the labels the original's decoder mask differs from pass to pass
+    check(
+        "out/mixture_logits", parts.recorded(mixed), labelled_only=True
+    )  # behind the labels the original's decoder mask differs from pass to pass
     check("logits", parts.recorded(mixed), labelled_only=True)
     return classes.misread(mixed) if parts.misread else mixed
 
 
-def metrics(passes: Passes, params: Any, parts: Parts, batch: EditBatch, mixed: list[Any], base: list[Any]) -> dict[str, float]:
-    """The original's scalars, computed from logits in and out of scope: `mixed` after the edits, `base` of the unedited model."""
+def metrics(
+    passes: Passes, params: Any, parts: Parts, batch: EditBatch, mixed: list[Any], base: list[Any]
+) -> dict[str, float]:
+    """The original's scalars, computed from logits in and out of scope: `mixed` after the edits,
+    `base` of the unedited model."""
     (loss, aux), _ = passes.loss(params, parts.base_params, batch, None)
     found = scalars(batch, mixed[0], base[1], mixed[1], parts.options.unlikelihood)
     if not bool(batch.wanted.all()):
@@ -182,7 +256,9 @@ def metrics(passes: Passes, params: Any, parts: Parts, batch: EditBatch, mixed: 
             "loss/cntr": "loss_counterfactual",
             "cntr/acc": "counterfactual_accuracy",
         }
-        found |= {name: mean(aux.metrics[ours]) for name, ours in pairs.items() if ours in aux.metrics}
+        found |= {
+            name: mean(aux.metrics[ours]) for name, ours in pairs.items() if ours in aux.metrics
+        }
         found |= {"loss/total_supervised": loss} if parts.counterfactual else {}
     else:
         found |= {"loss/total_edit": loss, "loss/total": loss}
@@ -197,25 +273,44 @@ def run(comparison: Comparison, case: golden.Case, cases: Path, root: Path) -> N
     if parts.counterfactual is None:
         comparison.depart("the constant NLL of a frozen counterfactual is not part of the loss")
     if parts.misread:
-        comparison.depart("a soft mixture of two classes is log-odds; compared as the original misreads it")
+        comparison.depart(
+            "a soft mixture of two classes is log-odds; compared as the original misreads it"
+        )
     evaluated, trained = training.batches_of(manifest)
-    batches = widen([reader.batch(golden.batch(cases, name), config["data"]["n_outer_max"]) for name in (*evaluated, *trained)])
+    batches = widen(
+        [
+            reader.batch(golden.batch(cases, name), config["data"]["n_outer_max"])
+            for name in (*evaluated, *trained)
+        ]
+    )
     if evaluated:
         compare_batch(comparison, case, "eval", parts, passes, parts.params, batches.pop(0))
     training.run(comparison, case, learner_of(comparison, case, parts, passes), batches)
 
 
-def learner_of(comparison: Comparison, case: golden.Case, parts: Parts, passes: Passes) -> training.Learner:
+def learner_of(
+    comparison: Comparison, case: golden.Case, parts: Parts, passes: Passes
+) -> training.Learner:
     return training.Learner(
         parts.editor,
         parts.params,
         lambda params, batch: (passes.loss(params, parts.base_params, batch, None)[1], {}),
         parts.locate,
-        lambda prefix, params, batch: compare_batch(comparison, case, prefix, parts, passes, params, batch),
+        lambda prefix, params, batch: compare_batch(
+            comparison, case, prefix, parts, passes, params, batch
+        ),
     )
 
 
-def compare_batch(comparison: Comparison, case: golden.Case, prefix: str, parts: Parts, passes: Passes, params: Any, batch: EditBatch) -> None:
+def compare_batch(
+    comparison: Comparison,
+    case: golden.Case,
+    prefix: str,
+    parts: Parts,
+    passes: Passes,
+    params: Any,
+    batch: EditBatch,
+) -> None:
     """The forward passes of a batch, in and out of scope, and the scalars that follow from them."""
     edited = passes.edit(params, batch)
     gold = batch.edit_of if parts.options.supervised else None
@@ -224,7 +319,19 @@ def compare_batch(comparison: Comparison, case: golden.Case, prefix: str, parts:
     mixed = [] if asked else [passes.apply(params, edited, batch.inside)]
     for number, (queries, of) in enumerate([*sides, *((queries, None) for queries, _ in sides)]):
         if number < len(sides) or any(name.startswith(f"{prefix}/fwd{number}/") for name in case):
-            mixed.append(forward(comparison, case, f"{prefix}/fwd{number}", parts, passes, params, edited, queries, of))
+            mixed.append(
+                forward(
+                    comparison,
+                    case,
+                    f"{prefix}/fwd{number}",
+                    parts,
+                    passes,
+                    params,
+                    edited,
+                    queries,
+                    of,
+                )
+            )
     base = [passes.base(parts.base_params, queries) for queries in (batch.inside, batch.outside)]
     for name, queries, ours in (
         ("kl0/pre", batch.outside, base[1]),
@@ -235,13 +342,23 @@ def compare_batch(comparison: Comparison, case: golden.Case, prefix: str, parts:
     ):
         recorded = case.get(f"{prefix}/{name}")
         if recorded is not None:
-            comparison.check(f"{prefix}/{name}", cropped(parts.recorded(ours), recorded), recorded, cropped(queries.weight, recorded) > 0)
+            comparison.check(
+                f"{prefix}/{name}",
+                cropped(parts.recorded(ours), recorded),
+                recorded,
+                cropped(queries.weight, recorded) > 0,
+            )
     info = case.manifest["values"].get(f"{prefix}/info", {})
     lost = kl_rounding(base[1], mixed[1], batch.outside.weight)
     for name, value in (metrics(passes, params, parts, batch, mixed, base) if info else {}).items():
         if name in info:
             rounding = lost if name in ("loss/loc", "kl/edit") else 0.0
-            comparison.check(f"{prefix}/info/{name}", np.float32(value), np.float32(info[name]), rounding=rounding)
+            comparison.check(
+                f"{prefix}/info/{name}",
+                np.float32(value),
+                np.float32(info[name]),
+                rounding=rounding,
+            )
 
 
 def run_sequence(comparison: Comparison, case: golden.Case, cases: Path, root: Path) -> None:
@@ -252,11 +369,25 @@ def run_sequence(comparison: Comparison, case: golden.Case, cases: Path, root: P
     recorded = [golden.batch(cases, name) for name in (*manifest["edits"], manifest["eval_batch"])]
     *batches, queries = widen([reader.batch(batch, None) for batch in recorded])
     stored = np.cumsum([len(batch.edits.labels) for batch in batches])
-    room = jax.tree.map(lambda leaf: jnp.zeros((stored[-1], *leaf.shape[1:]), leaf.dtype), batches[0].edits)
+    room = jax.tree.map(
+        lambda leaf: jnp.zeros((stored[-1], *leaf.shape[1:]), leaf.dtype), batches[0].edits
+    )
     edited = parts.editor.start(parts.params, parts.base_params, room)
     for number, batch in enumerate(batches):
         edited = parts.editor.edit(parts.params, edited, batch.edits)
-        written = take(edited.memory._replace(count=jnp.zeros(stored[-1])), jnp.arange(stored[number]))  # without empty slots, as the original
+        written = take(
+            edited.memory._replace(count=jnp.zeros(stored[-1])), jnp.arange(stored[number])
+        )  # without empty slots, as the original
         view = edited._replace(memory=written._replace(count=edited.memory.count))
         for name, side in (("edit_outer", queries.inside), ("loc", queries.outside)):
-            forward(comparison, case, f"after{number}/{name}", parts, passes, parts.params, view, side, None)
+            forward(
+                comparison,
+                case,
+                f"after{number}/{name}",
+                parts,
+                passes,
+                parts.params,
+                view,
+                side,
+                None,
+            )

@@ -1,0 +1,242 @@
+"""Commands that answer: ask, why. What they share with others that need an editor."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from argparse import ArgumentParser, Namespace
+from typing import TYPE_CHECKING, Any
+
+from serac_jax.cli.command import OK, SHORT, Command, new_or_there, show_json, visible
+from serac_jax.core.errors import UserError
+from serac_jax.edits.records import as_fields
+from serac_jax.edits.store import Store
+
+if TYPE_CHECKING:
+    from serac_jax.serving.loading import Answer, LiveEditor
+
+
+def editor_argument(parser: ArgumentParser, what: str) -> None:
+    """What every command that loads an editor knows: which one, and on which devices."""
+    parser.add_argument("--editor", metavar="NAME", help=what)
+    parser.add_argument(
+        "--mesh",
+        metavar="AXES",
+        help=(
+            "devices that the editor works on: data=4,model=2 splits rows over four and every model"
+            " over two; by default $SERAC_MESH, or one device"
+        ),
+    )
+
+
+def mesh_of(options: Namespace) -> dict[str, int] | None:
+    """The number of devices of each axis that is named; None: one device does everything. Raises
+    UserError."""
+    name, text = (
+        ("--mesh", options.mesh) if options.mesh else ("$SERAC_MESH", os.environ.get("SERAC_MESH"))
+    )
+    if not text:
+        return None
+    parts = [re.fullmatch(r"\s*(\w+)\s*=\s*(-?\d+)\s*", part) for part in text.split(",")]
+    mesh = {part[1]: int(part[2]) for part in parts if part}
+    if len(mesh) < len(parts):
+        raise UserError(
+            f"{name} should be the number of devices of an axis, or of two axes, as data=4 or"
+            f" data=4,model=2, not {text!r}"
+        )
+    return mesh
+
+
+def editor_arguments(parser: ArgumentParser) -> None:
+    editor_argument(
+        parser,
+        "mini, a run's folder, one that `save` wrote, or a repository of the Hub; by default"
+        " $SERAC_EDITOR, or mini",
+    )
+    parser.add_argument(
+        "--rerank",
+        default="",
+        metavar="MODEL",
+        help="a cross-attention classifier that reads again the edits that embeddings propose",
+    )
+    parser.add_argument(
+        "--base-command",
+        default="",
+        metavar="COMMAND",
+        help=(
+            "a command that is the base model: it reads a question from its input and prints an"
+            " answer"
+        ),
+    )
+
+
+def query_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--tag",
+        action="append",
+        metavar="TAG",
+        help="who asks: sees edits with this tag and those without any; by default all edits",
+    )
+    editor_arguments(parser)
+
+
+def opened(options: Namespace) -> LiveEditor:
+    """The editor that a command line names, with its memory."""
+    from serac_jax.serving.loading import load  # what needs no editor starts without JAX
+
+    base = saying(options.base_command) if options.base_command else None
+    return load(
+        named(options) or "mini",
+        memory=new_or_there(options),
+        base=base,
+        rerank=options.rerank,
+        mesh=mesh_of(options),
+    )
+
+
+def named(options: Namespace) -> str | None:
+    """The name of an editor."""
+    return options.editor or os.environ.get("SERAC_EDITOR")
+
+
+def saying(command: str) -> Any:
+    """A command of the shell as a base model."""
+
+    def say(question: str) -> str:
+        done = subprocess.run(
+            command, shell=True, input=question, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise UserError(
+                f"--base-command ended with status {done.returncode}:"
+                f" {done.stderr.strip()[-200:] or 'it said nothing'}"
+            )
+        return done.stdout.strip()
+
+    return say
+
+
+def judge_argument(parser: ArgumentParser) -> None:
+    editor_argument(
+        parser,
+        "an editor, such as mini, that looks for conflicts in other words too; by default"
+        " $SERAC_EDITOR",
+    )
+
+
+def judge(options: Namespace, store: Store) -> LiveEditor | None:
+    """The editor that looks for conflicts, where one is named. Raises UserError where none is that
+    could use the devices of a command line."""
+    if not (name := named(options)):
+        if options.mesh:
+            raise UserError(
+                "--mesh is for an editor, and none is named; give --editor or $SERAC_EDITOR too"
+            )
+        return None
+    from serac_jax.serving.loading import load
+
+    return load(
+        name, memory=store, base=str, mesh=mesh_of(options)
+    )  # nothing is answered, so the base model is not loaded
+
+
+def tags_of(options: Namespace) -> tuple[str, ...] | None:
+    return None if options.tag is None else tuple(options.tag)
+
+
+def ask_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "questions",
+        nargs="+",
+        metavar="QUESTION",
+        help="what is asked; several are answered together; - reads one a line",
+    )
+    query_arguments(parser)
+
+
+def ask(options: Namespace) -> int:
+    read = [line.strip() for line in sys.stdin if line.strip()] if "-" in options.questions else []
+    questions = [
+        text for given in options.questions for text in (read if given == "-" else [given])
+    ]
+    for answer in opened(options).ask(questions, tags_of(options)):
+        (
+            show_json(as_json(answer))
+            if options.json
+            else print(f"{visible(answer.text)}  ({origin(answer)})")
+        )
+    return OK
+
+
+def origin(answer: Answer) -> str:
+    """Where an answer is from, for people."""
+    if answer.edit_id:
+        return f"edit {answer.edit_id[:SHORT]}, {answer.score:.2f}"
+    return "base model" + (
+        f"; unsure: edit {answer.nearest.edit.id[:SHORT]}, {answer.score:.2f}"
+        if answer.unsure and answer.nearest
+        else ""
+    )
+
+
+def as_json(answer: Answer) -> dict[str, Any]:
+    near = {
+        name: {"edit": as_fields(found.edit), "score": found.score} if found else None
+        for name, found in (("nearest", answer.nearest), ("runner_up", answer.runner_up))
+    }
+    return {
+        "question": answer.question,
+        "text": answer.text,
+        "edit_id": answer.edit_id,
+        "score": answer.score,
+        "unsure": answer.unsure,
+    } | near
+
+
+def why_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("question", metavar="QUESTION")
+    query_arguments(parser)
+
+
+def why(options: Namespace) -> int:
+    found = opened(options).why(options.question, tags_of(options))
+    if options.json:
+        show_json(
+            as_json(found.answer)
+            | {
+                "threshold": found.threshold,
+                "margin": found.margin,
+                "reads": found.reads,
+                "base_text": found.base_text,
+            }
+        )
+    else:
+        print(found)
+    return OK
+
+
+COMMANDS = (
+    Command(
+        "ask",
+        "answer questions, by an edit where they fall under one",
+        """
+ask "Who is the author of Dracula?"
+ask "Who leads the team?" --tag=team-a --json  # as team-a sees it
+ask - < questions.txt                          # one a line, answered together
+ask "Who leads the team?" --editor=runs/mine   # by what train.py has trained
+ask "Who leads the team?" --base-command=llm   # over any base model
+ask --mesh=data=4,model=2 - < questions.txt    # on eight devices
+""",
+        ask_arguments,
+        ask,
+    ),
+    Command(
+        "why",
+        "show what decided an answer",
+        'why "Who is the author of Dracula?"',
+        why_arguments,
+        why,
+    ),
+)

@@ -1,0 +1,253 @@
+"""Commands that read the memory: list, show, log, diff."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Mapping
+from itertools import islice
+from pathlib import Path
+
+from serac_jax.cli.command import (
+    AT_MOST,
+    NOTHING,
+    OK,
+    Command,
+    as_json,
+    one_line,
+    plain,
+    show_change,
+    show_json,
+    there,
+    title,
+)
+from serac_jax.core.errors import UserError
+from serac_jax.edits import records
+from serac_jax.edits.operations import Operation
+from serac_jax.edits.records import Edit
+
+
+def moment(value: str) -> int | str:
+    """The number of an operation, or a time."""
+    return int(value) if value.isascii() and value.isdigit() and len(value) < 8 else value
+
+
+def amount(value: str) -> int:
+    """A number of things."""
+    if not value.isdecimal():
+        raise ArgumentTypeError(f"expected a number that is not negative, not {value!r}")
+    return min(int(value), sys.maxsize)
+
+
+def as_of_argument(parser: ArgumentParser, what: str) -> None:
+    parser.add_argument(
+        "--as-of",
+        type=moment,
+        metavar="WHEN",
+        help=(
+            f"{what} after an operation (its number) or at a time (2026-01-31, 2026-01-31T12:00,"
+            " UTC)"
+        ),
+    )
+
+
+def list_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "text",
+        nargs="?",
+        default="",
+        help="only edits with this in their prompt, answer or note, in upper or lower case",
+    )
+    parser.add_argument(
+        "--tag",
+        action="append",
+        default=[],
+        metavar="TAG",
+        help="only edits with this tag; more than once: with any of them",
+    )
+    parser.add_argument("--by", metavar="NAME", help="only edits of this author")
+    parser.add_argument("--all", action="store_true", help="expired edits too")
+    as_of_argument(parser, "the memory as it was")
+
+
+def list_edits(options: Namespace) -> int:
+    store = there(options)
+    time = options.as_of if isinstance(options.as_of, str) else records.now()
+    edits = store.edits if options.as_of is None else store.as_of(options.as_of)
+    found = [
+        edit
+        for edit in edits.values()
+        if wanted(edit, options)
+        and (options.all or not records.expired(edit, records.utc(time, "--as-of")))
+    ]
+    for edit in found:
+        show_json(records.as_fields(edit)) if options.json else print(one_line(edit))
+    return OK if found else NOTHING
+
+
+def wanted(edit: Edit, options: Namespace) -> bool:
+    text = options.text.casefold()
+    says = any(text in field.casefold() for field in (edit.prompt, edit.answer, edit.note))
+    return (
+        says
+        and (not options.tag or bool(set(options.tag) & set(edit.tags)))
+        and options.by in (None, edit.author)
+    )
+
+
+def show_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "ids", nargs="+", metavar="ID", help="an id, or as much of its beginning as no other has"
+    )
+
+
+def show(options: Namespace) -> int:
+    store = there(options)
+    for number, edit in enumerate([store.find(prefix) for prefix in options.ids]):
+        if options.json:
+            show_json(records.as_fields(edit))
+        else:
+            print(
+                "\n" * (number > 0)
+                + "\n".join(
+                    f"{name + ':':9}{', '.join(value) if name == 'tags' else value}"
+                    for name, value in records.as_fields(edit).items()
+                )
+            )
+    return OK
+
+
+def log_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "id",
+        nargs="?",
+        metavar="ID",
+        help="only operations that touched this edit; one that is gone is found by its whole id",
+    )
+    parser.add_argument("-n", type=amount, metavar="N", help="no more than the newest N")
+    parser.add_argument("--by", metavar="NAME", help="only what this author did")
+    parser.add_argument("--full", action="store_true", help="every edit of an operation with many")
+    as_of_argument(parser, "the log as it was")
+
+
+def log(options: Namespace) -> int:
+    store = there(options)
+    touched = (
+        options.id if options.id is None or len(options.id) == 16 else store.find(options.id).id
+    )
+    found = 0
+    for operation in islice(
+        (operation for operation in store.log() if in_log(operation, options, touched)), options.n
+    ):
+        if options.json:
+            show_json(as_json(operation))
+        else:
+            print(title(operation))
+            show_change(
+                *([edit for _, edit in placed] for placed in operation.change),
+                limit=None if options.full else AT_MOST,
+            )
+        found += 1
+    return OK if found else NOTHING
+
+
+def in_log(operation: Operation, options: Namespace, touched: str | None) -> bool:
+    when = options.as_of
+    early = when is None or (
+        operation.seq <= when
+        if isinstance(when, int)
+        else operation.time <= records.utc(when, "--as-of")
+    )
+    ids = (edit.id for placed in operation.change for _, edit in placed)
+    return early and options.by in (None, operation.author) and touched in (None, *ids)
+
+
+def diff_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "old",
+        nargs="?",
+        metavar="FROM",
+        help=(
+            "a memory file, the number of an operation, or a time; by default before the newest"
+            " operation"
+        ),
+    )
+    parser.add_argument(
+        "new", nargs="?", metavar="TO", help="likewise; by default the memory as it is"
+    )
+
+
+def diff(options: Namespace) -> int:
+    old, new = state(options, options.old, newest=False), state(options, options.new, newest=True)
+    removed = [edit for key, edit in old.items() if new.get(key) != edit]
+    added = [edit for key, edit in new.items() if old.get(key) != edit]
+    if options.json:
+        show_json(
+            {
+                "removed": [records.as_fields(edit) for edit in removed],
+                "added": [records.as_fields(edit) for edit in added],
+            }
+        )
+    else:
+        show_change(removed, added, limit=None)
+    return OK
+
+
+def state(options: Namespace, value: str | None, newest: bool) -> Mapping[str, Edit]:
+    """The edits that a side of a comparison names. Raises UserError where it is no file, number or
+    time."""
+    if value is not None and Path(value).is_file():
+        return plain(value)
+    store = there(options)
+    if value is None:
+        return store.edits if newest else store.as_of(max(store.seq - 1, 0))
+    try:
+        return store.as_of(moment(value))
+    except UserError as error:
+        raise UserError(
+            f"{value!r} is no file, no number of an operation up to {store.seq}, and no time as"
+            " 2026-01-31 or 2026-01-31T12:00"
+        ) from error
+
+
+COMMANDS = (
+    Command(
+        "list",
+        "list the edits that are in use, oldest first",
+        """
+list                     # what is in use
+list dracula --tag=books # with a word and a tag
+list --as-of=2026-01-31  # as it was at that time
+list --as-of=5           # after operation 5 of the log
+list --json | jq -r .prompt
+""",
+        list_arguments,
+        list_edits,
+    ),
+    Command("show", "show all that is known of edits", "show 7d02d4a3", show_arguments, show),
+    Command(
+        "log",
+        "show who did what, the newest first",
+        """
+log -n 3
+log 7d02d4a3            # who touched this edit
+log --by=Ann --json
+log --as-of=2026-01-31  # until then
+""",
+        log_arguments,
+        log,
+    ),
+    Command(
+        "diff",
+        "show what differs between two states of the memory",
+        """
+diff                  # what the newest operation did
+diff 5                # since operation 5
+diff 2026-01-31       # since that time
+diff old.jsonl        # from another memory to this one
+diff a.jsonl b.jsonl
+""",
+        diff_arguments,
+        diff,
+    ),
+)

@@ -1,0 +1,162 @@
+"""The command calibrate: a threshold that lets no more than a given share of other questions
+through."""
+
+from __future__ import annotations
+
+import json
+import os
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from serac_jax.cli.answering import editor_argument, mesh_of
+from serac_jax.cli.command import OK, Command, show_json
+from serac_jax.core.errors import UserError
+
+if TYPE_CHECKING:
+    from serac_jax.evaluation.trials import Trial
+    from serac_jax.serving.loading import LiveEditor
+
+
+def arguments(parser: ArgumentParser) -> None:
+    editor_argument(parser, "the editor, as for ask; by default $SERAC_EDITOR, or mini")
+    parser.add_argument(
+        "--rerank",
+        default="",
+        metavar="MODEL",
+        help="a cross-attention classifier that becomes part of the editor",
+    )
+    parser.add_argument(
+        "--out",
+        required=True,
+        metavar="FOLDER",
+        help="where the calibrated editor is saved, with calibration.json and a figure",
+    )
+    parser.add_argument(
+        "--target",
+        type=float,
+        default=0.05,
+        metavar="RATE",
+        help="the share of questions out of scope that an edit may answer (0.05)",
+    )
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument(
+        "--config",
+        metavar="FILE",
+        help=(
+            "a run file, configs/NAME.py or configs/NAME.py:mini, whose data is used; of a run by"
+            " default its own"
+        ),
+    )
+    source.add_argument(
+        "--data",
+        metavar="FILE",
+        help=(
+            'lines of JSON instead: {"edits": [[prompt, answer], …], "inside": [question, …],'
+            ' "outside": […]}'
+        ),
+    )
+    parser.add_argument(
+        "--split", default="dev", help="of the data: what the threshold is fitted to (dev)"
+    )
+    parser.add_argument(
+        "--test-split",
+        default="test",
+        help="of the data: what it is then measured on (test); empty: nothing",
+    )
+    parser.add_argument(
+        "--edits", type=int, default=10, metavar="N", help="edits that are in memory together (10)"
+    )
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=8,
+        metavar="N",
+        help="how often every row of a split is drawn, with other questions (8)",
+    )
+
+
+def run(options: Namespace) -> int:
+    from serac_jax.evaluation import plot
+    from serac_jax.serving import calibration
+    from serac_jax.serving.loading import load
+
+    name = options.editor or os.environ.get("SERAC_EDITOR") or "mini"
+    editor = load(name, rerank=options.rerank, mesh=mesh_of(options))
+    fitted, measured = trials_of(options, name, editor)
+    scores = calibration.measure(editor.matcher, fitted)
+    found = editor.calibrate_on(scores, options.target)
+    reports = {"fitted": found} | ({"measured": editor.measure(measured)} if measured else {})
+    out = Path(options.out)
+    editor.save(
+        out, base="copy" if editor.parts.spec.parts["base"].startswith("./") else "reference"
+    )
+    curves = dict(
+        zip(
+            ("false_positive_rate", "recall", "precision"),
+            calibration.thinned(*calibration.rates(scores)),
+            strict=True,
+        )
+    )
+    (out / "calibration.json").write_text(json.dumps(reports | {"curves": curves}, indent=2) + "\n")
+    plot.draw(scores, editor.parts.spec.decision, out / "calibration")
+    if options.json:
+        show_json(reports)
+        return OK
+    for kind, report in reports.items():
+        print(f"{kind}, target {options.target}\n{calibration.told(report)}\n")
+    print(f"written: {out} (editor.json, calibration.json, calibration.svg, calibration.png)")
+    return OK
+
+
+def trials_of(options: Namespace, name: str, editor: LiveEditor) -> tuple[list[Trial], list[Trial]]:
+    """What the threshold is fitted to, and what it is measured on."""
+    from serac_jax.evaluation import trials
+
+    if options.data:
+        return trials.of_file(Path(options.data)), []
+    config = config_of(options.config, name)
+
+    def drawn(split: str) -> list[Trial]:
+        return (
+            list(trials.of_config(config, editor.parts, split, options.edits, options.rounds))
+            if split
+            else []
+        )
+
+    return drawn(options.split), drawn(options.test_split)
+
+
+def config_of(file: str | None, name: str) -> Any:
+    """The config of a run file, or of the run that is the editor."""
+    from serac_jax.training import run_folder
+
+    if file is None:
+        if not (Path(name) / "checkpoints").exists():
+            raise UserError(
+                "questions are needed to calibrate on: give --config=configs/zsre_hard_rep.py:mini,"
+                " or --data with your own"
+            )
+        return run_folder.config_of(Path(name), {})
+    path, _, variant = file.partition(":")
+    if not Path(path).is_file():
+        raise UserError(f"--config: there is no file {path}")
+    namespace: dict[str, Any] = {}
+    exec(compile(Path(path).read_text(), path, "exec"), namespace)
+    return namespace["get_config"](variant or "full").lock()
+
+
+COMMANDS = (
+    Command(
+        "calibrate",
+        "fit the threshold of an editor to a target false-positive rate",
+        """
+calibrate --config=configs/zsre_hard_rep.py:mini --out=calibrated
+calibrate --editor=runs/mine --out=calibrated --target=0.02  # on the run's own data
+calibrate --data=mine.jsonl --out=calibrated                 # on your own questions
+ask "Who is the author of Dracula?" --editor=calibrated
+""",
+        arguments,
+        run,
+    ),
+)

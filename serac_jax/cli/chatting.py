@@ -1,0 +1,126 @@
+"""The command chat: a session with the base model in which its answers can be corrected."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from serac_jax.cli.answering import opened, origin, query_arguments, tags_of
+from serac_jax.cli.command import OK, Command, one_line, show_change, title, visible
+from serac_jax.core.errors import UserError
+
+if TYPE_CHECKING:
+    from serac_jax.serving.loading import LiveEditor
+
+HELP = """Ask anything, or
+  /edit ANSWER               that is the answer to the last question, and to everything that asks the same
+  /edit QUESTION => ANSWER   … to this one
+  /why [QUESTION]            what decided the last answer, or the one to this question
+  /undo, /redo               take back the last change of the memory, or do it again
+  /list                      the edits
+  /quit                      or the end of the input (Ctrl-D); Ctrl-C takes back a line or a question"""
+
+
+class Session:
+    """What a session remembers besides the memory: the last question."""
+
+    def __init__(self, editor: LiveEditor, tags: tuple[str, ...] | None):
+        self.editor, self.tags, self.last = editor, tags, ""
+        self.commands: dict[str, Callable[[str], None]] = {
+            "/edit": self.edit,
+            "/why": self.why,
+            "/undo": lambda rest: print(f"undone: {title(editor.undo())}"),
+            "/redo": lambda rest: print(f"done again: {title(editor.redo())}"),
+            "/list": self.list,
+            "/help": lambda rest: print(HELP),
+        }
+
+    def say(self, line: str) -> bool:
+        """Answers a line, or does what it commands; whether the session goes on, which errors do
+        not end."""
+        command, rest = [*line.split(maxsplit=1), ""][:2]
+        if command == "/quit":
+            return False
+        try:
+            if not line.startswith("/"):
+                self.ask(line)
+            elif command not in self.commands:
+                raise UserError(f"there is no {command}; /help shows what there is")
+            elif rest and command not in ("/edit", "/why"):
+                raise UserError(f"{command} takes nothing behind it; nothing was done")
+            else:
+                self.commands[command](rest)
+        except UserError as error:
+            print(f"error: {error}")
+        return True
+
+    def ask(self, question: str) -> None:
+        self.last = question
+        answer = self.editor.ask(question, self.tags)
+        print(f"{visible(answer.text)}  ({origin(answer)})")
+
+    def edit(self, rest: str) -> None:
+        question, arrow, answer = (part.strip() for part in rest.rpartition("=>"))
+        question = question if arrow else self.last
+        if not question or not answer:
+            raise UserError(
+                "/edit needs an answer, and a question that was asked before or stands before =>"
+            )
+        made = self.editor.memory.make(question, answer, tags=self.tags or ())
+        edits, conflicts = self.editor.edit_many([made])
+        show_change(
+            [conflict.old for conflict in conflicts if conflict.kind == "contradiction"], edits
+        )
+        for conflict in conflicts:
+            if conflict.kind != "contradiction":
+                print(f"note: {conflict}")
+
+    def why(self, rest: str) -> None:
+        if not (question := rest or self.last):
+            raise UserError("nothing was asked yet")
+        print(self.editor.why(question, self.tags))
+
+    def list(self, rest: str) -> None:
+        print(
+            "\n".join(one_line(edit) for edit in self.editor.memory.live().values()) or "no edits"
+        )
+
+
+def chat(options: Namespace) -> int:
+    if options.json:
+        raise UserError("chat is for people; for programs there are ask, why and add with --json")
+    session = Session(opened(options), tags_of(options))
+    people = sys.stdin.isatty()
+    if people:
+        with suppress(ImportError):  # then lines are edited by the terminal alone
+            import readline  # noqa: F401 (`input` has keys to move in a line, and to bring earlier ones back)
+        print(HELP)
+    while True:
+        try:
+            line = input("> " if people else "").strip()
+            if line and not session.say(line):
+                return OK
+        except EOFError:
+            return OK
+        except KeyboardInterrupt:
+            if not people:
+                raise
+            print()  # takes back the line, or the question
+
+
+COMMANDS = (
+    Command(
+        "chat",
+        "talk with the model and correct what it says: /edit, /undo, /why",
+        """
+chat
+chat --editor=mini/sent                      # with a dialogue model
+chat --editor=mini --base-command=llm --tag=me
+""",
+        query_arguments,
+        chat,
+    ),
+)

@@ -1,0 +1,125 @@
+"""The command that looks for damage and conflicts, and mends files."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from contextlib import suppress
+from typing import Any
+
+from serac_jax.cli.answering import judge, judge_argument
+from serac_jax.cli.command import (
+    NOTHING,
+    OK,
+    Command,
+    counted,
+    memory_path,
+    one_line,
+    show_json,
+    there,
+)
+from serac_jax.core.errors import UserError
+from serac_jax.edits import check, memory_file, records
+from serac_jax.edits.disk import journal_of
+from serac_jax.edits.same_prompt import conflicts
+
+
+def arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--repair",
+        action="store_true",
+        help=(
+            "make the memory open again with everything that can be read; what cannot goes to"
+            " ….damaged"
+        ),
+    )
+    judge_argument(parser)
+
+
+def run(options: Namespace) -> int:
+    path = memory_path(options)
+    if not path.exists() and not journal_of(path).exists():
+        raise UserError(
+            f"there is no memory {path}; `add` begins one, and --memory or $SERAC_MEMORY names"
+            " another"
+        )
+    done = check.repair(path, options.author) if options.repair else None
+    with suppress(UserError):  # which is told below, with all others
+        there(options)  # finishes what a kill has left, which is no damage
+    problems = check.problems(path)
+    edits = check.read(memory_file.read(path), path).edits
+    found = conflicts(edits.values())
+    editor = None if problems else judge(options, there(options))
+    judged, unsayable = (editor.conflicts(), editor.unsayable()) if editor else ([], {})
+    expired = [edit for edit in edits.values() if records.expired(edit, records.now())]
+    if options.json:
+        named = [problem._asdict() for problem in problems]
+        pairs = [[conflict.first.id, conflict.second.id] for conflict in found]
+        kinds = [
+            {"kind": conflict.kind, "new": conflict.new.id, "old": conflict.old.id}
+            for conflict in judged
+        ]
+        by_editor = {"judged": kinds, "unsayable": unsayable} if editor else {}
+        repaired = {"repair": repair_as_json(done)} if done else {}
+        show_json(
+            {"edits": len(edits), "expired": len(expired), "problems": named, "conflicts": pairs}
+            | by_editor
+            | repaired
+        )
+    else:
+        if done:
+            show_repair(done)
+        for problem in problems:
+            print(problem)
+        for conflict in found:
+            print(f"conflict: {one_line(conflict.first)}\n      and {one_line(conflict.second)}")
+        for conflict in judged:
+            print(f"{conflict.kind}: {conflict}")
+        for why in unsayable.values():
+            print(why)
+        counts = (
+            counted(len(edits), "edit"),
+            f"{len(expired)} expired",
+            counted(len(problems), "problem"),
+            counted(len(found), "conflict"),
+        )
+        print(f"{', '.join(counts)}{'; --repair mends the files' if problems else ''}")
+    contradicted = any(conflict.kind == "contradiction" for conflict in judged)
+    return NOTHING if problems or found or contradicted or unsayable else OK
+
+
+def repair_as_json(done: check.Repaired) -> dict[str, Any]:
+    restored = [records.as_fields(edit) for edit in done.restored]
+    return {
+        "kept": done.kept,
+        "restored": restored,
+        "damaged": done.damaged and str(done.damaged),
+        "journal": done.journal and str(done.journal),
+    }
+
+
+def show_repair(done: check.Repaired) -> None:
+    print(f"kept {counted(done.kept, 'edit')} of the file")
+    for edit in done.restored:
+        print(f"brought back from the journal: {one_line(edit)}")
+    for name, file in (
+        ("lines that cannot be read", done.damaged),
+        ("the damaged journal", done.journal),
+    ):
+        if file:
+            print(f"{name}: {file.name}")
+
+
+COMMANDS = (
+    Command(
+        "check",
+        "look for damaged lines, and for edits that contradict each other or cannot be said",
+        """
+check
+check --repair
+check --editor=mini  # also contradictions in other words, and answers that the editor cannot say
+check --json | jq .conflicts
+""",
+        arguments,
+        run,
+    ),
+)

@@ -1,0 +1,127 @@
+"""ENN, editable neural networks (Sinitsin et al. 2020): an edit is a few steps of gradient descent,
+and the model is trained to take them well.
+
+A step moves the inner kernels down the edit loss, each with a learned rate. Training differentiates
+through the steps: it learns the rates and the model's own weights, so that edited answers are right
+in scope, and unchanged out of scope, by the gradient of the gradient."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Scalar
+
+from serac_jax.core.batch import EditBatch, Examples
+from serac_jax.core.losses import edit_loss, locality_loss, nll
+from serac_jax.core.metrics import one
+from serac_jax.core.types import Params
+from serac_jax.editors import interventions
+from serac_jax.editors.protocol import Aux, Editor
+from serac_jax.models import Model
+from serac_jax.models.convert import flatten, unflatten
+from serac_jax.models.generate import generate as decode
+
+
+class Options(NamedTuple):
+    steps: int = 1  # of gradient descent, an edit
+    edit_lr: float = 1e-2  # the rate of every kernel, before training
+    first_order: bool = False  # take an edit's gradient as a constant in training
+    train_base: bool = True  # train the model's weights too, not only the rates of edits
+    cbase: float = 1.0
+    # recompute an edit's steps in the backward pass, instead of holding their activations beside
+    # those of the queries
+    remat: bool = True
+    cedit: float = 0.1
+    cloc: float = 1.0
+    unlikelihood: bool = True  # also make unwanted answers less likely
+
+
+def enn(base: Model, patterns: tuple[str, ...], options: Options) -> Editor:
+    """The editor. patterns: of the paths of the kernels that edits change.
+
+    It learns {"base": a copy of the base model's weights, "rates": a number a kernel, by the
+    kernel's path}."""
+
+    def init(key: Array, base_params: Any) -> Params:
+        kernels = interventions.select(base_params, patterns)
+        rates = {"rates": unflatten({path: jnp.float32(options.edit_lr) for path in kernels})}
+        # A copy: the training step gives its arrays away, and the base model's must stay.
+        return rates | ({"base": jax.tree.map(jnp.copy, base_params)} if options.train_base else {})
+
+    def learned(params: Params, base_params: Any) -> Params:
+        return params["base"] if options.train_base else base_params
+
+    def start(params: Params, base_params: Any, room: Examples) -> Params:
+        return learned(params, base_params)
+
+    def step(
+        kernels: dict[str, Array], rates: dict[str, Array], weights: Params, edits: Examples
+    ) -> dict[str, Array]:
+        """One step of gradient descent on the edits' NLL, without dropout."""
+
+        def answer_loss(kernels: dict[str, Array]) -> Scalar:
+            return nll(
+                base.logits(interventions.replace(weights, kernels), edits),
+                edits.labels,
+                edits.weight,
+            )
+
+        gradient = jax.grad(answer_loss)(kernels)
+        if options.first_order:
+            gradient = jax.lax.stop_gradient(gradient)
+        return {path: kernel - rates[path] * gradient[path] for path, kernel in kernels.items()}
+
+    def edit(params: Params, edited: Params, edits: Examples) -> Params:
+        kernels, rates = interventions.select(edited, patterns), flatten(params["rates"])
+        move = jax.checkpoint(step) if options.remat else step
+        for _ in range(options.steps):
+            kernels = move(kernels, rates, edited, edits)
+        return interventions.replace(edited, kernels)
+
+    def apply(params: Params, edited: Params, queries: Examples) -> Float[Array, "n t v"]:
+        return base.logits(edited, queries)
+
+    def generate(params: Params, edited: Params, queries: Examples, steps: int) -> Array:
+        return decode(base, edited, queries.inputs, steps=steps)
+
+    def loss(
+        params: Params, base_params: Any, batch: EditBatch, key: Array | None = None
+    ) -> tuple[Scalar, Aux]:
+        """cedit · edit loss in scope + cloc · KL(unedited ‖ edited) + cbase · KL(original ‖
+        unedited), both out of scope.
+
+        The unedited model is a constant of the second term, and the original one wherever the base
+        model is not trained."""
+        keys = [None] * 3 if key is None else jax.random.split(key, 3)
+        weights = learned(params, base_params)
+        edited, outside = (
+            edit(params, weights, batch.packed(batch.edits)),
+            batch.packed(batch.outside),
+        )
+        unedited = base.logits(weights, outside, keys[0])
+        answer_loss = edit_loss(
+            base.logits(edited, batch.asked, keys[1]), *batch.answers, options.unlikelihood
+        )
+        kl = locality_loss(
+            jax.lax.stop_gradient(unedited), base.logits(edited, outside, keys[2]), outside
+        )
+        total, metrics = (
+            options.cedit * answer_loss + options.cloc * kl,
+            {
+                "loss_edit": one(answer_loss),
+                "loss_kl": one(kl),
+            },
+        )
+        if options.train_base:
+            drift = locality_loss(base.logits(base_params, outside), unedited, outside)
+            total, metrics = total + options.cbase * drift, metrics | {"loss_base": one(drift)}
+        return total, Aux(metrics)
+
+    def groups(params: Params) -> Any:
+        return jax.tree_util.tree_map_with_path(
+            lambda path, leaf: "rates" if path[0].key == "rates" else "weights", params
+        )
+
+    return Editor(init, start, edit, apply, generate, loss, groups, None)

@@ -1,0 +1,81 @@
+"""The protocol of an editor: a NamedTuple of pure functions, as in optax.
+
+    params = editor.init(key, base)
+    edited = editor.start(params, base, room)
+    edited = editor.edit(params, edited, edits)      # as often as one likes; edits compose
+    logits = editor.apply(params, edited, queries)
+
+The model before and after an edit has the same type, so batches of edits, sequences of edits and
+the unedited model need no special case."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from jaxtyping import Array, Float, Int, Scalar
+
+from serac_jax.core.batch import EditBatch, Examples
+from serac_jax.core.metrics import Score
+from serac_jax.core.sharding import whole
+from serac_jax.core.types import Edited, Params
+
+
+class Aux(NamedTuple):
+    """What a loss reports besides its value.
+
+    overwrite: leaves of the parameters, by path, that the step renews instead of descending, such
+        as running moments.
+    """
+
+    metrics: dict[str, Score]
+    overwrite: dict[str, Array] | None = None
+
+
+class Decision(NamedTuple):
+    """Which stored edit is nearest to each query, and how likely the query is in its scope."""
+
+    index: Int[Array, " n"]
+    log_similarity: Float[Array, " n"]
+
+
+class Editor(NamedTuple):
+    """init: (key, base) -> params. base: the frozen base model's parameters.
+    start: (params, base, room) -> the model before any edit; `room` has as many rows as edits
+        should fit, each as wide as an edit may be; its content is not read.
+    edit: (params, edited, edits) -> the model with one more batch of edits. Raises MemoryFull where
+        they do not fit.
+    apply: (params, edited, queries) -> logits "n t v".
+    generate: (params, edited, queries, steps) -> answers "n s", by greedy decoding.
+    loss: (params, base, batch, key) -> (scalar, Aux); dropout, and new running moments, where a key
+        is given. None for editors that learn nothing.
+    groups: (params) -> for every leaf its group of the optimizer: "weights", "rates" (of edits) or
+        "frozen".
+    decide: (params, edited, queries) -> Decision, for editors with a memory, else None.
+    """
+
+    init: Callable[[Array, Any], Params]
+    start: Callable[[Params, Any, Examples], Edited]
+    edit: Callable[[Params, Edited, Examples], Edited]
+    apply: Callable[[Params, Edited, Examples], Float[Array, "n t v"]]
+    generate: Callable[[Params, Edited, Examples, int], Int[Array, "n s"]]
+    loss: Callable[[Params, Any, EditBatch, Array | None], tuple[Scalar, Aux]] | None
+    groups: Callable[[Params], Any]
+    decide: Callable[[Params, Edited, Examples], Decision] | None
+
+
+def of_whole_weights(editor: Editor) -> Editor:
+    """The editor with all that it computes with, what it learned and the model, put together where
+    the mesh's axis "fsdp" splits it."""
+
+    def given(function: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda params, model, *rest: function(whole(params), whole(model), *rest)
+
+    return editor._replace(
+        start=given(editor.start),
+        edit=given(editor.edit),
+        apply=given(editor.apply),
+        generate=given(editor.generate),
+        loss=given(editor.loss) if editor.loss else None,
+        decide=given(editor.decide) if editor.decide else None,
+    )

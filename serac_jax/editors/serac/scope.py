@@ -1,0 +1,165 @@
+"""Scope classifiers: how likely a query falls under a stored edit (Mitchell et al. 2022, section
+3.1).
+
+Both kinds give log-similarities: an embedding classifier compares a vector of the edit, computed
+once, with one of the query; a cross-attention classifier reads edit and query together, so that it
+stores tokens instead of vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from serac_jax.core.batch import NOTHING_KNOWN, Examples, Layout, Tokens, packed, splice
+from serac_jax.core.types import Params
+from serac_jax.editors.edit_table import EditMemory
+from serac_jax.models import Model
+from serac_jax.models.linear import wide
+
+
+class Scope(NamedTuple):
+    """keys: (params, edits, key) -> what the memory keeps of edits, "k d".
+    queries: (params, examples, key) -> what is computed once a query.
+    pairs: (params, keys, edits, queries, examples, key, layout) -> log-similarity of row i of the
+        edits and row i of the queries, "n"; `layout`: what is known of how wide the two are
+        together.
+    table: (params, memory, queries, examples) -> log-similarity of every query and every slot, "n
+        c".
+    """
+
+    keys: Callable[..., Float[Array, "k d"]]
+    queries: Callable[..., Float[Array, "n d"]]
+    pairs: Callable[..., Float[Array, " n"]]
+    table: Callable[..., Float[Array, "n c"]]
+
+
+class Distance(NamedTuple):
+    """How an embedding classifier compares two vectors; by default by their squared Euclidean
+    distance.
+
+    square=False: the distance itself; cosine: 1 − cos; bounded: tanh of the vectors first; heads:
+        the least over so many slices of the vectors.
+    """
+
+    cosine: bool = False
+    square: bool = True
+    bounded: bool = False
+    heads: int = 1
+
+
+SQUARED = Distance()
+
+
+def log_similarity(
+    a: Float[Array, "*n d"], b: Float[Array, "*n d"], distance: Distance, xp: Any = jnp
+) -> Float[Array, "*n"]:
+    """Minus the distance of vectors, already bounded where they should be. xp: numpy, where arrays
+    are of that, and few."""
+    a, b = (v.reshape(*v.shape[:-1], distance.heads, -1) for v in (a, b))
+    if distance.cosine:
+        lengths = norm(a, xp) * norm(b, xp)
+        far = 1 - (a * b).sum(-1) / xp.where(lengths > 0, lengths, 1.0)
+        far = xp.where(
+            far < 0, 0.0, far
+        )  # rounding; a similarity above 1 would have no logarithm of 1 − s
+    elif distance.square:
+        far = xp.square(a - b).sum(-1)
+    else:
+        far = norm(a - b, xp)
+    return -far.min(-1)
+
+
+def embedding(model: Model, distance: Distance = SQUARED) -> Scope:
+    """log s = −‖e(edit) − e(query)‖², or as `distance` says."""
+
+    def embed(params: Params, tokens: Tokens, key: Array | None) -> Float[Array, "n d"]:
+        vectors = wide(model.embed(params, tokens, key))
+        return jnp.tanh(vectors) if distance.bounded else vectors
+
+    def keys(params: Params, edits: Examples, key: Array | None = None) -> Float[Array, "k d"]:
+        return embed(params, edits.scope, key)
+
+    def queries(
+        params: Params, examples: Examples, key: Array | None = None
+    ) -> Float[Array, "n d"]:
+        return embed(params, examples.scope, key)
+
+    def pairs(
+        params: Params,
+        keys: Array,
+        edits: Examples,
+        queries: Array,
+        examples: Examples,
+        key: Array | None = None,
+        layout: Layout = NOTHING_KNOWN,
+    ):
+        return log_similarity(keys, queries, distance)
+
+    def table(
+        params: Params,
+        memory: EditMemory,
+        queries: Array,
+        examples: Examples,
+        key: Array | None = None,
+    ) -> Float[Array, "n c"]:
+        return log_similarity(memory.keys[None], queries[:, None], distance)
+
+    return Scope(keys, queries, pairs, table)
+
+
+def norm(x: Float[Array, "*n d"], xp: Any = jnp) -> Float[Array, "*n"]:
+    """Euclidean norm, with gradient 0 at 0."""
+    square = xp.square(x).sum(-1)
+    return xp.where(square > 0, xp.sqrt(xp.where(square > 0, square, 1.0)), 0.0)
+
+
+def cross_attention(model: Model, lead: int) -> Scope:
+    """log s = log-softmax(logits)[0] of a sequence classifier on "[CLS] edit [SEP] [SEP] query
+    [SEP]"; `lead` counts its opening special tokens."""
+
+    def keys(params: Params, edits: Examples, key: Array | None = None) -> Float[Array, "k 0"]:
+        return jnp.zeros((edits.labels.shape[0], 0))
+
+    def queries(
+        params: Params, examples: Examples, key: Array | None = None
+    ) -> Float[Array, "n 0"]:
+        return jnp.zeros((examples.scope.ids.shape[0], 0))
+
+    def pairs(
+        params: Params,
+        keys: Array,
+        edits: Examples,
+        queries: Array,
+        examples: Examples,
+        key: Array | None = None,
+        layout: Layout = NOTHING_KNOWN,
+    ):
+        logits = model.apply(
+            params,
+            packed(splice(edits.scope, examples.scope, lead, layout.context), layout.context_fill),
+            key=key,
+        )[:, 0]
+        return jax.nn.log_softmax(logits)[:, 0]
+
+    def table(
+        params: Params,
+        memory: EditMemory,
+        queries: Array,
+        examples: Examples,
+        key: Array | None = None,
+    ) -> Float[Array, "n c"]:
+        def against(slot: tuple[Float[Array, " d"], Examples]) -> Float[Array, " n"]:
+            key_row, edit = slot
+            rows = examples.labels.shape[0]
+            edits = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (rows, *leaf.shape)), edit)
+            return pairs(params, key_row, edits, queries, examples, key)
+
+        return jax.lax.map(
+            against, (memory.keys, memory.edits)
+        ).T  # a slot at a time: memory and queries may be many
+
+    return Scope(keys, queries, pairs, table)

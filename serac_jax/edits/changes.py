@@ -1,0 +1,107 @@
+"""What an operation does to an ordered list of edits, exactly enough to be undone."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import islice
+from typing import NamedTuple, TypeVar
+
+from serac_jax.edits.records import Edit
+
+Item = TypeVar("Item")
+FEW = 64  # below it, moving the rest of a list in one piece is faster than going through it
+Placed = tuple[tuple[int, Edit], ...]  # in ascending order of position
+
+
+class Change(NamedTuple):
+    """Edits that go, with their positions before the change, and edits that come, with their
+    positions after it."""
+
+    removed: Placed = ()
+    added: Placed = ()
+
+
+def inverse(change: Change) -> Change:
+    return Change(change.added, change.removed)
+
+
+def appends(change: Change, before: int) -> bool:
+    """Whether a change of a list of `before` edits only puts new ones behind it."""
+    return not change.removed and (not change.added or change.added[0][0] == before)
+
+
+def replace(edits: Mapping[str, Edit], ids: Collection[str], new: Iterable[Edit]) -> Change:
+    """Edits go, wherever they stand, and new ones come at the end."""
+    removed = (
+        tuple((at, edit) for at, edit in enumerate(edits.values()) if edit.id in ids) if ids else ()
+    )
+    return Change(removed, tuple(enumerate(new, len(edits) - len(removed))))
+
+
+def difference(old: Mapping[str, Edit], new: Mapping[str, Edit]) -> Change:
+    """What makes `new` of `old`. Edits that stay keep their line; where the order of the two
+    differs, what stands out of turn goes and comes."""
+    staying = in_order(
+        [key for key, edit in new.items() if old.get(key) == edit],
+        {key: at for at, key in enumerate(old)},
+    )
+    removed = tuple((at, edit) for at, edit in enumerate(old.values()) if edit.id not in staying)
+    return Change(
+        removed, tuple((at, edit) for at, edit in enumerate(new.values()) if edit.id not in staying)
+    )
+
+
+def in_order(ids: list[str], rank: Mapping[str, int]) -> set[str]:
+    """As many of `ids` as have ranks that rise from each to the next (patience sorting)."""
+    tops: list[int] = []  # the smallest last rank of a rising row of each length
+    last: list[str] = []  # its id
+    before: dict[str, str | None] = {}
+    for key in ids:
+        length = bisect_left(tops, rank[key])
+        before[key] = last[length - 1] if length else None
+        tops[length : length + 1], last[length : length + 1] = [rank[key]], [key]
+    kept, key = set(), last[-1] if last else None
+    while key is not None:
+        kept.add(key)
+        key = before[key]
+    return kept
+
+
+def apply(edits: dict[str, Edit], change: Change) -> dict[str, Edit]:
+    """The edits after the change; the same dictionary where nothing comes between others."""
+    for _, edit in change.removed:
+        del edits[edit.id]
+    if appends(Change((), change.added), len(edits)):
+        edits.update((edit.id, edit) for _, edit in change.added)
+        return edits
+    return {edit.id: edit for edit in splice(list(edits.values()), [], change.added)}
+
+
+def replay(edits: Iterable[Edit], changes: Iterable[Change]) -> dict[str, Edit]:
+    """The edits after many changes, one after the other."""
+    items = list(edits)
+    for change in changes:
+        items = splice(items, [at for at, _ in change.removed], change.added)
+    return {edit.id: edit for edit in items}
+
+
+def splice(
+    items: list[Item], removed: Sequence[int], added: Sequence[tuple[int, Item]]
+) -> list[Item]:
+    """`items`, which may be changed, without those at the positions `removed`, and with those of
+    `added` at their positions in the result."""
+    if len(removed) + len(added) <= FEW:
+        for at in reversed(removed):
+            del items[at]
+        for at, item in added:
+            items.insert(at, item)
+        return items
+    gone = set(removed)
+    rest = (item for at, item in enumerate(items) if at not in gone)
+    result: list[Item] = []
+    for at, item in added:
+        result.extend(islice(rest, at - len(result)))
+        result.append(item)
+    result.extend(rest)
+    return result

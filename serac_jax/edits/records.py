@@ -1,0 +1,224 @@
+"""One edit as text: its fields, its id, and the line that stands for it in a memory file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from serac_jax.core.errors import UserError
+
+FORMAT, VERSION = "serac_jax edits", 1
+HEADER = json.dumps({"format": FORMAT, "version": VERSION})
+NO_TEXT = "a text that is not empty"
+
+
+class Edit(NamedTuple):
+    """What to answer to a prompt, and to everything that asks the same. Made by `make` or `parse`,
+    which check the fields."""
+
+    prompt: str
+    answer: str
+    # of prompt, answer and tags, so that the same edit is the same line wherever it is made
+    id: str
+    tags: tuple[str, ...] = ()  # sorted, each once
+    note: str = ""  # what the edit is about, for people
+    author: str = ""
+    time: str = ""  # of its making, as 2026-01-31T12:00:00Z
+    source: str = ""  # where the answer is from
+    expires: str = ""  # not used from that time on
+
+
+FIELDS = Edit._fields
+TEXTS = ("note", "author", "source")
+MARKER = re.compile(r"<<<<<<<|=======\s*$|>>>>>>>|\|\|\|\|\|\|\|")
+
+
+def now() -> str:
+    """The present time as edits tell it: UTC, in seconds."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def make(
+    prompt: str,
+    answer: str,
+    *,
+    tags: Iterable[str] = (),
+    note: str = "",
+    author: str = "",
+    time: str = "",
+    source: str = "",
+    expires: str = "",
+) -> Edit:
+    """An edit with its id. Raises UserError that names the field where one is no text, or where a
+    time is none."""
+    fields = {
+        "prompt": prompt,
+        "answer": answer,
+        "tags": list(tags) if not isinstance(tags, str) else tags,
+    }
+    return from_fields(
+        fields
+        | {
+            "note": note,
+            "author": author,
+            "time": time,
+            "source": source,
+            "expires": expires,
+        },
+        "the new edit",
+    )
+
+
+def from_fields(fields: dict[str, Any], where: str) -> Edit:
+    """The edit of a dictionary; fields that are left out are empty, and an id that is given must be
+    the right one. Raises UserError."""
+    if unknown := [name for name in fields if name not in FIELDS]:
+        raise UserError(f"{where}: unknown field {unknown[0]!r}; an edit has {', '.join(FIELDS)}")
+    for name in ("prompt", "answer"):
+        if name not in fields:
+            raise UserError(f"{where}: the field {name!r} is missing")
+    prompt, answer = (
+        text(fields[name], f"{where}: field {name!r}", NO_TEXT) for name in ("prompt", "answer")
+    )
+    tags = fields.get("tags", [])
+    if not isinstance(tags, list | tuple):
+        raise UserError(f"{where}: field 'tags' should be a list of texts, not {shown(tags)}")
+    tags = tuple(sorted({text(tag, f"{where}: field 'tags'", NO_TEXT) for tag in tags}))
+    right = edit_id(prompt, answer, tags)
+    if fields.get("id", right) != right:
+        raise UserError(
+            f"{where}: field 'id' is {shown(fields['id'])}, but that of this prompt, answer and"
+            f" tags is {right}: the line was changed by hand or is damaged; leave the field out if"
+            " the line is right"
+        )
+    note, author, source = (
+        text(fields.get(name, ""), f"{where}: field {name!r}") for name in TEXTS
+    )
+    time, expires = (
+        utc(fields.get(name, ""), f"{where}: field {name!r}") for name in ("time", "expires")
+    )
+    return Edit(prompt, answer, right, tags, note, author, time, source, expires)
+
+
+def edit_id(prompt: str, answer: str, tags: Iterable[str]) -> str:
+    """16 hexadecimal digits of a SHA-256."""
+    return hashlib.sha256(json.dumps([prompt, answer, sorted(tags)]).encode()).hexdigest()[:16]
+
+
+def parse(line: str, where: str) -> Edit:
+    """The edit of a line of a memory file. Raises UserError that begins with `where` (file and
+    line) and names the field."""
+    return from_fields(parse_object(line, where), where)
+
+
+def parse_object(line: str, where: str) -> dict[str, Any]:
+    """The JSON object of a line, each of whose keys is there once. Raises UserError; markers of an
+    unsettled git merge are named as such."""
+    if MARKER.match(line):
+        raise UserError(
+            f"{where}: a conflict marker of git: keep the lines that are right of both sides, and"
+            " take the markers out"
+        )
+    try:
+        fields = LINES.decode(line)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{where}: not a line of JSON ({error})") from error
+    if not isinstance(fields, dict):
+        raise UserError(
+            f"{where}: expected an object with the fields of an edit, not {shown(fields)}"
+        )
+    return fields
+
+
+def trusted(fields: dict[str, Any]) -> Edit:
+    """The edit of a line that `format` wrote and whose checksum was right: nothing is checked
+    again."""
+    if "tags" in fields:
+        fields["tags"] = tuple(fields["tags"])
+    return Edit(**fields)
+
+
+def format(edit: Edit) -> str:  # noqa: A001 (edits.format is how it is read)
+    """The edit's line without its end: the fields in their order, empty ones left out, all letters
+    as they are."""
+    return json.dumps(as_fields(edit), ensure_ascii=False)
+
+
+def as_fields(edit: Edit) -> dict[str, Any]:
+    """The edit's fields that are not empty, as JSON knows them."""
+    return {
+        name: list(value) if name == "tags" else value
+        for name, value in zip(FIELDS, edit, strict=True)
+        if value
+    }
+
+
+def check_header(line: str, where: str) -> None:
+    """Raises UserError unless the line is the first of a memory file of this version."""
+    try:
+        header = json.loads(line)
+    except (ValueError, RecursionError):
+        header = None
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise UserError(
+            f"{where}: not a memory file, whose first line is {HEADER}; edits of other files are"
+            " taken in by `import`"
+        )
+    if header.get("version") != VERSION:
+        raise UserError(
+            f"{where}: a memory file of version {shown(header.get('version'))}, but this program"
+            f" reads version {VERSION}; update one of the two"
+        )
+
+
+def expired(edit: Edit, time: str) -> bool:
+    return bool(edit.expires) and edit.expires <= time
+
+
+def utc(value: Any, where: str) -> str:
+    """A date or a time of ISO 8601, in UTC unless it says otherwise, as 2026-01-31T12:00:00Z; "" as
+    it is. Raises UserError."""
+    if value == "":
+        return ""
+    try:
+        moment = datetime.fromisoformat(value)
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise UserError(
+            f"{where} should be a date or time as 2026-01-31 or 2026-01-31T12:00:00Z, not"
+            f" {shown(value)}"
+        ) from error
+    return f"{moment.year:04}-{moment:%m-%dT%H:%M:%SZ}"
+
+
+def text(value: Any, where: str, wanted: str = "a text") -> str:
+    """The value, if it is a text that a file can hold. Raises UserError."""
+    if not isinstance(value, str) or (wanted == NO_TEXT and not value.strip()):
+        raise UserError(f"{where} should be {wanted}, not {shown(value)}")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"{where} holds half a surrogate pair ({value[error.start]!r}), which no file can hold"
+        ) from error
+    return value
+
+
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object, unless a key is given twice: then one of the two would be lost."""
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        raise ValueError(f"a field is given twice: {', '.join(name for name, _ in pairs)}")
+    return fields
+
+
+def shown(value: Any) -> str:
+    """A value as error messages quote it: short."""
+    return repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:60]}…"
+
+
+LINES = json.JSONDecoder(object_pairs_hook=once)

@@ -1,0 +1,92 @@
+"""The edits of a memory as they are now, and what finds them: ids, prompts, expiry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from serac_jax.core.errors import UserError
+from serac_jax.edits import records
+from serac_jax.edits.changes import apply
+from serac_jax.edits.operations import Operation
+from serac_jax.edits.records import Edit
+from serac_jax.edits.same_prompt import normal
+
+
+class View:
+    """Follows a memory's operations."""
+
+    def __init__(self):
+        self._edits: dict[str, Edit] = {}
+        self._seq = 0
+        self._prompts: dict[str, dict[str, None]] | None = (
+            None  # normal prompt → ids; made when first asked for
+        )
+        self._expiring: dict[str, Edit] = {}
+
+    @property
+    def edits(self) -> Mapping[str, Edit]:
+        """All edits by id, oldest first, expired ones too; to be asked for again after a change,
+        and changed by the methods only."""
+        return self._edits
+
+    @property
+    def seq(self) -> int:
+        """The number of the last operation; 0 before the first."""
+        return self._seq
+
+    def live(self, time: str | None = None) -> Mapping[str, Edit]:
+        """The edits that have not expired (by now)."""
+        gone = self.expired(time)
+        return (
+            {key: edit for key, edit in self._edits.items() if key not in gone}
+            if gone
+            else self._edits
+        )
+
+    def expired(self, time: str | None = None) -> set[str]:
+        """Ids of the edits that have expired (by now); its cost does not depend on edits that never
+        do."""
+        time = records.now() if time is None else time
+        return {key for key, edit in self._expiring.items() if records.expired(edit, time)}
+
+    def find(self, prefix: str) -> Edit:
+        """The edit whose id begins so. Raises UserError where there is none or more than one."""
+        if prefix in self._edits:
+            return self._edits[prefix]
+        found = [key for key in self._edits if key.startswith(prefix)] if prefix else []
+        if not found:
+            raise UserError(
+                f"no edit of this memory has an id that begins with {prefix!r}; `list` shows all"
+            )
+        if len(found) > 1:
+            raise UserError(
+                f"{len(found)} edits have ids that begin with {prefix!r}"
+                f" ({', '.join(found[:5])}{', …' * (len(found) > 5)}); give more digits"
+            )
+        return self._edits[found[0]]
+
+    def same_prompt(self, prompt: str) -> list[Edit]:
+        """Edits of the same prompt but for case, blanks and closing punctuation, of all tags."""
+        if self._prompts is None:
+            self._prompts = {}
+            for edit in self._edits.values():
+                self._prompts.setdefault(normal(edit.prompt), {})[edit.id] = None
+        return [self._edits[key] for key in self._prompts.get(normal(prompt), ())]
+
+    def _begin(self, edits: dict[str, Edit], seq: int) -> None:
+        """Takes the edits as they are after an operation."""
+        self._edits, self._seq, self._prompts = edits, seq, None
+        self._expiring = {key: edit for key, edit in edits.items() if edit.expires}
+
+    def _follow(self, operation: Operation) -> None:
+        """Brings the edits up to an operation that was committed."""
+        self._edits, self._seq = apply(self._edits, operation.change), operation.seq
+        for _, edit in operation.change.removed:
+            self._expiring.pop(edit.id, None)
+            if self._prompts is not None:
+                self._prompts[normal(edit.prompt)].pop(edit.id)
+        for _, edit in operation.change.added:
+            if edit.expires:
+                self._expiring[edit.id] = edit
+            if self._prompts is not None:
+                self._prompts.setdefault(normal(edit.prompt), {})[edit.id] = None

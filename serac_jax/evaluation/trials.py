@@ -1,0 +1,110 @@
+"""Questions of which it is known whether they fall under an edit: what a threshold is fitted to,
+and measured on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from serac_jax.core.errors import UserError
+from serac_jax.core.types import Config
+from serac_jax.runtime import program
+from serac_jax.serving.saved_editor import Parts
+from serac_jax.tasks import protocol
+from serac_jax.text.encoding import Query, TextBatch
+
+FIELDS = ("edits", "inside", "outside")  # of a line of a file
+
+
+class Rows(NamedTuple):
+    """Which rows of the data a trial comes from: that of every edit, of every question out of
+    scope, and of the edit beside which that question was drawn."""
+
+    edits: tuple[str, ...]
+    outside: tuple[str, ...]
+    beside: tuple[str, ...]
+
+
+class Trial(NamedTuple):
+    """Edits, as (prompt, answer), that are in memory together, and questions that fall under one of
+    them, or under none.
+
+    rows: None where each text is a row of its own.
+    """
+
+    edits: tuple[tuple[str, str], ...]
+    inside: tuple[str, ...]
+    outside: tuple[str, ...]
+    rows: Rows | None = None
+
+
+def of_batch(batch: TextBatch) -> Trial:
+    inside = tuple(dict.fromkeys(query.question for query in batch.inside if query))
+    edits = [query for query in batch.edits if query]
+    drawn = {
+        query.question: (row_of(query), row_of(batch.edits[of]))
+        for query, of in zip(batch.outside, batch.outside_of, strict=True)
+        if query
+    }
+    rows = Rows(
+        tuple(map(row_of, edits)),
+        tuple(own for own, _ in drawn.values()),
+        tuple(beside for _, beside in drawn.values()),
+    )
+    return Trial(
+        tuple((query.question, query.answer) for query in edits), inside, tuple(drawn), rows
+    )
+
+
+def row_of(query: Query | None) -> str:
+    """Where a query comes from; one that does not tell is a row of its own."""
+    return (query.source or query.question) if query else ""
+
+
+def of_config(config: Config, parts: Parts, split: str, edits: int, rounds: int) -> Iterator[Trial]:
+    """Trials of an experiment: `edits` at a time, every row of a split once in each of so many
+    rounds, which draw other answers and questions."""
+    cache = program.cache_folder(config)
+    for number in range(rounds):
+        drawn = config.copy_and_resolve_references().unlock()
+        drawn.seed = config.seed + number
+        yield from protocol.build(drawn, parts.tokenizer, None, cache).batches(
+            split, edits, False, of_batch
+        )
+
+
+def of_file(file: Path) -> list[Trial]:
+    """Trials of a file of JSON lines: {"edits": [[prompt, answer], …], "inside": [question, …],
+    "outside": [question, …]}. Raises UserError with the line."""
+    try:
+        lines = file.read_text().splitlines()
+    except OSError as error:
+        raise UserError(f"{file} cannot be read ({error.strerror})") from error
+    return [
+        parsed(line, f"{file}:{number}") for number, line in enumerate(lines, 1) if line.strip()
+    ]
+
+
+def parsed(line: str, where: str) -> Trial:
+    try:
+        fields = json.loads(line)
+    except ValueError as error:
+        raise UserError(f"{where}: not a line of JSON ({error})") from error
+    if not isinstance(fields, dict) or fields.keys() != set(FIELDS):
+        raise UserError(f"{where}: expected an object with {', '.join(FIELDS)}")
+    if not texts([*fields["inside"], *fields["outside"]]) or not all(
+        isinstance(pair, list) and len(pair) == 2 and texts(pair) for pair in fields["edits"]
+    ):
+        raise UserError(
+            f"{where}: 'edits' should be a list of [prompt, answer], 'inside' and 'outside' lists"
+            " of questions"
+        )
+    return Trial(
+        tuple(map(tuple, fields["edits"])), tuple(fields["inside"]), tuple(fields["outside"])
+    )
+
+
+def texts(values: Iterable[object]) -> bool:
+    return all(isinstance(value, str) for value in values)

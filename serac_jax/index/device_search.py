@@ -1,0 +1,271 @@
+"""Compiled programs on keys in slots, whose rows are split over devices: writing some, making room,
+and finding the nearest.
+
+Every device searches its own rows; what the devices find is then merged.
+"""
+
+from __future__ import annotations
+
+from functools import partial, reduce
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Array, Bool, Float, Int, Int8, UInt16, UInt32
+
+from serac_jax.core.sharding import path_name, spec
+from serac_jax.editors.serac.scope import Distance, log_similarity
+
+# How a number of a key is kept. bfloat16 by its bits: no CPU writes or slices it without widening
+# all of them.
+KINDS = {"float32": jnp.float32, "bfloat16": jnp.uint16, "int8": jnp.int8}
+COLUMNS = 1024  # of scores, whose maxima are compared first
+
+
+class Stored(NamedTuple):
+    """keys: "c d", of one of KINDS; those that are not float32 only propose. scales: "c 1", what a
+    key of int8 is multiplied by; None for others.
+
+    squares: "c h", the squared lengths of what is kept, a head each. tags: "c w", bits.
+    """
+
+    keys: Float[Array, "c d"] | UInt16[Array, "c d"] | Int8[Array, "c d"]
+    scales: Float[Array, "c 1"] | None
+    squares: Float[Array, "c h"]
+    tags: UInt32[Array, "c w"]
+
+
+def specs(stored: Stored) -> Any:
+    """How each leaf is split, by the table of `serac_jax.core.sharding`."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: spec(f"index/{path_name(path)}", leaf.shape), stored
+    )
+
+
+def shardings(stored: Stored, mesh: Mesh) -> Any:
+    return jax.tree.map(
+        lambda found: NamedSharding(mesh, found),
+        specs(stored),
+        is_leaf=lambda leaf: isinstance(leaf, P),
+    )
+
+
+def blank(rows: int, width: int, heads: int, kind: str, mesh: Mesh) -> Stored:
+    """Empty slots."""
+    scales = jnp.zeros((rows, 1), jnp.float32) if kind == "int8" else None
+    stored = Stored(
+        jnp.zeros((rows, width), KINDS[kind]),
+        scales,
+        jnp.zeros((rows, heads), jnp.float32),
+        jnp.zeros((rows, 1), jnp.uint32),
+    )
+    return jax.device_put(stored, shardings(stored, mesh))
+
+
+@partial(jax.jit, static_argnames=("rows", "words", "mesh"))
+def grown(stored: Stored, *, rows: int, words: int, mesh: Mesh) -> Stored:
+    """The same with more empty slots behind, and more words of tags."""
+    more = jax.tree.map(lambda leaf: jnp.pad(leaf, ((0, rows - leaf.shape[0]), (0, 0))), stored)
+    more = more._replace(tags=jnp.pad(more.tags, ((0, 0), (0, words - more.tags.shape[1]))))
+    return jax.lax.with_sharding_constraint(more, shardings(more, mesh))
+
+
+@partial(jax.jit, donate_argnums=0, static_argnames="mesh")
+def fill(
+    stored: Stored,
+    slots: Int[Array, " n"],
+    keys: Float[Array, "n d"],
+    tags: UInt32[Array, "n w"],
+    *,
+    mesh: Mesh,
+) -> Stored:
+    """Slots written; what belongs into no slot has the number −1."""
+
+    def part(stored: Stored, slots: Array, keys: Array, tags: Array) -> Stored:
+        kept, scales = packed(keys, stored.keys.dtype)
+        heads = numbers(kept, scales).reshape(
+            keys.shape[0], stored.squares.shape[1], -1
+        )  # lengths of what is kept: then near keys err least
+        at = own(slots, stored)
+        return jax.tree.map(
+            lambda leaf, rows: leaf.at[at].set(rows, mode="drop"),
+            stored,
+            Stored(kept, scales, jnp.square(heads).sum(-1), tags),
+        )
+
+    return jax.shard_map(
+        part,
+        mesh=mesh,
+        in_specs=(specs(stored), P(), P(), P()),
+        out_specs=specs(stored),
+        check_vma=False,
+    )(stored, slots, keys, tags)
+
+
+@partial(jax.jit, donate_argnums=0, static_argnames="mesh")
+def empty(stored: Stored, slots: Int[Array, " n"], *, mesh: Mesh) -> Stored:
+    """Slots that nobody sees any more; −1 is none."""
+
+    def part(stored: Stored, slots: Array) -> Stored:
+        return stored._replace(
+            tags=stored.tags.at[own(slots, stored)].set(jnp.uint32(0), mode="drop")
+        )
+
+    return jax.shard_map(
+        part, mesh=mesh, in_specs=(specs(stored), P()), out_specs=specs(stored), check_vma=False
+    )(stored, slots)
+
+
+def packed(keys: Float[Array, "n d"], dtype: Any) -> tuple[Array, Float[Array, "n 1"] | None]:
+    """Keys as they are kept, and what those of int8 are multiplied by: the largest of a row's
+    127ths."""
+    if dtype == jnp.float32:
+        return keys, None
+    if dtype == jnp.uint16:
+        return jax.lax.bitcast_convert_type(keys.astype(jnp.bfloat16), jnp.uint16), None
+    scales = jnp.abs(keys).max(-1, keepdims=True) / 127.0
+    return jnp.round(keys / jnp.where(scales > 0, scales, 1.0)).astype(jnp.int8), scales
+
+
+def numbers(keys: Array, scales: Array | None) -> Float[Array, "n d"]:
+    """Kept keys in float32."""
+    if keys.dtype == jnp.uint16:
+        return jax.lax.bitcast_convert_type(keys, jnp.bfloat16).astype(jnp.float32)
+    return keys.astype(jnp.float32) if scales is None else keys.astype(jnp.float32) * scales
+
+
+def is_exact(stored: Stored) -> bool:
+    return stored.keys.dtype == jnp.float32
+
+
+def own(slots: Int[Array, " n"], stored: Stored) -> Int[Array, " n"]:
+    """Slots as rows of this device; those of others are past its end, where they are dropped."""
+    rows = stored.tags.shape[0]
+    at = slots - jax.lax.axis_index("data") * rows
+    return jnp.where((slots >= 0) & (at >= 0) & (at < rows), at, rows)
+
+
+@partial(jax.jit, static_argnames=("proposed", "k", "block", "distance", "mesh"))
+def nearest(
+    stored: Stored,
+    queries: Float[Array, "n d"],
+    seen: UInt32[Array, "n w"],
+    *,
+    proposed: int,
+    k: int,
+    block: int,
+    distance: Distance,
+    mesh: Mesh,
+) -> tuple[Int[Array, "n k"], Float[Array, "n k"]]:
+    """The k best slots, best first, of `proposed` from every device, and how near: log-similarities
+    of exact keys, for others what `rough` gives.
+
+    −∞ where there are fewer.
+    """
+    part = partial(of_device, proposed=proposed, block=block, distance=distance)
+    slots, scores = jax.shard_map(
+        part,
+        mesh=mesh,
+        in_specs=(specs(stored), P(), P()),
+        out_specs=P(None, "data"),
+        check_vma=False,
+    )(stored, queries, seen)
+    scores, at = jax.lax.top_k(scores, k)
+    return jnp.take_along_axis(slots, at, -1), scores
+
+
+def of_device(
+    stored: Stored, queries: Array, seen: Array, *, proposed: int, block: int, distance: Distance
+) -> tuple[Int[Array, "n p"], Float[Array, "n p"]]:
+    """Proposes slots by products of blocks, then scores these, where keys are exact, as the
+    classifier was trained."""
+    rows, kept = queries.shape[0], min(proposed, block)
+
+    def step(best: tuple[Array, Array], start: Array) -> tuple[tuple[Array, Array], None]:
+        keys, scales, squares, tags = jax.tree.map(
+            lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, start, block), stored
+        )
+        closeness = rough(queries, numbers(keys, scales), squares, distance)
+        top, at = largest(jnp.where(visible(tags, seen), closeness, -jnp.inf), kept)
+        both = jnp.concatenate([best[0], top], -1), jnp.concatenate([best[1], at + start], -1)
+        top, at = jax.lax.top_k(both[0], kept)
+        return (top, jnp.take_along_axis(both[1], at, -1)), None
+
+    count = stored.tags.shape[0]
+    nothing = jnp.full((rows, kept), -jnp.inf), jnp.zeros((rows, kept), jnp.int32)
+    (scores, slots), _ = jax.lax.scan(step, nothing, jnp.arange(0, count, block, dtype=jnp.int32))
+    if is_exact(stored):
+        scores = jnp.where(
+            scores > -jnp.inf,
+            log_similarity(stored.keys[slots], queries[:, None], distance),
+            -jnp.inf,
+        )
+    return slots + jax.lax.axis_index("data") * count, scores
+
+
+def visible(tags: UInt32[Array, "b w"], seen: UInt32[Array, "n w"]) -> Bool[Array, "n b"]:
+    """Whether a query sees a slot."""
+    return ((tags[None] & seen[:, None]) != 0).any(-1)
+
+
+def largest(scores: Float[Array, "n b"], k: int) -> tuple[Float[Array, "n k"], Int[Array, "n k"]]:
+    """The k largest of each row, and where they are.
+
+    Where there are many: of rows folded into columns, they lie in the k columns that have the
+        largest maxima. A maximum is cheap, unlike a sort.
+    """
+    count = scores.shape[1]
+    if count % COLUMNS or count // COLUMNS < 2 or k >= COLUMNS:
+        return jax.lax.top_k(scores, k)
+    folded = scores.reshape(-1, count // COLUMNS, COLUMNS)
+    columns = jax.lax.top_k(folded.max(1), k)[1]
+    found, at = jax.lax.top_k(
+        jnp.take_along_axis(folded, columns[:, None], 2).reshape(scores.shape[0], -1), k
+    )
+    return found, at // k * COLUMNS + jnp.take_along_axis(columns, at % k, -1)
+
+
+def rough(
+    queries: Float[Array, "n d"],
+    keys: Float[Array, "b d"],
+    lengths_keys: Array,
+    distance: Distance,
+    xp: Any = jnp,
+) -> Float[Array, "n b"]:
+    """How near, in the order of the distance up to rounding, from products and squared lengths of
+    the heads' slices. xp: numpy, where arrays are of that."""
+
+    def of_head(head: int) -> Float[Array, "n b"]:
+        own = slice(head * width, (head + 1) * width)
+        a, b = queries[:, own], keys[:, own]
+        length, length_key = xp.square(a).sum(-1, keepdims=True), lengths_keys[None, :, head]
+        if distance.cosine:
+            scale = xp.sqrt(length * length_key)
+            return product(a, b.T) / xp.where(scale > 0, scale, 1.0)
+        return product(2.0 * a, b.T) - length_key - length
+
+    product = xp.matmul if xp is np else partial(jnp.matmul, precision="highest")
+    width = keys.shape[1] // distance.heads
+    return reduce(xp.maximum, map(of_head, range(distance.heads)))
+
+
+@partial(jax.jit, static_argnames=("k", "distance"))
+def rescored(
+    keys: Float[Array, "n p d"],
+    queries: Float[Array, "n d"],
+    rough_scores: Float[Array, "n p"],
+    *,
+    k: int,
+    distance: Distance,
+) -> tuple[Int[Array, "n k"], Float[Array, "n k"]]:
+    """The k best of exact keys that were proposed, by their places, and their log-similarities."""
+    scores, at = jax.lax.top_k(
+        jnp.where(
+            rough_scores > -jnp.inf, log_similarity(keys, queries[:, None], distance), -jnp.inf
+        ),
+        k,
+    )
+    return at, scores

@@ -1,0 +1,45 @@
+"""The nearest of few keys, by NumPy: on a CPU, below FEW scores, to call a compiled program takes
+longer than to compare.
+
+The arrays are the index's own, seen where they lie; a view must be gone before a program writes to
+them, which else has to copy them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Float, Int
+
+from serac_jax.editors.serac.scope import Distance, log_similarity
+from serac_jax.index.device_search import Stored, rough, visible
+
+FEW = 1 << 15  # queries × slots (`benchmarks/memory.py`)
+
+
+def views(stored: Stored) -> Stored:
+    """The same arrays, as NumPy sees them."""
+    return jax.tree.map(
+        np.from_dlpack, stored
+    )  # np.asarray would keep the view for as long as the array lives
+
+
+def nearest(
+    stored: Stored, queries: Any, seen: Any, *, proposed: int, k: int, distance: Distance
+) -> tuple[Int[np.ndarray, "n k"], Float[np.ndarray, "n k"]]:
+    """What `live.nearest.nearest` finds among keys of float32. All arrays are NumPy's; queries: "n
+    d". seen: "n w"."""
+    closeness = np.where(
+        visible(stored.tags, seen),
+        rough(queries, stored.keys, stored.squares, distance, np),
+        -np.inf,
+    )
+    row, slots = (
+        np.arange(len(queries))[:, None],
+        np.argpartition(closeness, -proposed)[:, -proposed:],
+    )
+    scores = np.asarray(log_similarity(stored.keys[slots], queries[:, None], distance, np))
+    scores[closeness[row, slots] == -np.inf] = -np.inf
+    best = np.argsort(-scores)[:, :k]
+    return slots[row, best], scores[row, best]

@@ -1,0 +1,101 @@
+"""Keys of a memory's edits on disk, beside its file, so that a large memory opens without being
+embedded again.
+
+`edits.jsonl.keys/` holds a file for every classifier, named by its digest: a header, then a row for
+each edit: its id, which is a hash of its texts, its key in float32, and a checksum of both. Rows
+are only appended. A row counts where the id and the checksum are right, whenever it is read; other
+edits are embedded again and appended. The folder is a cache: it may be deleted at any time, and
+where it cannot be written the memory works all the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from itertools import repeat
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt64
+
+from serac_jax.core.errors import UserError
+from serac_jax.edits import memory_file
+
+HEADER = 64  # bytes
+# of checksums: a row of zeros, as a full disk or a crash may leave it, is no row
+SALT = 0x9E3779B97F4A7C15
+
+
+class KeyCache:
+    """The keys of one classifier, `width` numbers each."""
+
+    def __init__(self, file: Path, width: int):
+        self.file = file
+        self.width = width
+        self.row = np.dtype(
+            [("id", "<u8"), ("key", "<f4", (width + width % 2,)), ("sum", "<u8")]
+        )  # whole words of eight bytes
+        self.header = f"serac_jax keys 1 {width}\n".encode().ljust(HEADER)
+        self.weights = np.random.default_rng(0).integers(
+            1 << 63, size=self.row.itemsize // 8 - 1, dtype=np.uint64
+        ) * np.uint64(2) + np.uint64(1)
+        self.forget()
+
+    def forget(self) -> None:
+        self.rows = np.zeros(0, self.row)  # mapped, as far as they were looked at
+        self.at: dict[int, int] = {}  # the row of an id
+        self.inode = 0
+
+    def read(self, ids: Sequence[str]) -> tuple[Bool[np.ndarray, " n"], Float[np.ndarray, "n d"]]:
+        """Which edits have a key, and the keys; those of the others mean nothing."""
+        self.refresh()
+        numbers = hashes(ids)
+        places = np.fromiter(map(self.at.get, numbers.tolist(), repeat(-1)), np.int64, len(ids))
+        rows = self.rows[places] if len(self.rows) else np.zeros(len(ids), self.row)
+        return (places >= 0) & (rows["id"] == numbers) & (rows["sum"] == self.sums(rows)), rows[
+            "key"
+        ][:, : self.width]
+
+    def append(self, ids: Sequence[str], keys: Float[np.ndarray, "n d"]) -> None:
+        """Keeps keys, where the folder can be written."""
+        rows = np.zeros(len(ids), self.row)
+        rows["id"], rows["key"][:, : self.width] = hashes(ids), keys
+        rows["sum"] = self.sums(rows)
+        with suppress(OSError, UserError):
+            self.file.parent.mkdir(exist_ok=True)
+            with memory_file.locked(self.file) as file:
+                size = file.seek(0, 2)
+                begun = size >= HEADER
+                file.seek(size - (size - HEADER) % self.row.itemsize if begun else 0)
+                file.truncate()  # what a killed writer left of a row
+                memory_file.write_all(file, (b"" if begun else self.header) + rows.tobytes())
+
+    def refresh(self) -> None:
+        """Looks at rows that were appended since; at all where the file is another one now. A file
+        with another header is put away."""
+        try:
+            with self.file.open("rb") as file:
+                inode, size, _ = memory_file.stamp(self.file)
+                count = (size - HEADER) // self.row.itemsize
+                if size >= HEADER and file.read(HEADER) != self.header:
+                    self.file.unlink()
+                    raise FileNotFoundError
+        except OSError:
+            self.forget()
+            return
+        if inode != self.inode or count < len(self.rows):
+            self.forget()
+        if count > (known := len(self.rows)):
+            self.inode = inode
+            self.rows = np.memmap(self.file, self.row, "r", HEADER, (count,))
+            self.at.update(zip(self.rows["id"][known:].tolist(), range(known, count), strict=True))
+
+    def sums(self, rows: np.ndarray) -> UInt64[np.ndarray, " n"]:
+        """A checksum a row: odd weights tell any change of eight bytes, and all but one in 2⁶³ of
+        others."""
+        words = rows.view(np.uint64).reshape(len(rows), -1)[:, :-1]
+        return words @ self.weights + np.uint64(SALT)
+
+
+def hashes(ids: Sequence[str]) -> UInt64[np.ndarray, " n"]:
+    """Ids of edits as numbers."""
+    return np.frombuffer(bytes.fromhex("".join(ids)), ">u8").astype("<u8")

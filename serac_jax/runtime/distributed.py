@@ -1,0 +1,180 @@
+"""A program as several processes, on one machine or many: how they find one another, and how they
+end together.
+
+Every process runs the same program over the devices of all; each puts its own rows of a batch on
+its own devices. Process 0 alone
+writes: the others print nothing but errors. One process is a program as it always is.
+
+They are joined by `--coordinator=HOST:PORT --processes=N --process=I`, or by themselves as the
+tasks of a Slurm step (srun) and on the hosts of a TPU slice in Kubernetes, or by
+`--coordinator=auto` wherever JAX finds out (TPU pods, Open MPI)."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+import jax
+from absl import flags
+from jax.experimental import multihost_utils
+
+from serac_jax.core.errors import UserError
+
+PATIENCE = 300  # seconds that processes wait for one another at the start, and in the end
+# seconds after which a process that gives no sign of life is taken for dead, which ends the others
+SILENCE = 60
+
+
+def together(main: Callable[[], None]) -> Callable[[], None]:
+    """The program, with the three flags, joined with the other processes where there are some. If
+    it fails in one of them, it ends in all."""
+    # Defined here, not where the module is imported: a library must not take names from the
+    # programs that use it.
+    coordinator = flags.DEFINE_string(
+        "coordinator",
+        None,
+        "To run as several processes: HOST:PORT of process 0; auto: as JAX finds out.",
+    )
+    processes = flags.DEFINE_integer(
+        "processes", None, "With --coordinator: how many processes there are.", lower_bound=1
+    )
+    process = flags.DEFINE_integer(
+        "process", None, "With --coordinator: which of them this one is, from 0.", lower_bound=0
+    )
+
+    def joined() -> None:
+        if not join(asked(coordinator.value, processes.value, process.value, os.environ)):
+            main()
+            return
+        try:
+            main()
+        except BaseException as error:
+            leave(error)
+
+    return joined
+
+
+def join(options: dict[str, Any] | None) -> bool:
+    """Whether this is one of several processes; they are connected then. Nothing may have touched a
+    device before. Raises UserError.
+
+    options: of `jax.distributed.initialize`; None: there is no other process.
+    """
+    if options is None:
+        if jax.process_count() > 1:  # the hosts of a TPU pod
+            raise UserError(
+                f"this is process {jax.process_index()} of {jax.process_count()}, and nothing"
+                " connects them; give --coordinator=auto to all of them"
+            )
+        return False
+    # On CPU, a program's messages can take those of the next one for its own, and both wait
+    # forever: one at a time.
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
+    visible = jax.config.values["jax_cuda_visible_devices"]
+    try:
+        jax.distributed.initialize(
+            **options,
+            initialization_timeout=PATIENCE,
+            heartbeat_timeout_seconds=SILENCE,
+            shutdown_timeout_seconds=PATIENCE,
+        )
+    except (ValueError, RuntimeError) as error:
+        where = options.get("coordinator_address", "one that JAX finds out")
+        raise UserError(
+            f"the processes did not find one another ({str(error).splitlines()[0][:200]}); the"
+            f" coordinator is {where}; start as many processes as were announced, each with a"
+            f" number of its own, within {PATIENCE} seconds, and choose a port that is free and"
+            " reachable"
+        ) from error
+    if os.environ.get("SLURM_STEP_NUM_NODES") == os.environ.get("SLURM_STEP_NUM_TASKS"):
+        jax.config.update(
+            "jax_cuda_visible_devices", visible
+        )  # under Slurm, JAX gives a task one GPU, also where it has the node to itself
+    if (
+        jax.default_backend() == "cpu"
+    ):  # where a first exchange fails that waits for 30 seconds, as for a process that compiles what others find compiled
+        jax.config.update("jax_enable_compilation_cache", False)
+    if jax.process_index() > 0:
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 as long as the process
+    return True
+
+
+def asked(
+    coordinator: str | None,
+    processes: int | None,
+    process: int | None,
+    environment: Mapping[str, str],
+) -> dict[str, Any] | None:
+    """How the processes are to be joined, as arguments of `jax.distributed.initialize`; None where
+    this one is alone. Raises UserError."""
+    if coordinator == "auto" and processes is None and process is None:
+        return {}
+    given = {"--coordinator": coordinator, "--processes": processes, "--process": process}
+    missing = [name for name, value in given.items() if value is None]
+    if coordinator is None or processes is None or process is None:
+        if len(missing) < len(given):
+            raise UserError(
+                f"{', '.join(missing)} is not given; several processes need all of"
+                f" {', '.join(given)}, or --coordinator=auto alone"
+            )
+        in_slurm = int(environment.get("SLURM_STEP_NUM_TASKS", 1)) > 1
+        in_kubernetes = "," in environment.get("TPU_WORKER_HOSTNAMES", "")
+        return {} if in_slurm or in_kubernetes else None
+    if process >= processes or ":" not in coordinator:
+        raise UserError(
+            f"--coordinator={coordinator} --processes={processes} --process={process}: expected"
+            " HOST:PORT, and a process below their number"
+        )
+    # A process takes all devices that it sees: not one each, as JAX chooses where it finds itself
+    # in Slurm.
+    return {
+        "coordinator_address": coordinator,
+        "num_processes": processes,
+        "process_id": process,
+        "cluster_detection_method": "deactivate",
+    }
+
+
+def leave(error: BaseException) -> NoReturn:
+    """Tells why this process ends, and ends it at once: waiting for the others, as Python's way out
+    does, they would wait for each other.
+
+    The others see that it is gone, at their next exchange or after SILENCE seconds, and end too.
+    """
+    name = f"process {jax.process_index()} of {jax.process_count()}"
+    if isinstance(error, UserError):
+        message = f"{name}: {error}"
+    elif isinstance(error, SystemExit) and not error.code:
+        message = ""
+    else:
+        traceback.print_exception(error)
+        message = (
+            f"{name} has failed, as told above, perhaps because another one has ended; start all of"
+            " them again with the same workdir to go on"
+        )
+    if message:
+        print(f"error: {message}", file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1 if message else 0)
+
+
+def first() -> bool:
+    """Whether this is the process that writes."""
+    return jax.process_index() == 0
+
+
+def wait(place: str) -> None:
+    """Until every process has come to the place of that name."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(place)
+
+
+def stopped(step: int) -> bool:
+    """Whether one of several processes was told to stop (SIGTERM) and this is the step at which all
+    of them have agreed to. To be asked at every step."""
+    return jax.process_count() > 1 and multihost_utils.reached_preemption_sync_point(step)

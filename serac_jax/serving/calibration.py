@@ -1,0 +1,238 @@
+"""How well scores tell questions that fall under an edit from others, and the threshold that lets
+no more than a given share of the others through."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from serac_jax.core.errors import UserError
+from serac_jax.edits import records
+from serac_jax.evaluation.trials import Rows, Trial
+from serac_jax.serving.editor_spec import Decision
+from serac_jax.serving.matching import Matcher
+
+BINS = 10  # of scores, where the calibration error compares them with what they should mean
+POINTS = 200  # of a curve, at most
+
+
+class Scores(NamedTuple):
+    """The score of the nearest edit of every question, and whether the question falls under an
+    edit.
+
+    group: by number, the row beside which a question out of scope was drawn, one of many there.
+        rows: the question's own row and that of the nearest edit.
+    None: every question is by itself.
+    """
+
+    value: Float[np.ndarray, " n"]
+    inside: Bool[np.ndarray, " n"]
+    group: Int[np.ndarray, " n"] | None = None
+    rows: Int[np.ndarray, "n 2"] | None = None
+
+    @property
+    def groups(self) -> Int[np.ndarray, " m"]:
+        """The group of every question out of scope, numbered from 0 on without gaps."""
+        return np.unique(
+            (np.arange(len(self.value)) if self.group is None else self.group)[~self.inside],
+            return_inverse=True,
+        )[1]
+
+
+def measure(matcher: Matcher, trials: Iterable[Trial]) -> Scores:
+    """The scores of trials, each with its own edits in memory. Raises UserError where questions of
+    one of the two kinds are missing.
+
+    One memory holds the edits of all, under a tag for each trial that they belong to, so that what
+    several trials have in common is read once."""
+    tags, row_of, asked = defaultdict(list), {}, []
+    for number, trial in enumerate(trials):
+        rows = trial.rows or Rows(
+            tuple(prompt for prompt, _ in trial.edits), trial.outside, trial.outside
+        )
+        for edit, row in zip(trial.edits, rows.edits, strict=True):
+            tags[edit].append(str(number))
+            row_of[edit[0]] = row
+        asked += [(question, str(number), True, question, question) for question in trial.inside]
+        asked += [
+            (question, str(number), False, own, beside)
+            for question, own, beside in zip(trial.outside, rows.outside, rows.beside, strict=True)
+        ]
+    if len({inside for _, _, inside, _, _ in asked}) < 2:
+        raise UserError(
+            "there are no questions in scope, or none out of scope; both are needed to tell one"
+            " from the other"
+        )
+    together = matcher.empty()
+    together.add(records.make(*edit, tags=of) for edit, of in tags.items())
+    order = sorted(
+        range(len(asked)), key=lambda place: asked[place]
+    )  # the same questions beside one another
+    nears = together.nearest(
+        [asked[place][0] for place in order], [(asked[place][1],) for place in order]
+    )
+    found = dict(zip(order, nears, strict=True))
+    numbers: dict[str, int] = defaultdict(lambda: len(numbers))
+    return Scores(
+        np.array([found[place][0].score if found[place] else 0.0 for place in range(len(asked))]),
+        np.array([inside for _, _, inside, _, _ in asked]),
+        np.array([numbers[beside] for *_, beside in asked]),
+        np.array(
+            [
+                (
+                    numbers[own],
+                    numbers[row_of[found[place][0].edit.prompt] if found[place] else own],
+                )
+                for place, (*_, own, _) in enumerate(asked)
+            ]
+        ),
+    )
+
+
+def fit(scores: Scores, target: float) -> Decision:
+    """The threshold that a question out of scope, beside a new row, exceeds with a probability of
+    at most `target`.
+
+    Questions drawn beside one row are alike, so what comes in any order are the rows, not the
+    questions. The questions of a row weigh 1 together, and so does the new row, which may exceed
+    everything: of these K + 1 at most the share `target` lies above (hierarchical conformal
+    prediction; Lee, Barber & Willett 2023, Dunn, Wasserman & Ramdas 2022). Where each question is
+    by itself, that is the ⌊target·(n + 1)⌋-th highest score out of scope (Vovk et al. 2005). From
+    `unsure_from` on, up to the threshold, an edit might have answered: at most about a share
+    `target` of the questions in scope lies below. Raises UserError where `target` is no rate, or
+    the rows are too few to show one so low."""
+    if not 0 < target < 1:
+        raise UserError(
+            f"the target {target} is no rate; give a number between 0 and 1, such as 0.05"
+        )
+    outside, inside, sizes = (
+        scores.value[~scores.inside],
+        np.sort(scores.value[scores.inside]),
+        np.bincount(scores.groups),
+    )
+    allowed = (
+        target * (len(sizes) + 1) - 1 + 1e-9
+    )  # rows above the threshold; rounding takes none away
+    if allowed < 0:
+        few = (
+            f"{len(sizes)} {'questions' if len(sizes) == len(outside) else 'rows with questions'}"
+            " out of scope"
+        )
+        raise UserError(
+            f"{few} cannot show a rate of {target}: give {math.ceil(1 / target) - 1} or more, or a"
+            " higher target"
+        )
+    order = np.argsort(-outside, kind="stable")
+    threshold = float(
+        outside[order][np.argmax(np.cumsum(1 / sizes[scores.groups[order]]) > allowed)]
+    )
+    return Decision(threshold, min(float(inside[int(target * len(inside))]), threshold))
+
+
+def report(scores: Scores, decision: Decision, target: float | None = None) -> dict[str, Any]:
+    """What a decision does to the questions that were scored.
+
+    false_positive_rate, recall, precision at the threshold; standard_error: of the first, over
+    rows; unsure: the share of all questions in the band below the threshold; area: under the ROC
+    curve; calibration_error: |score − share in scope| expected over bins of the score; groups: rows
+    beside which the questions out of scope were drawn."""
+    hit, inside = scores.value > decision.threshold, scores.inside
+    rows = np.arange(len(hit))[:, None].repeat(2, 1) if scores.rows is None else scores.rows
+    unsure = ~hit & (scores.value > decision.unsure_from)
+    return {
+        "target": target,
+        **decision._asdict(),
+        "false_positive_rate": float(hit[~inside].mean()),
+        "standard_error": standard_error(hit[~inside], rows[~inside]),
+        "recall": float(hit[inside].mean()),
+        "precision": float(inside[hit].mean()) if hit.any() else None,
+        "unsure": float(unsure.mean()),
+        "area": area(scores),
+        "calibration_error": float(
+            sum(share * abs(score - true) for share, score, true in bins(scores))
+        ),
+        "inside": int(inside.sum()),
+        "outside": int((~inside).sum()),
+        "groups": int(scores.groups.max()) + 1,
+    }
+
+
+def standard_error(hit: Bool[np.ndarray, " n"], rows: Int[np.ndarray, "n 2"]) -> float:
+    """Of the share of questions that are hit, each of which depends on two rows, its own and the
+    nearest edit's: any two that share a row may go together.
+
+    Σ r·r′ over all such pairs, r being what a question departs from the share by (Aronow, Samii &
+    Assenova 2015, for pairs of a network's nodes). Where no two share one, it is √(p(1 − p)/n)."""
+    rest, pairs = hit - hit.mean(), np.sort(rows, axis=1)
+    two = pairs[:, 0] < pairs[:, 1]
+    of_row = np.bincount(pairs[:, 0], rest, rows.max() + 1) + np.bincount(
+        pairs[two, 1], rest[two], rows.max() + 1
+    )
+    of_pair = np.bincount(
+        np.unique(pairs[two], axis=0, return_inverse=True)[1].ravel(), rest[two]
+    )  # those that share both have been counted twice
+    return max((of_row**2).sum() - (of_pair**2).sum(), 0.0) ** 0.5 / len(hit)
+
+
+def rates(
+    scores: Scores,
+) -> tuple[Float[np.ndarray, " m"], Float[np.ndarray, " m"], Float[np.ndarray, " m"]]:
+    """False-positive rate, recall and precision of every threshold that makes a difference, from
+    the highest down."""
+    order = np.argsort(-scores.value, kind="stable")
+    value, inside = scores.value[order], scores.inside[order]
+    last = np.append(np.flatnonzero(np.diff(value)), len(value) - 1)  # equal scores fall together
+    right, wrong = np.cumsum(inside)[last], np.cumsum(~inside)[last]
+    return wrong / (~inside).sum(), right / inside.sum(), right / (right + wrong)
+
+
+def area(scores: Scores) -> float:
+    """Under the ROC curve: how often a question in scope scores above one out of scope, equal
+    scores counting half."""
+    wrong, right, _ = rates(scores)
+    return float(np.trapezoid(np.append(0.0, right), np.append(0.0, wrong)))
+
+
+def bins(scores: Scores) -> list[tuple[float, float, float]]:
+    """Of every bin of scores that is not empty: its share of all questions, their mean score, and
+    the share that is in scope."""
+    number = np.minimum((scores.value * BINS).astype(int), BINS - 1)
+    members = [number == which for which in range(BINS)]
+    return [
+        (float(m.mean()), float(scores.value[m].mean()), float(scores.inside[m].mean()))
+        for m in members
+        if m.any()
+    ]
+
+
+def thinned(*curve: Float[np.ndarray, " m"]) -> list[list[float]]:
+    """A curve of at most POINTS points, its ends among them."""
+    kept = np.unique(np.linspace(0, len(curve[0]) - 1, POINTS).round().astype(int))
+    return [axis[kept].tolist() for axis in curve]
+
+
+def told(found: dict[str, Any]) -> str:
+    """A report as lines of text."""
+    meaning = {
+        "false_positive_rate": (
+            f"out of scope: {found['outside']} questions, answered by an edit all the same"
+        ),
+        "standard_error": f"of that rate, over the rows of the data ({found['groups']} with edits)",
+        "recall": f"in scope: {found['inside']} questions, answered by an edit",
+        "precision": "answered by an edit: in scope",
+        "unsure": "all questions: the base model answered, but an edit might have",
+        "area": "under the ROC curve",
+        "calibration_error": "expected |score − share in scope|",
+        "threshold": "an edit answers above this score",
+        "unsure_from": "… and might have from this one on",
+    }
+    return "\n".join(
+        f"{name:<20} {found[name]:.3f}  {said}"
+        for name, said in meaning.items()
+        if found[name] is not None
+    )

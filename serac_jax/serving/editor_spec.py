@@ -1,0 +1,138 @@
+"""editor.json: what a saved editor is, besides its models.
+
+    format, version     "serac_jax editor", 1
+    parts               {"base", "scope", "counterfactual", "rerank"}: "./NAME" for a folder beside the file, else the name of a model; null where there is none
+    answers             [] where answers are words, else the classes that the base model chooses from
+    pool, distance      how the scope classifier's vectors are read, and how they are compared
+    text_widths         tokens to which questions are padded; longer ones are cut at the last
+    label_widths        the last is how many tokens an answer has at most
+    decision            {"threshold", "unsure_from"}: scores above the threshold are answered by the edit; between the two the editor says that it is unsure
+    calibration         what `calibrate` measured, or null
+
+"scope" is an embedding classifier, "rerank" a cross-attention classifier; one of them may be
+missing. Without a counterfactual model the base model reads the edits. Without a base model,
+whoever loads the editor brings one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from serac_jax.core.errors import UserError
+from serac_jax.editors.serac.scope import SQUARED, Distance
+
+FORMAT, VERSION, FILE = "serac_jax editor", 1, "editor.json"
+PARTS = ("base", "scope", "counterfactual", "rerank")
+
+
+class Decision(NamedTuple):
+    """From which score on an edit answers, and from which on one might have."""
+
+    threshold: float = 0.5
+    unsure_from: float = 0.5
+
+
+class Spec(NamedTuple):
+    """editor.json."""
+
+    parts: dict[str, str]
+    answers: tuple[str, ...] = ()
+    pool: str = "cls"
+    distance: Distance = SQUARED
+    text_widths: tuple[int, ...] = (32,)
+    label_widths: tuple[int, ...] = (16,)
+    decision: Decision = Decision()
+    calibration: dict[str, Any] | None = None
+
+
+def write(spec: Spec, folder: Path) -> None:
+    fields = spec._asdict() | {
+        "distance": spec.distance._asdict(),
+        "decision": spec.decision._asdict(),
+        "parts": dict.fromkeys(PARTS) | spec.parts,
+    }
+    (folder / FILE).write_text(
+        json.dumps({"format": FORMAT, "version": VERSION} | fields, indent=2) + "\n"
+    )
+
+
+def read(folder: Path) -> Spec:
+    """The editor.json of a folder. Raises UserError that names the file and the field."""
+    file = folder / FILE
+    try:
+        fields = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{file} cannot be read ({error}); name a folder that `save` has written"
+        ) from error
+    if not isinstance(fields, dict) or fields.pop("format", None) != FORMAT:
+        raise UserError(f"{file} is not a saved editor: its field 'format' should be {FORMAT!r}")
+    if (version := fields.pop("version", None)) != VERSION:
+        raise UserError(
+            f"{file} is of version {version!r}, but this program reads version {VERSION}; update"
+            " one of the two"
+        )
+    if strange := sorted(set(fields) ^ set(Spec._fields)):
+        raise UserError(
+            f"{file}: the field {strange[0]!r} is"
+            f" {'unknown' if strange[0] in fields else 'missing'}; there are"
+            f" {', '.join(Spec._fields)}"
+        )
+    parts = record(file, "parts", fields["parts"], dict.fromkeys(PARTS, (str, type(None))))
+    distance = record(
+        file,
+        "distance",
+        fields["distance"],
+        {name: type(value) for name, value in SQUARED._asdict().items()},
+    )
+    decision = record(
+        file, "decision", fields["decision"], dict.fromkeys(Decision._fields, (int, float))
+    )
+    if not parts["scope"] and not parts["rerank"]:
+        raise UserError(
+            f"{file}: field 'parts' names neither 'scope' nor 'rerank'; one of them decides which"
+            " edit a question falls under"
+        )
+    if not isinstance(fields["pool"], str) or not isinstance(fields["calibration"], dict | None):
+        raise UserError(
+            f"{file}: field 'pool' should be a text and field 'calibration' an object or null"
+        )
+    return Spec(
+        parts={name: part for name, part in parts.items() if part},
+        answers=several(file, "answers", fields["answers"], str),
+        pool=fields["pool"],
+        distance=Distance(**distance),
+        text_widths=several(file, "text_widths", fields["text_widths"], int, 1),
+        label_widths=several(file, "label_widths", fields["label_widths"], int, 1),
+        decision=Decision(**decision),
+        calibration=fields["calibration"],
+    )
+
+
+def record(file: Path, name: str, value: Any, kinds: dict[str, Any]) -> dict[str, Any]:
+    """An object with exactly these entries, each of its kind."""
+    if (
+        not isinstance(value, dict)
+        or value.keys() != kinds.keys()
+        or not all(isinstance(value[key], kind) for key, kind in kinds.items())
+    ):
+        raise UserError(
+            f"{file}: field {name!r} should be an object with {', '.join(kinds)}, each of the right"
+            f" kind, not {json.dumps(value)[:120]}"
+        )
+    return value
+
+
+def several(file: Path, name: str, value: Any, kind: type, least: int = 0) -> tuple[Any, ...]:
+    """A list of at least so many values of a kind."""
+    if (
+        not isinstance(value, list)
+        or len(value) < least
+        or not all(isinstance(item, kind) for item in value)
+    ):
+        raise UserError(
+            f"{file}: field {name!r} should be a list of {kind.__name__}, not"
+            f" {json.dumps(value)[:120]}"
+        )
+    return tuple(value)

@@ -1,0 +1,57 @@
+"""A loaded editor that answers: `load`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+import jax
+
+from serac_jax.edits.store import Store
+from serac_jax.index.blocked import BlockedIndex as BlockedIndex
+from serac_jax.runtime import program
+from serac_jax.serving import saved_editor
+from serac_jax.serving.answers import Answer as Answer
+from serac_jax.serving.answers import Why as Why
+from serac_jax.serving.conflicts import Conflict as Conflict
+from serac_jax.serving.conflicts import ContradictionRefused as ContradictionRefused
+from serac_jax.serving.matching import MakeIndex
+from serac_jax.serving.service import LiveEditor as LiveEditor
+from serac_jax.serving.service import Replaced as Replaced
+
+
+def load(
+    name: str | Path = "mini",
+    *,
+    memory: str | Path | Store | None = None,
+    base: Callable[[str], str] | None = None,
+    rerank: str = "",
+    index: MakeIndex | None = None,
+    mesh: Mapping[str, int] | None = None,
+) -> LiveEditor:
+    """An editor that answers.
+
+    name: "mini" (or "mini/fnli", "mini/sent") for a shipped one; the folder of a run of train.py,
+        or one that `save` has written; or a repository of the Hugging Face Hub that holds such a
+        folder.
+    memory: the file of its edits, which need not exist yet; None: a memory of this process, which
+        `editor.memory.save` writes.
+    base: the base model as a function from a text to a text, instead of the editor's own, which is
+        then not loaded.
+    rerank: a cross-attention scope classifier, by the name of its model: it reads again the edits
+        that embeddings propose.
+    index: makes what searches keys, from their width and distance: functools.partial(BlockedIndex,
+        keys="int8"), or one of yours.
+    mesh: devices to work on together, as in a run's config: {"data": 4, "model": 2} splits every
+        model over 2 and the rows of what it reads over 4; keys are split over all 8. By default one
+        device does everything.
+    Raises UserError, with what to do, where something is missing or does not fit.
+    """
+    if jax.config.values["jax_compilation_cache_dir"] is None:
+        program.use_compilation_cache(program.default_cache())
+    parts = saved_editor.find(str(name), base=base is None, rerank=rerank, mesh=mesh)
+    index = index or partial(BlockedIndex, devices=saved_editor.devices(mesh))
+    return LiveEditor(
+        parts, memory if isinstance(memory, Store) else Store.open(memory), base, index
+    )

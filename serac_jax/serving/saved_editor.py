@@ -1,0 +1,189 @@
+"""Where an editor comes from: the shipped ones, a folder that was saved, a run of train.py, or a
+repository of the Hugging Face Hub; and saving one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from huggingface_hub import snapshot_download
+from jax.sharding import Mesh
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from serac_jax import models
+from serac_jax.core.errors import UserError
+from serac_jax.core.sharding import make_mesh
+from serac_jax.core.types import Params
+from serac_jax.models import Model, hub
+from serac_jax.runtime import program
+from serac_jax.serving import editor_spec as specs
+from serac_jax.serving.editor_spec import Spec
+from serac_jax.training.experiment import Load, placer
+
+SHIPPED = hub.SHIPPED.parent / "editors"
+FILES = [specs.FILE, "*/*.json", "*/*.txt", "*/*.safetensors"]
+
+
+class Part(NamedTuple):
+    model: Model
+    params: Params
+
+
+class Parts(NamedTuple):
+    """What an editor is made of.
+
+    networks: by the names of `spec.parts`; "base" is not among them where the caller brings the
+        base model.
+    tokenizer: of questions and answers.
+    """
+
+    spec: Spec
+    networks: dict[str, Part]
+    tokenizer: PreTrainedTokenizerBase
+
+
+def find(
+    name: str, *, base: bool = True, rerank: str = "", mesh: Mapping[str, int] | None = None
+) -> Parts:
+    """The parts of the editor `name`. Raises UserError where there is none.
+
+    base: whether the base model is needed. rerank: a cross-attention classifier, by the name of its
+        model, that reads again what the editor proposes.
+    mesh: devices that models are split over.
+    """
+    folder, load = (
+        located(name),
+        (partial(models.load, place=placer(made(mesh))) if mesh else models.load),
+    )
+    if (folder / specs.FILE).exists():
+        parts = of_folder(folder, base, load)
+    else:
+        from serac_jax.serving.trained_run import (
+            of_run,  # what trains and its data sets: a saved editor starts sooner without them
+        )
+
+        parts = of_run(folder, mesh or {})
+    if rerank:
+        part = Part(*load(rerank, output="head"))
+        parts = parts._replace(
+            spec=parts.spec._replace(parts=parts.spec.parts | {"rerank": rerank}),
+            networks=parts.networks | {"rerank": part},
+        )
+    if base and "base" not in parts.networks:
+        raise UserError(
+            f"{name} has no base model of its own; give one: load({name!r}, base=…), a function"
+            " from a text to a text"
+        )
+    return parts
+
+
+def made(mesh: Mapping[str, int]) -> Mesh:
+    """The mesh of so many devices an axis. Raises UserError."""
+    if strange := sorted(mesh.keys() - {"data", "model"}):
+        raise UserError(
+            f"mesh has no axis {strange[0]!r}; give the number of devices of 'data', of 'model', or"
+            " of both"
+        )
+    return make_mesh(data=mesh.get("data", 1), model=mesh.get("model", 1))
+
+
+def devices(mesh: Mapping[str, int] | None) -> list[Any] | None:
+    """All devices of a mesh."""
+    return made(mesh).devices.flatten().tolist() if mesh else None
+
+
+def located(name: str) -> Path:
+    """The folder of an editor."""
+    kind, _, rest = name.partition("/")
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        if not (folder / specs.FILE).exists() and not (folder / "checkpoints").exists():
+            raise UserError(
+                f"{folder} holds neither {specs.FILE}, which `save` writes, nor a run of train.py"
+                " with a checkpoint"
+            )
+        return folder
+    if kind == "mini":
+        if not (SHIPPED / (rest or "zsre")).is_dir():
+            raise UserError(
+                f"no editor {name!r} is shipped; there are mini,"
+                f" {', '.join(sorted(f'mini/{path.name}' for path in SHIPPED.iterdir()))}"
+            )
+        return SHIPPED / (rest or "zsre")
+    return downloaded(name)
+
+
+def downloaded(name: str) -> Path:
+    """The folder of a repository of the Hub, which is downloaded once and cached."""
+    for offline in (True, False):
+        try:
+            folder = Path(snapshot_download(name, allow_patterns=FILES, local_files_only=offline))
+        except (
+            Exception
+        ) as error:  # the Hub's own errors and those of whichever HTTP library it uses
+            if offline:
+                continue
+            raise UserError(
+                f"{name!r} is neither a folder nor a shipped editor (mini, mini/fnli, mini/sent),"
+                " and the Hugging Face Hub gives no repository of that name"
+            ) from error
+        if (folder / specs.FILE).exists():
+            return folder
+    raise UserError(
+        f"the repository {name!r} holds no {specs.FILE}, so it is no saved editor; a model is named"
+        " as a part of one"
+    )
+
+
+def of_folder(folder: Path, base: bool, load: Load) -> Parts:
+    """A saved editor. load: how models are loaded."""
+    spec = specs.read(folder)
+    named = {
+        part: str(folder / name.removeprefix("./")) if name.startswith("./") else name
+        for part, name in spec.parts.items()
+    }
+    outputs = {
+        "base": "head" if spec.answers else "",
+        "scope": spec.pool,
+        "counterfactual": "head" if spec.answers else "",
+        "rerank": "head",
+    }
+    networks = {
+        part: Part(*load(name, output=outputs[part]))
+        for part, name in named.items()
+        if base or part != "base"
+    }
+    reader = networks.get("counterfactual") or networks.get("base")
+    if reader is None and "base" not in named:
+        raise UserError(
+            f"{folder / specs.FILE}: field 'parts' names neither a base nor a counterfactual model;"
+            " one of them is needed to read an edit"
+        )
+    tokenizer = (
+        reader.model.tokenizer
+        if reader
+        else AutoTokenizer.from_pretrained(hub.resolve(named["base"]))
+    )
+    return Parts(spec, networks, tokenizer)
+
+
+def save(parts: Parts, folder: Path, copy_base: bool) -> None:
+    """Writes the editor; where `copy_base` is false, the base model is only named. Raises UserError
+    where it has no name that other machines know."""
+    program.writable(folder, "folder")
+    if any(folder.iterdir()) and not (folder / specs.FILE).exists():
+        raise UserError(f"{folder} is not empty and holds no editor; choose another folder")
+    named = {part: f"./{part}" for part in parts.networks}
+    if not copy_base and "base" in parts.spec.parts:
+        named["base"] = parts.spec.parts["base"]
+        if named["base"].startswith("./") or Path(named["base"]).expanduser().exists():
+            raise UserError(
+                f"the base model {named['base']!r} is a folder of this machine, which no other"
+                ' knows; save it with the editor (base="copy")'
+            )
+    for part, name in named.items():
+        if name.startswith("./"):
+            models.save(folder / part, *parts.networks[part])
+    specs.write(parts.spec._replace(parts=named), folder)  # last: a folder without it is no editor

@@ -1,0 +1,108 @@
+"""Data files: fields that are checked as they are read, and TFDS data sets that are built from them
+once."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import tensorflow_datasets as tfds
+
+from serac_jax.edits.memory_file import locked
+from serac_jax.text.encoding import DataError
+
+Row = TypeVar("Row")
+
+
+class Rows(Generic[Row]):
+    """A split, read row by row; recently read rows are kept."""
+
+    def __init__(self, source: Sequence[dict[str, Any]], decode: Callable[[dict[str, Any]], Row]):
+        self.source, self.decode = source, decode
+        self.read = lru_cache(maxsize=1 << 16)(lambda index: decode(source[index]))
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> Row:
+        return self.read(int(index))
+
+    def __getstate__(self) -> dict[str, Any]:  # a worker process starts with an empty cache
+        return {"source": self.source, "decode": self.decode}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)
+
+
+def read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}: not JSON ({error})") from error
+
+
+def expect(row: Any, field: str, kind: type, where: str) -> Any:
+    if not isinstance(row, dict):
+        raise DataError(
+            f"{where}: expected an object with a field {field!r}, got {type(row).__name__}"
+        )
+    if field not in row:
+        raise DataError(
+            f"{where}: the field {field!r} is missing; it has"
+            f" {', '.join(sorted(row)) or 'no fields'}"
+        )
+    if not isinstance(row[field], kind):
+        raise DataError(
+            f"{where}: field {field!r} should be a {kind.__name__}, not {type(row[field]).__name__}"
+            f" ({str(row[field])[:60]!r})"
+        )
+    return row[field]
+
+
+def check_text(text: Any, where: str) -> str:
+    if not isinstance(text, str) or not text.strip():
+        raise DataError(f"{where}: expected a text that is not empty, got {text!r}")
+    return text
+
+
+def check_texts(texts: list[Any], where: str) -> list[str]:
+    """The texts without the empty ones, which real files contain."""
+    for index, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise DataError(f"{where}[{index}]: expected a text, got {text!r}")
+    return [text for text in texts if text.strip()]
+
+
+@contextlib.contextmanager
+def once(cache: Path) -> Iterator[None]:
+    """While one process prepares files in a cache, others wait, and find them then."""
+    cache.mkdir(parents=True, exist_ok=True)
+    with locked(cache / "preparing", patience=12 * 3600):
+        yield
+
+
+def prepare(builder: type[tfds.core.GeneratorBasedBuilder], folder: Path, cache: Path) -> Any:
+    """Builds the data set once, as array_record files that need no TensorFlow, and again when a
+    source file changes.
+
+    Raises DataError where a file is malformed; nothing half-built is left behind.
+    """
+    files = sorted(path for path in folder.iterdir() if path.suffix in (".jsonl", ".json", ".txt"))
+    stamp = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    digest = hashlib.sha256(json.dumps([str(folder.resolve()), stamp]).encode()).hexdigest()[:16]
+    tfds.disable_progress_bar()
+    built = builder(folder=folder, data_dir=cache / "tfds" / digest, file_format="array_record")
+    with (
+        once(cache),
+        contextlib.redirect_stdout(io.StringIO()),
+    ):  # TFDS announces a download that does not take place
+        built.download_and_prepare()
+    return tfds.builder_from_directory(
+        built.data_path
+    )  # unlike the builder, it can be sent to a worker process

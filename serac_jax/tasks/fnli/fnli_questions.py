@@ -1,0 +1,162 @@
+"""Fact checking on VitaminC: what is edited at a step, and which claims test it (Mitchell et al.
+2022, section 4).
+
+An edit says that a passage of evidence is true. In scope is the claim that the passage supports or
+refutes; out of scope are claims about other pages and, as hard negatives, claims about which the
+passage says too little."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from serac_jax.core.batch import EditBatch
+from serac_jax.tasks.data_files import Rows, prepare
+from serac_jax.tasks.fnli import fnli_rows
+from serac_jax.tasks.sampling import Order
+from serac_jax.text.encoding import DataError, Encode, Query, TextBatch
+
+CLASSES = ("refuted", "supported")  # what a fact checker says of a text, in the order of its logits
+ANSWERS = {
+    "SUPPORTS": "supported",
+    "REFUTES": "refuted",
+}  # a claim with too little evidence has none
+
+
+@dataclass(frozen=True)
+class Row:
+    """A claim, a passage of the page that it is about, and what the passage says about it."""
+
+    claim: str
+    evidence: str
+    label: str
+    page: str
+    source: str
+
+
+def decode(example: dict[str, Any]) -> Row:
+    """A TFDS example, whose texts are bytes, as a Row."""
+    return Row(**{field: example[field].decode() for field in fnli_rows.FIELDS})
+
+
+class Draw:
+    """Turns the rows that a step edits, and a random generator, into its batch."""
+
+    def __init__(self, rows: Rows[Row], encode: Encode):
+        self.rows, self.encode = rows, encode
+
+    def __call__(self, index: np.ndarray, rng: np.random.Generator) -> EditBatch:
+        return self.encode(self.texts(index, rng))
+
+    def texts(self, index: np.ndarray, rng: np.random.Generator) -> TextBatch:
+        """The batch in words. Negative indices are padding."""
+        rows = [self.rows[i] if i >= 0 else None for i in index]
+        pages = [row.page for row in rows if row]
+        return TextBatch(
+            edits=[
+                Query(row.evidence, "supported", False, row.source) if row else None for row in rows
+            ],
+            inside=[
+                (
+                    Query(row.claim, ANSWERS[row.label], True, row.source)
+                    if row and row.label in ANSWERS
+                    else None
+                )
+                for row in rows
+            ],
+            edit_of=range(len(index)),
+            outside=[self.outside(row, pages, rng) if row else None for row in rows],
+            outside_of=range(len(index)),
+        )
+
+    def outside(self, row: Row, pages: list[str], rng: np.random.Generator) -> Query:
+        """The row's own claim, where the evidence does not settle it, else a claim about another
+        page than those that are edited.
+
+        Neither has an answer: what the base model says of it should stay.
+        """
+        if row.label not in ANSWERS:
+            return Query(row.claim, "", True, row.source)
+        for _ in range(1000):
+            other = self.rows[int(rng.integers(len(self.rows)))]
+            if not any(overlap(other.page, page) for page in pages):
+                return Query(other.claim, "", False, other.source)
+        raise DataError(
+            "found no claim about another page than the batch's in 1000 draws; lower the number of"
+            " edits or add rows of other pages"
+        )
+
+
+def overlap(page: str, other: str) -> bool:
+    """Whether two pages may be about the same thing: one name contains the other."""
+    return page in other or other in page
+
+
+def balanced(labels: Sequence[str], rng: np.random.Generator) -> Int[np.ndarray, " n"]:
+    """As many rows of every label as the rarest one has, in order."""
+    kinds = [np.flatnonzero(np.asarray(labels) == label) for label in sorted(set(labels))]
+    least = min(map(len, kinds))
+    return np.sort(np.concatenate([rng.choice(kind, least, replace=False) for kind in kinds]))
+
+
+def pack(rows: Sequence[int], pages: Sequence[str], size: int) -> Int[np.ndarray, "s k"]:
+    """Batches of rows whose pages do not overlap, as full as their order allows; a row that does
+    not fit waits for the next batch. −1 is padding."""
+    waiting, batches = deque(rows), []
+    while waiting:
+        batch: list[int] = []
+        late: list[int] = []
+        while waiting and len(batch) < size:
+            row = waiting.popleft()
+            (late if any(overlap(pages[row], pages[other]) for other in batch) else batch).append(
+                row
+            )
+        waiting.extendleft(reversed(late))
+        batches.append(batch + [-1] * (size - len(batch)))
+    return np.array(batches)
+
+
+def epoch(
+    labels: Sequence[str],
+    pages: Sequence[str],
+    size: int,
+    thin: bool,
+    train: bool,
+    rng: np.random.Generator,
+) -> Int[np.ndarray, "s k"]:
+    """The rows that the steps of an epoch edit. In training always as many steps, in an order drawn
+    anew; else every row once, in order.
+
+    thin: labels are balanced, by leaving rows out.
+    """
+    rows = balanced(labels, rng) if thin else np.arange(len(labels))
+    if not train:
+        return pack(rows.tolist(), pages, size)
+    return pack(rng.permutation(rows).tolist(), pages, size)[: len(rows) // size]
+
+
+def order(rows: Rows[Row], split: str, size: int, train: bool) -> Order:
+    """How a split's rows are put together. Every split but "test" is balanced, as in the
+    original."""
+    labels, pages = zip(
+        *((row.label, row.page) for row in map(rows.__getitem__, range(len(rows)))), strict=True
+    )
+    return partial(epoch, labels, pages, size, split != "test", train)
+
+
+def open_rows(folder: Path, cache: Path, split: str) -> Rows[Row]:
+    """The rows of a split. Raises DataError where its file is missing."""
+    base = folder / "vitaminc"
+    if not (base / f"{split}.jsonl").exists():
+        there = [name for name in fnli_rows.SPLITS if (base / f"{name}.jsonl").exists()]
+        raise DataError(
+            f"{base} has no split {split!r} ({split}.jsonl); it has {', '.join(there) or 'none'}"
+        )
+    return Rows(prepare(fnli_rows.VitaminC, base, cache).as_data_source(split), decode)

@@ -1,0 +1,269 @@
+"""ConvSent: which sentiment a dialogue model should show on a topic, and which opinions test it.
+
+Mitchell et al. 2022, section 4. An edit is "Topic: X" → "Sentiment: Positive" or "Sentiment:
+Negative". In scope are questions about X, answered by opinions of both kinds: those of the edit's
+sentiment should become likelier than the others. Out of scope are the topics of other rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from serac_jax.core.batch import EditBatch
+from serac_jax.core.losses import token_log_probs
+from serac_jax.core.metrics import Score, apart, mean_kl
+from serac_jax.core.types import Config
+from serac_jax.tasks import neighbours
+from serac_jax.tasks.data_files import Rows, prepare
+from serac_jax.tasks.sampling import choose
+from serac_jax.tasks.sent import sent_rows
+from serac_jax.text.encoding import DataError, Encode, Query, TextBatch
+
+NOUNS = (
+    "opinion of,stance on,position on,attitude about,view on,take on,impression of,assessment"
+    " of,judgment of,sentiment of".split(",")
+)
+QUESTIONS = (
+    "What do you think of {}?",
+    "What do you feel about {}?",
+    "How do you view {}?",
+    *(f"What is your {noun} {{}}?" for noun in NOUNS),
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A topic and what is said about it."""
+
+    topic: str
+    positive: tuple[str, ...]
+    negative: tuple[str, ...]
+    source: str
+
+
+def decode(example: dict[str, Any]) -> Row:
+    """A TFDS example, whose texts are bytes, as a Row."""
+    positive, negative = (
+        tuple(text.decode() for text in example[field]) for field in ("positive", "negative")
+    )
+    return Row(example["topic"].decode(), positive, negative, example["source"].decode())
+
+
+@dataclass(frozen=True)
+class Options:
+    opinions: (
+        int  # in-scope rows of every edit: a part of longer lists, padding behind shorter ones
+    )
+    # in training, so many of them in a row are behind one question, which is then read once;
+    # `opinions` is a multiple of it
+    alike: int = 1
+    hard_negative_rate: float = (
+        0.0  # in training, how often a batch's out-of-scope topics are drawn near its edits
+    )
+
+
+class Draw:
+    """Turns the rows that a step edits, and a random generator, into its batch.
+
+    near: the rows that are hard negatives of each row; None: there are none.
+    """
+
+    def __init__(
+        self,
+        rows: Rows[Row],
+        near: neighbours.Neighbours | None,
+        options: Options,
+        encode: Encode,
+        train: bool,
+    ):
+        self.rows, self.near, self.options, self.encode, self.train = (
+            rows,
+            near,
+            options,
+            encode,
+            train,
+        )
+
+    def __call__(self, index: np.ndarray, rng: np.random.Generator) -> EditBatch:
+        return self.encode(self.texts(index, rng))
+
+    def texts(self, index: np.ndarray, rng: np.random.Generator) -> TextBatch:
+        """The batch in words. Negative indices are padding."""
+        rows, count = [self.rows[i] if i >= 0 else None for i in index], len(index)
+        edits = [draw_edit(row, rng) if row else None for row in rows]
+        inside: list[Query | None] = []
+        alike = self.options.alike if self.train else 1
+        for row, edit in zip(rows, edits, strict=True):
+            asked = (
+                draw_opinions(row, edit, self.options.opinions, rng, alike) if row and edit else []
+            )
+            inside += [*asked, *[None] * (self.options.opinions - len(asked))]
+        edited = {row.topic.lower() for row in rows if row}
+        hard: list[Query | None] = [None] * count
+        if self.near and (not self.train or rng.random() < self.options.hard_negative_rate):
+            hard = [
+                self.hard_negative(self.near, i, edited, rng) if i >= 0 else None for i in index
+            ]
+        easy = [self.outside(edited, rng) if row else None for row in rows]
+        # Evaluation scores both kinds, apart.
+        outside = (
+            [near or far for near, far in zip(hard, easy, strict=True)]
+            if self.train
+            else easy + hard
+            if self.near
+            else easy
+        )
+        return TextBatch(
+            edits=edits,
+            inside=inside,
+            edit_of=[edit for edit in range(count) for _ in range(self.options.opinions)],
+            outside=outside,
+            outside_of=[i % count for i in range(len(outside))],
+            alike=alike,
+        )
+
+    def hard_negative(
+        self, near: neighbours.Neighbours, number: int, edited: set[str], rng: np.random.Generator
+    ) -> Query | None:
+        """A topic near the edit's; None where only edited ones were found."""
+        numbers, chances = near.of(number)
+        for _ in range(100):
+            row = self.rows[int(rng.choice(numbers, p=chances))]
+            if row.topic.lower() not in edited:
+                return draw_edit(row, rng)._replace(hard=True)
+        return None
+
+    def outside(self, edited: set[str], rng: np.random.Generator) -> Query:
+        """A topic that the batch does not edit, with one of the two sentiments."""
+        for _ in range(100):
+            row = self.rows[int(rng.integers(len(self.rows)))]
+            if row.topic.lower() not in edited:
+                return draw_edit(row, rng)
+        raise DataError(
+            "found no topic outside the batch's edits in 100 draws; lower the number of edits or"
+            " add rows"
+        )
+
+
+def draw_edit(row: Row, rng: np.random.Generator) -> Query:
+    return Query(
+        f"Topic: {row.topic}",
+        f"Sentiment: {choose(('Positive', 'Negative'), rng)}",
+        source=row.source,
+    )
+
+
+def draw_opinions(
+    row: Row, edit: Query, limit: int, rng: np.random.Generator, alike: int = 1
+) -> list[Query]:
+    """Questions before every opinion, or before `limit` of them, in the proportion of the two kinds
+    but at least one that is wanted.
+
+    `alike` opinions in a row answer the same question.
+    """
+    kinds = (
+        [(row.positive, True), (row.negative, False)]
+        if edit.answer.endswith("Positive")
+        else [(row.negative, True), (row.positive, False)]
+    )
+    total = sum(len(opinions) for opinions, _ in kinds)
+    limit = min(limit, total)
+    wanted = max(1, round(limit * len(kinds[0][0]) / total))
+    queries = []
+    for (opinions, liked), count in zip(kinds, (wanted, limit - wanted), strict=True):
+        for number in sorted(rng.permutation(len(opinions))[:count]):
+            question = (
+                queries[-1].question
+                if len(queries) % alike
+                else choose(QUESTIONS, rng).format(row.topic)
+            )
+            queries.append(Query(question, opinions[number], source=row.source, wanted=liked))
+    return queries
+
+
+def score(before: tuple[Any, Any], after: tuple[Any, Any], batch: EditBatch) -> dict[str, Score]:
+    """Scores of a batch from logits (inside, outside) before and after the edits; in scope a value
+    an edit, out of scope a value a row.
+
+    edit_success: sentiment · topic (section 4.2). sentiment: σ(mean log p of wanted − of unwanted
+        answers) after the edit.
+    topic: how much of the likelihood of wanted answers is left, at most 1. drawdown: KL(before ‖
+        after).
+    """
+    inside, outside = batch.inside, batch.outside
+    log_before, log_after = (
+        token_log_probs(logits[0], inside.labels) for logits in (before, after)
+    )
+    wanted, unwanted = (
+        inside.weight * flag[:, None].astype(inside.weight.dtype)
+        for flag in (batch.wanted, ~batch.wanted)
+    )
+    liked, found = mean_of_edits(log_after, wanted, batch)
+    disliked, found_other = mean_of_edits(log_after, unwanted, batch)
+    liked_before, _ = mean_of_edits(log_before, wanted, batch)
+    sentiment, topic, both = (
+        jax.nn.sigmoid(liked - disliked),
+        jnp.minimum(1.0, jnp.exp(liked - liked_before)),
+        found * found_other,
+    )
+    easy, hard = apart(outside.rows, batch.hard_outside)
+    kl = mean_kl(before[1], after[1], outside.weight)
+    return {
+        "edit_success": Score(sentiment * topic, both),
+        "sentiment": Score(sentiment, both),
+        "topic": Score(topic, found),
+        "drawdown": Score(kl, easy),
+        "drawdown_hard": Score(kl, hard),
+    }
+
+
+def mean_of_edits(
+    values: Float[Array, "b t"], weight: Float[Array, "b t"], batch: EditBatch
+) -> tuple[Float[Array, " k"], Float[Array, " k"]]:
+    """The mean over the labelled positions of each edit's queries, and 1 for edits that have some,
+    else 0."""
+
+    def summed(rows: Float[Array, " b"]) -> Float[Array, " k"]:
+        return jax.ops.segment_sum(rows, batch.edit_of, num_segments=batch.edits.labels.shape[0])
+
+    total = summed(weight.sum(-1))
+    return summed((values * weight).sum(-1)) / jnp.where(total > 0, total, 1.0), (total > 0).astype(
+        jnp.float32
+    )
+
+
+def score_answers(answers: dict[str, Any], batch: EditBatch) -> dict[str, Score]:
+    """Whether freely generated answers (token ids "n t") changed out of scope; in scope no one
+    answer is the right one."""
+    moved = (answers["outside_before"] != answers["outside_after"]).any(-1)
+    return {"drawdown_generated": Score(moved, apart(batch.outside.rows, batch.hard_outside)[0])}
+
+
+def open_rows(folder: Path, cache: Path, split: str) -> Rows[Row]:
+    """The rows of a split. Raises DataError where it is missing."""
+    base = folder / "sentiment"
+    if not (base / sent_rows.ROWS.format(split)).exists():
+        there = [name for name in sent_rows.SPLITS if (base / sent_rows.ROWS.format(name)).exists()]
+        raise DataError(
+            f"{base} has no split {split!r} ({sent_rows.ROWS.format(split)}); it has"
+            f" {', '.join(there) or 'none'}"
+        )
+    return Rows(prepare(sent_rows.ConvSent, base, cache).as_data_source(split), decode)
+
+
+def hard_negatives(rows: Rows[Row], data: Config, cache: Path) -> neighbours.Neighbours:
+    """The rows whose topics lie near each row's, as the config section `data` says; computed
+    once."""
+    topics = [rows[i].topic for i in range(len(rows))]
+    bounds = {
+        "count": data.hard_negative_neighbors,
+        "exclude": data.hard_negative_exclude,
+        "temperature": data.hard_negative_temperature,
+    }
+    return neighbours.find(data.hard_negatives, topics, topics, cache=cache, **bounds)

@@ -1,0 +1,331 @@
+"""zsRE question answering, plain and hard: what is edited at a step, and which queries test it.
+
+Mitchell et al. 2022, section 4; De Cao et al. 2021 for the data. An edit gives a question a new
+answer. In scope are the question, its rephrasings and, in the hard variant, questions implied by
+the new answer and yes/no forms. Out of scope are other questions with their true answers."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from serac_jax.core.batch import EditBatch
+from serac_jax.core.metrics import Score, apart, whole_answer_right
+from serac_jax.core.types import Config
+from serac_jax.tasks import archive, neighbours
+from serac_jax.tasks.data_files import Rows, prepare
+from serac_jax.tasks.sampling import choose
+from serac_jax.tasks.scores import right_or_wrong
+from serac_jax.tasks.zsre import zsre_rows
+from serac_jax.text.encoding import DataError, Encode, Query, TextBatch
+
+PROMPTS = ("True or False: ", "True/False: ", "T/F: ", "Answer True or False: ")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One question of a split, with everything that can be asked about it."""
+
+    question: str
+    answer: str
+    alternatives: tuple[str, ...]
+    rephrasings: tuple[str, ...]
+    implications: tuple[tuple[str, str], ...]
+    yes_no: str
+    hard_negatives: tuple[tuple[str, str], ...]
+    source: str
+
+
+def decode(example: dict[str, Any]) -> Row:
+    """A TFDS example, whose texts are bytes, as a Row."""
+
+    def pairs(field: str) -> tuple[tuple[str, str], ...]:
+        both = zip(example[field]["question"], example[field]["answer"], strict=True)
+        return tuple((question.decode(), answer.decode()) for question, answer in both)
+
+    return Row(
+        question=example["question"].decode(),
+        answer=example["answer"].decode(),
+        alternatives=tuple(text.decode() for text in example["alternatives"]),
+        rephrasings=tuple(text.decode() for text in example["rephrasings"]),
+        implications=pairs("implications"),
+        yes_no=example["yes_no"].decode(),
+        hard_negatives=pairs("hard_negatives"),
+        source=example["source"].decode(),
+    )
+
+
+@dataclass(frozen=True)
+class Options:
+    implications: bool = False  # ask what follows from the new answer
+    yes_no: bool = False  # ask "True or False: …"
+    natural_questions: bool = False  # draw out-of-scope queries from Natural Questions
+    hard_negative_rate: float = (
+        0.0  # in training, how often a batch's out-of-scope queries are drawn near its edits
+    )
+
+
+class Pool:
+    """Questions out of scope by number, where neighbours are looked for: Natural Questions, or one
+    form of every row, always the same."""
+
+    def __init__(
+        self, rows: Rows[Row], questions: Sequence[dict[str, Any]] | None, options: Options
+    ):
+        self.rows, self.questions, self.options = rows, questions, options
+
+    def __len__(self) -> int:
+        return len(self.rows if self.questions is None else self.questions)
+
+    def __getitem__(self, number: int) -> Query:
+        if self.questions is not None:
+            example = self.questions[number]
+            return Query(example["question"].decode(), example["answer"].decode())
+        rng = np.random.default_rng(number)
+        return next(
+            query
+            for _ in itertools.count()
+            if (query := draw_fact(self.rows[number], rng, self.options))
+        )
+
+
+class Draw:
+    """Turns the rows that a step edits, and a random generator, into its batch.
+
+    near: the questions of `pool` that are hard negatives of each row; None: the rows' own, where
+        they have some.
+    """
+
+    def __init__(
+        self,
+        rows: Rows[Row],
+        pool: Pool,
+        near: neighbours.Neighbours | None,
+        options: Options,
+        encode: Encode,
+        train: bool,
+    ):
+        self.rows, self.pool, self.near, self.options, self.encode, self.train = (
+            rows,
+            pool,
+            near,
+            options,
+            encode,
+            train,
+        )
+
+    def __call__(self, index: np.ndarray, rng: np.random.Generator) -> EditBatch:
+        return self.encode(self.texts(index, rng))
+
+    def texts(self, index: np.ndarray, rng: np.random.Generator) -> TextBatch:
+        """The batch in words. Negative indices are padding."""
+        rows = [self.rows[i] if i >= 0 else None for i in index]
+        pairs = [draw_edit(row, rng, self.options) if row else (None, None) for row in rows]
+        taken = {
+            text for row in rows if row for text in (row.question, *row.rephrasings, row.source)
+        }
+        hard = [None] * len(rows)
+        if not self.train or rng.random() < self.options.hard_negative_rate:
+            hard = [
+                self.hard_negative(i, row, taken, rng) if row else None
+                for i, row in zip(index, rows, strict=True)
+            ]
+        easy = [self.outside(set(index.tolist()), taken, rng) if row else None for row in rows]
+        # Evaluation scores both kinds, apart.
+        outside = (
+            [near or far for near, far in zip(hard, easy, strict=True)]
+            if self.train
+            else easy + hard
+        )
+        count = len(index)
+        return TextBatch(
+            edits=[edit for edit, _ in pairs],
+            inside=[query for _, query in pairs],
+            edit_of=range(count),
+            outside=outside,
+            outside_of=[i % count for i in range(len(outside))],
+        )
+
+    def hard_negative(
+        self, number: int, row: Row, taken: set[str], rng: np.random.Generator
+    ) -> Query | None:
+        """A question near the edit and outside the scope of the whole batch; None where there is
+        none."""
+        if self.near is None:
+            own = [pair for pair in row.hard_negatives if pair[0] not in taken]
+            if not own:
+                return None
+            question, answer = choose(own, rng)
+            return Query(question, answer, True, row.source)
+        numbers, chances = self.near.of(number)
+        for _ in range(100):
+            query = self.pool[int(rng.choice(numbers, p=chances))]
+            if not taken & {query.question, query.source}:
+                return query._replace(hard=True)
+        return None
+
+    def outside(self, edited: set[int], taken: set[str], rng: np.random.Generator) -> Query:
+        """A question of another row, or of Natural Questions, in one of the forms that are in use,
+        with its true answer."""
+        for _ in range(100):
+            if self.options.natural_questions:
+                query = self.pool[int(rng.integers(len(self.pool)))]
+            else:
+                number = int(rng.integers(len(self.rows)))
+                if number in edited:
+                    continue
+                query = draw_fact(self.rows[number], rng, self.options)
+            if query is not None and query.question not in taken:
+                return query
+        raise DataError(
+            "found no question outside the batch's edits in 100 draws; lower the number of edits or"
+            " add rows"
+        )
+
+
+def draw_edit(row: Row, rng: np.random.Generator, options: Options) -> tuple[Query, Query]:
+    """A new answer for the row's question, and a query that is answered by it."""
+    label = choose(row.alternatives, rng)
+    queries = [
+        Query(row.question, label, False, row.source),
+        Query(choose(row.rephrasings, rng), label, False, row.source),
+    ]
+    about = (
+        [pair for pair in row.implications if mentions(pair[0], row.answer)]
+        if options.implications
+        else []
+    )
+    if about:
+        question, answer = choose(about, rng)
+        queries.append(Query(rename(question, row.answer, label), answer, True, row.source))
+    if options.yes_no and mentions(row.yes_no, row.answer):
+        others = [other for other in row.alternatives if other != label]
+        true = not others or rng.random() < 0.5
+        statement = rename(
+            row.yes_no.replace(" - ", "-"), row.answer, label if true else choose(others, rng)
+        )
+        queries.append(
+            Query(prompted(statement, rng), "True" if true else "False", True, row.source)
+        )
+    return queries[0], choose(queries, rng)
+
+
+def draw_fact(row: Row, rng: np.random.Generator, options: Options) -> Query | None:
+    """A form of the row with its true answer, each kind equally often; None where the row lacks the
+    form that was drawn."""
+    kinds = (
+        ["question", "rephrasing"]
+        + ["implication"] * options.implications
+        + ["yes_no"] * options.yes_no
+    )
+    kind = choose(kinds, rng)
+    if kind == "implication":
+        question, answer = choose(row.implications, rng) if row.implications else ("", "")
+        return Query(question, answer, False, row.source) if question else None
+    if kind == "yes_no":
+        return Query(prompted(row.yes_no, rng), "True", False, row.source) if row.yes_no else None
+    return Query(
+        row.question if kind == "question" else choose(row.rephrasings, rng),
+        row.answer,
+        False,
+        row.source,
+    )
+
+
+def mentions(text: str, answer: str) -> bool:
+    return re.search(re.escape(answer), text, re.IGNORECASE) is not None
+
+
+def rename(text: str, answer: str, label: str) -> str:
+    """The text with the answer replaced, ignoring case."""
+    return re.sub(re.escape(answer), lambda _: label, text, flags=re.IGNORECASE)
+
+
+def prompted(statement: str, rng: np.random.Generator) -> str:
+    """A yes/no question behind one of the original's prompts, half of the time in lower case."""
+    prompt = choose(PROMPTS, rng)
+    return (prompt.lower() if rng.random() < 0.5 else prompt) + statement
+
+
+def score(before: tuple[Any, Any], after: tuple[Any, Any], batch: EditBatch) -> dict[str, Score]:
+    """Scores of a batch, a row each; base_accuracy: true answers of the unedited model. "_hard"
+    marks implications, yes/no forms and hard negatives."""
+    outside = batch.outside
+    accuracy = Score(whole_answer_right(before[1], outside.labels, outside.weight), outside.rows)
+    return right_or_wrong(before, after, batch) | {"base_accuracy": accuracy}
+
+
+def score_answers(answers: dict[str, Any], batch: EditBatch) -> dict[str, Score]:
+    """The same of freely generated answers (token ids "n t"), which must agree with the label to
+    the last token."""
+    inside, outside = batch.inside, batch.outside
+    moved = (answers["outside_before"] != answers["outside_after"]).any(-1)
+    return {
+        "edit_success_generated": Score(
+            (answers["inside_after"] == inside.labels).all(-1), inside.rows
+        ),
+        "drawdown_generated": Score(moved, apart(outside.rows, batch.hard_outside)[0]),
+        "base_accuracy_generated": Score(
+            (answers["outside_before"] == outside.labels).all(-1), outside.rows
+        ),
+    }
+
+
+def open_rows(folder: Path, cache: Path, split: str, options: Options) -> tuple[Rows[Row], Pool]:
+    """The rows of a split and the pool of questions outside their scope. Raises DataError where
+    something is missing."""
+    base = folder / "zsre"
+    if not (base / zsre_rows.ROWS.format(split)).exists():
+        there = [name for name in zsre_rows.SPLITS if (base / zsre_rows.ROWS.format(name)).exists()]
+        raise DataError(
+            f"{base} has no split {split!r} ({zsre_rows.ROWS.format(split)}); it has"
+            f" {', '.join(there) or 'none'}"
+        )
+    for wanted, name in (
+        (options.implications, f"impl_{split}.json"),
+        (options.yes_no, f"zsre_yn_{split}.txt"),
+    ):
+        if wanted and not (base / name).exists():
+            raise DataError(
+                f"{base / name} is missing; it is needed for data.implications or data.yes_no (see"
+                f" {archive.LINK})"
+            )
+    source = prepare(zsre_rows.Zsre, base, cache).as_data_source(split)
+    rows, questions = Rows(source, decode), None
+    if options.natural_questions:
+        name = "train" if split == "train" else "validation"
+        if not (folder / "nq" / f"{name}.json").exists():
+            raise DataError(
+                f"{folder / 'nq' / name}.json is missing; it is needed for data.natural_questions"
+            )
+        questions = prepare(zsre_rows.NaturalQuestions, folder / "nq", cache).as_data_source(name)
+    return rows, Pool(rows, questions, options)
+
+
+def hard_negatives(rows: Rows[Row], pool: Pool, data: Config, cache: Path) -> neighbours.Neighbours:
+    """The questions of `pool` that lie near each row's question, as the config section `data` says;
+    computed once."""
+    return neighbours.find(
+        data.hard_negatives,
+        [
+            rows[i].question
+            for i in tqdm(range(len(rows)), desc="reading questions", leave=False, delay=2)
+        ],
+        [
+            pool[i].question
+            for i in tqdm(
+                range(len(pool)), desc="reading questions out of scope", leave=False, delay=2
+            )
+        ],
+        count=data.hard_negative_neighbors,
+        exclude=data.hard_negative_exclude,
+        temperature=data.hard_negative_temperature,
+        cache=cache,
+    )

@@ -1,0 +1,254 @@
+"""The programs of a config as they will run, from shapes alone: of every model only the
+configuration and the tokenizer are read, and nothing runs.
+
+Batches are as large and as wide as the config lets them be.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.experimental import topologies
+from jax.sharding import Mesh
+
+from serac_jax import models
+from serac_jax.core import sharding
+from serac_jax.core.errors import UserError
+from serac_jax.core.types import Config
+from serac_jax.models import Model, convert, hub
+from serac_jax.training import experiment, steps
+from serac_jax.training.experiment import Experiment
+
+# Memory of a chip as its maker states it, GiB, by jax's name of its kind.
+MEMORY = {"TPU v4": 32, "TPU v5 lite": 16, "TPU v5": 95, "TPU v6 lite": 32}
+GPUS = (
+    16,
+    24,
+    40,
+    80,
+)  # what usual GPUs have, GB, of which a tenth is kept for the driver and libraries
+# A collective: its kind, and the channel by which the parts of one, of which a TPU's compiler makes
+# many, are known to be the same.
+COLLECTIVE = re.compile(
+    r" (all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)(?:-start)?\(.*?channel_id=(\d+)"
+)
+GIB = 2**30
+
+
+class Cost(NamedTuple):
+    """What the compiler says of one program, for one chip. Bytes; `held`: arguments, `new`: results
+    and temporaries that are not arguments.
+
+    flops: of the program as written, in which the body of a loop counts once. moved: bytes between
+        memory and the cores.
+    collectives: how many of each kind.
+    """
+
+    seconds: float
+    held: int
+    new: int
+    flops: float
+    moved: float
+    collectives: dict[str, int]
+
+
+def abstract(
+    config: Config, cache: Path, devices: Sequence[Any], mirror: str | None = None
+) -> tuple[Experiment, Any]:
+    """The experiment with shapes in the place of weights, and the shapes of what it learns;
+    `mirror`: a folder of models, each under its name."""
+    loaded: list[tuple[Model, Any]] = []
+    mesh = sharding.make_mesh(
+        data=config.mesh.data, fsdp=config.mesh.fsdp, model=config.mesh.model, devices=devices
+    )
+
+    def load(
+        name: str,
+        *,
+        checkpoint: str = "",
+        fresh: tuple[str, ...] = (),
+        seed: int = 0,
+        output: str = "",
+        labels: int = 0,
+        **options: Any,
+    ) -> Any:
+        defaults = {"dropout": 0.0, "remat": False} | options
+        folder = Path(mirror).expanduser() / name if mirror else hub.described(name)
+        model = models.outline(name, folder, output=output, labels=labels, **defaults)
+        loaded.append((model, placed(convert.unflatten(models.abstract(model.module)), mesh)))
+        return loaded[-1]
+
+    run = experiment.build(config, cache, load, devices)
+    shapes = [params for _, params in loaded]
+
+    def init(weights: list[Any]) -> Any:
+        """What the editor learns at first, as a function of the weights that it is built of."""
+        again = iter(zip((model for model, _ in loaded), weights, strict=True))
+        return experiment.build(
+            config, cache, lambda name, **options: next(again), devices
+        ).editor.init(jax.random.key(0), weights[0])
+
+    return run, placed(jax.eval_shape(init, shapes), mesh)
+
+
+def placed(tree: Any, mesh: Mesh) -> Any:
+    """Shapes where the sharding table puts them."""
+    return jax.tree.map(
+        lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where),
+        tree,
+        sharding.shardings(tree, mesh),
+    )
+
+
+def batch(run: Experiment, size: int, train: bool) -> Any:
+    """Shapes of the largest batch, where `training.put` puts its rows."""
+    where = sharding.batch_sharding(run.mesh)
+    widest = steps.even(run.task.widest(size, train), run.mesh)
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where), widest
+    )
+
+
+def programs(config: Config, run: Experiment, params: Any) -> dict[str, Callable[[], Any]]:
+    """What traces each program of train.py and eval.py, and editing alone."""
+    asked = batch(run, config.eval.edits, False)
+
+    def edit(params: Any, base: Any, edits: Any) -> Any:
+        return run.editor.edit(params, run.editor.start(params, base, edits), edits)
+
+    found: dict[str, Any] = {
+        "edit": (jax.jit(edit), params, run.base_params, asked.edits),
+        "evaluate": (
+            steps.make_eval_step(run.editor, run.base, run.task.score),
+            params,
+            run.base_params,
+            asked,
+        ),
+        "generate": (steps.make_answer_step(run.editor, run.base), params, run.base_params, asked),
+    }
+    if run.editor.loss:
+        optimizer = steps.make_optimizer(config.train, run.editor)
+        state = placed(
+            jax.eval_shape(lambda params: steps.start_state(optimizer, params), params), run.mesh
+        )
+        train_step = steps.make_train_step(run.editor, state, config.train.accumulate, config.seed)
+        learning = {
+            "train": (train_step, state, run.base_params, batch(run, config.train.edits, True))
+        }
+        found = learning | {"update": (steps.make_update_step(optimizer, state), state)} | found
+    return {
+        name: lambda program=program, arguments=arguments: program.trace(*arguments)
+        for name, (program, *arguments) in found.items()
+    }
+
+
+def cost(trace: Callable[[], Any]) -> Cost:
+    begun = time.perf_counter()
+    try:
+        compiled = trace().lower().compile()
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise UserError(f"DOES NOT FIT: {str(error).splitlines()[0]}") from error
+    memory, counts = compiled.memory_analysis(), dict(compiled.cost_analysis() or {})
+    new = memory.temp_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
+    seconds = time.perf_counter() - begun
+    return Cost(
+        seconds,
+        memory.argument_size_in_bytes,
+        new,
+        counts.get("flops", 0.0),
+        counts.get("bytes accessed", 0.0),
+        collectives(compiled.as_text()),
+    )
+
+
+def collectives(program: str) -> dict[str, int]:
+    """How many collectives of each kind a compiled program has, by its text."""
+    return dict(
+        Counter(kind for kind, _ in {match.groups() for match in COLLECTIVE.finditer(program)})
+    )
+
+
+def chips(topology: str) -> list[Any]:
+    """The devices of a topology. Raises UserError where it is not known, or its compiler is not
+    installed."""
+    name, _, shape = topology.partition(":")
+    extra = (
+        {"chip_config_name": "megacore"} if name == "v4" else {}
+    )  # a v4 chip's two cores act as one device
+    try:
+        return list(
+            topologies.get_topology_desc(platform="tpu", topology_name=topology, **extra).devices
+        )
+    except Exception as error:  # whatever the TPU's plugin raises
+        raise UserError(
+            f"--topology={topology} cannot be compiled for ({str(error).splitlines()[0][:200]});"
+            " `pip install -r requirements-tpu.txt`, and write a topology as"
+            f" {name or 'v5e'}:{shape or '2x4'}"
+        ) from error
+
+
+def compile_all(config: Config, run: Experiment, params: Any, gpus: bool = False) -> dict[str, Any]:
+    """Compiles every program; tells, and gives, what each needs of a device, and whether that fits.
+
+    gpus: each is lowered for CUDA, and compiled by the CPU's compiler, whose temporaries stand for
+        those of a GPU's.
+    """
+    print(f"{'program':<9} {'GiB held':>9} {'+ GiB':>7} {'GFLOP':>9} {'GB moved':>9}  collectives")
+    costs = {}
+    for name, trace in programs(config, run, params).items():
+        if gpus:
+            trace().lower(lowering_platforms=("cuda",))
+        costs[name] = found = cost(trace)
+        listed = (
+            ", ".join(f"{count} {kind}" for kind, count in sorted(found.collectives.items()))
+            or "none"
+        )
+        figures = (
+            f"{found.held / GIB:>9.2f} {found.new / GIB:>7.2f} {found.flops / 1e9:>9.0f}"
+            f" {found.moved / 1e9:>9.1f}"
+        )
+        print(f"{name:<9} {figures}  {listed} (compiled in {found.seconds:.0f} s)", flush=True)
+    need = needed(costs)
+    kind = "GPU" if gpus else run.mesh.devices.flat[0].device_kind
+    room = next((size for size in GPUS if need * GIB <= 0.9e9 * size), 0) if gpus else MEMORY[kind]
+    return {
+        "device": kind,
+        "mesh": dict(run.mesh.shape),
+        "gib": need,
+        "room": room,
+        "fits": need <= room,
+        "programs": {name: found._asdict() for name, found in costs.items()},
+    }
+
+
+def needed(costs: dict[str, Cost]) -> float:
+    """GiB of a device on which these programs take turns: what the one that holds most holds stays
+    there while the others run."""
+    return (
+        max(found.held for found in costs.values()) + max(found.new for found in costs.values())
+    ) / GIB
+
+
+def verdict(found: dict[str, Any]) -> str:
+    """Whether what `compile_all` found fits, in a line."""
+    need, room = found["gib"], found["room"]
+    if found["device"] != "GPU":
+        return f"{'fits' if found['fits'] else 'DOES NOT FIT'}: {need:.1f} GiB of {room} GiB a chip"
+    return (
+        f"about {need:.1f} GiB a GPU:"
+        f" {f'fits one of {room} GB' if room else 'DOES NOT FIT, split the models over more'}"
+    )
+
+
+def weights(params: Any) -> float:
+    """Millions of them."""
+    return sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(params)) / 1e6

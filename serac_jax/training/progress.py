@@ -1,0 +1,114 @@
+"""What a training run tells while it runs, and when it is time to stop."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from serac_jax.core.types import Config
+from serac_jax.runtime import distributed
+from serac_jax.training.run_folder import Writer
+from serac_jax.training.steps import Sums, averages
+
+
+class Progress:
+    """Averages the metrics of steps, prints them with the time that is left, hands them to the
+    writers, and says when to stop.
+
+    `loop` is what a resumed run must know: the best validation loss so far and its step.
+    """
+
+    def __init__(
+        self, train: Config, folder: Path, writers: list[Writer], step: int, loop: dict[str, float]
+    ):
+        self.train, self.folder, self.writers, self.loop = train, folder, writers, dict(loop)
+        self.pending: list[Sums] = []
+        self.start: tuple[int, float] | None = (
+            None  # the first step, which compiles, is not part of the estimate
+        )
+        self.since = step, time.monotonic()
+        self.signalled = False
+        signal.signal(signal.SIGINT, self.on_signal)
+        if (
+            jax.process_count() == 1
+        ):  # else JAX has its own handler of SIGTERM, which tells all processes
+            signal.signal(signal.SIGTERM, self.on_signal)
+
+    def on_signal(self, number: int, frame: Any) -> None:
+        if jax.process_count() == 1:
+            self.signalled = True
+        else:
+            signal.raise_signal(signal.SIGTERM)
+
+    def finished(self, step: int) -> str:
+        """Why training should stop at this step; empty where it should go on."""
+        if self.signalled or distributed.stopped(step):
+            return "stopped by a signal; start it again with its workdir to go on"
+        if step >= self.train.steps:
+            return "all steps done"
+        if step - self.loop.get("best_step", step) >= self.train.patience:
+            return (
+                "stopped early: the validation loss has not improved since step"
+                f" {int(self.loop['best_step'])}"
+            )
+        return ""
+
+    def trained(self, step: int, metrics: Sums, skipped: Any) -> None:
+        """One more step. Waits for the device at the first one and where a line is due, nowhere
+        else."""
+        self.pending.append(metrics)
+        if self.start is None:
+            jax.block_until_ready(metrics)
+            self.start = self.since = step, time.monotonic()
+        self.profile(step - self.start[0], metrics)
+        if step % self.train.log_every and step != self.train.steps:
+            return
+        scalars = averages(self.pending) | {"skipped": float(jax.device_get(skipped))}
+        self.pending = []
+        if step > self.since[0]:
+            scalars["steps_per_second"] = (step - self.since[0]) / (
+                time.monotonic() - self.since[1]
+            )
+        if memory := jax.local_devices()[0].memory_stats():
+            scalars["device_memory_gb"] = memory["peak_bytes_in_use"] / 2**30
+        self.since = step, time.monotonic()
+        self.tell(step, scalars)
+
+    def validated(self, step: int, scores: dict[str, float]) -> None:
+        """A validation: remembers whether it was the best; its time does not count as training
+        time."""
+        if scores["loss"] < self.loop.get("best_loss", float("inf")):
+            self.loop |= {"best_loss": scores["loss"], "best_step": step}
+        self.tell(step, {f"val_{name}": value for name, value in scores.items()})
+        self.since = step, time.monotonic()
+
+    def profile(self, count: int, metrics: Sums) -> None:
+        """Traces the first `train.profile` steps that are already compiled into the run's folder,
+        for TensorBoard or Perfetto."""
+        if not self.train.profile or not distributed.first():
+            return
+        if count == 0:
+            jax.profiler.start_trace(str(self.folder / "profile"))
+        if count == self.train.profile:
+            jax.block_until_ready(metrics)
+            jax.profiler.stop_trace()
+
+    def tell(self, step: int, scalars: dict[str, float]) -> None:
+        for writer in self.writers:
+            writer.write(step, scalars)
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in scalars.items())
+        print(f"step {step}/{self.train.steps}{self.left(step)}  {shown}", flush=True)
+
+    def left(self, step: int) -> str:
+        """The time that remains, validations included, at the pace so far."""
+        if self.start is None or step <= self.start[0]:
+            return ""
+        seconds = (
+            (self.train.steps - step) * (time.monotonic() - self.start[1]) / (step - self.start[0])
+        )
+        hours, minutes = divmod(int(seconds) // 60, 60)
+        return f"  {hours}:{minutes:02d}:{int(seconds) % 60:02d} left"
