@@ -56,8 +56,8 @@ def main() -> None:
     for batch in itertools.islice(
         run.task.batches(config.eval.split, config.eval.edits, False), config.eval.batches or None
     ):
-        batch = steps.even(batch, run.mesh)
-        placed = steps.put(batch, run.mesh)
+        batch = steps.pad_rows_to_mesh(batch, run.mesh)
+        placed = steps.shard_batch(batch, run.mesh)
         teacher_forced, answers = fetch(
             (
                 eval_step(params, run.base_params, placed),
@@ -72,10 +72,10 @@ def main() -> None:
 
     results = report.results(scores, clock, config, step, texts)
     print(report.table(results), report.shown(texts), sep="\n\n")
-    if distributed.first():
+    if distributed.is_primary():
         (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n")
     print(f"\nwritten: {folder / 'results.json'}")
 
 
 if __name__ == "__main__":
-    program.run(distributed.together(main))
+    program.run(distributed.run_distributed(main))

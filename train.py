@@ -57,7 +57,9 @@ def main() -> None:
 
     while not (reason := progress.finished(step)):
         with jax.transfer_guard("disallow"):  # what goes to the devices, or is waited for, says so
-            state, metrics = train_step(state, run.base_params, steps.put(next(data), run.mesh))
+            state, metrics = train_step(
+                state, run.base_params, steps.shard_batch(next(data), run.mesh)
+            )
             step += 1
             if step % train.accumulate == 0:
                 state = update_step(state)
@@ -76,4 +78,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    program.run(distributed.together(main))
+    program.run(distributed.run_distributed(main))

@@ -57,7 +57,7 @@ def measure(run_file: str, cache: Path, batches: int) -> dict[str, Any]:
     )
     step, placed, seconds = (
         steps.make_train_step(run.editor, state, config.train.accumulate, 0),
-        steps.put(batch, run.mesh),
+        steps.shard_batch(batch, run.mesh),
         [],
     )
     for _ in range(6):

@@ -29,7 +29,7 @@ from serac_jax.edits.store import Store
 from serac_jax.evaluation.report import estimate
 from serac_jax.evaluation.trials import Trial
 from serac_jax.runtime import program
-from serac_jax.serving.service import LiveEditor
+from serac_jax.serving.service import EditorService
 from serac_jax.training.run_folder import versions
 from tools.world.build import of_split
 from tools.world.world import Fact, alternatives, fraction, questions, shuffled, splits, tables
@@ -75,7 +75,7 @@ def trials(size: int, limit: int | None = None) -> Iterator[Trial]:
             )
 
 
-def measured(editor: LiveEditor, size: int, found: list[Trial]) -> dict[str, Any]:
+def measured(editor: EditorService, size: int, found: list[Trial]) -> dict[str, Any]:
     """A row of the table: scores with their 95% intervals, and seconds of inserting and of finding
     edits."""
     asked, verdicts, right, seconds = [], [], [], {"insert": 0.0, "find": 0.0}

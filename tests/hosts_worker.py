@@ -52,7 +52,7 @@ def train(
 
     def go_on(state: steps.TrainState, data, last: int) -> steps.TrainState:
         for number in range(int(jax.device_get(state.step)), last):
-            state, _ = step(state, run.base_params, steps.put(next(data), run.mesh))
+            state, _ = step(state, run.base_params, steps.shard_batch(next(data), run.mesh))
             state = update(state) if number % config.train.accumulate else state
         return state
 
@@ -84,7 +84,7 @@ def main() -> None:
             out,
             Path(RESUME.value) if RESUME.value else None,
         )
-        if distributed.first():
+        if distributed.is_primary():
             np.savez(out / f"{editor}.npz", **found)
     distributed.wait("the end")
     print(f"{jax.process_count()} processes, {jax.device_count()} devices")
@@ -101,4 +101,4 @@ if __name__ == "__main__":
     jax.config.update(
         "jax_num_cpu_devices", int(os.environ["JAX_NUM_CPU_DEVICES"])
     )  # tests/conftest.py, imported above, asks for 8
-    program.run(distributed.together(main))
+    program.run(distributed.run_distributed(main))

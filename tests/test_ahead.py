@@ -28,7 +28,7 @@ def test_the_shapes_and_places_are_those_of_the_run(tmp_path, name):
     assert seen(params) == seen(state.params)
     for size, train in ((4, True), (3, False)):
         widest = ahead.batch(run, size, train)
-        drawn = steps.put(next(iter(real.task.batches("train", size, train))), real.mesh)
+        drawn = steps.shard_batch(next(iter(real.task.batches("train", size, train))), real.mesh)
         assert jax.tree.structure(widest) == jax.tree.structure(drawn)
         pairs = zip(jax.tree.leaves(widest), jax.tree.leaves(drawn), strict=True)
         assert all(

@@ -159,7 +159,7 @@ def test_a_full_memory_refuses_and_names_its_capacity(case):
     if not case.editor.decide:
         return
     edited = case.editor.edit(case.params, case.start(capacity=6), case.batch.edits)
-    with pytest.raises(edit_table.MemoryFull, match="capacity 6"):
+    with pytest.raises(edit_table.TableFull, match="capacity 6"):
         case.editor.edit(case.params, edited, case.batch.edits)
 
 
@@ -241,7 +241,7 @@ def test_many_devices_equal_1(cache, name, mesh):
     results = []
     for shape in ((1, 1, 1), mesh):
         case = Case(EDITORS[name], cache, shape)
-        placed = steps.put(
+        placed = steps.shard_batch(
             case.batch._replace(layout=replace(case.batch.layout, **fills(case.batch, 0))),
             case.run.mesh,
         )
@@ -266,7 +266,7 @@ def test_edits_on_8_devices_equal_1(cache, name):
     answers = []
     for shape in ((1, 1, 1), (2, 2, 2)):
         case = Case(EDITORS[name], cache, shape)
-        placed = steps.put(case.batch, case.run.mesh)
+        placed = steps.shard_batch(case.batch, case.run.mesh)
         answers.append(
             case.apply(
                 case.params, case.edit(case.params, case.start(), placed.edits), placed.inside

@@ -261,7 +261,7 @@ def test_classes_are_scored_and_told_in_words(run):
         steps.make_train_step(built.editor, state, 1, 0),
         steps.make_update_step(optimizer, state),
     )
-    batch = steps.put(next(iter(built.task.batches("train", 4, True))), built.mesh)
+    batch = steps.shard_batch(next(iter(built.task.batches("train", 4, True))), built.mesh)
     losses = []
     for _ in range(8):
         state, metrics = step(state, built.base_params, batch)

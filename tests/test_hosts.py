@@ -281,7 +281,8 @@ def test_how_processes_find_one_another():
 def test_the_tasks_of_a_slurm_step_join():
     """By what Slurm tells each of them."""
     program = (
-        "import jax; from serac_jax import cli, hosts; cli.run(hosts.together(lambda:"
+        "import jax; from serac_jax.runtime import distributed, program;"
+        " program.run(distributed.run_distributed(lambda:"
         " print(jax.process_count(), jax.device_count())))"
     )
     step = {

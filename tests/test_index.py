@@ -407,7 +407,7 @@ def test_another_classifier_has_keys_of_its_own(loaded):
 
 def test_the_editor_takes_another_index(loaded):
     index = functools.partial(BlockedIndex, keys="int8", devices=jax.devices())
-    editor = loading.LiveEditor(loaded.parts, Store.open(None), str.upper, index).with_memory(
+    editor = loading.EditorService(loaded.parts, Store.open(None), str.upper, index).with_memory(
         Store.open(None)
     )
     assert isinstance(editor.matcher.index, BlockedIndex)

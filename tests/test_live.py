@@ -176,7 +176,7 @@ def test_the_base_model_is_asked_about_misses_only(loaded):
         asked.append(text)
         return f"I do not know {text}"
 
-    editor = loading.LiveEditor(loaded.parts, Store.open(None), base)
+    editor = loading.EditorService(loaded.parts, Store.open(None), base)
     editor.edit_many(EDITS)
     answers = editor.ask([EDITS[0][0], UNRELATED[0], REWORDED, UNRELATED[1]])
     assert asked == UNRELATED[:2]
@@ -190,7 +190,7 @@ def test_the_base_model_is_asked_about_misses_only(loaded):
     assert answers[1].base_text == answers[1].text
     assert asked == [*UNRELATED[:2], EDITS[0][0]]
     # type: ignore[arg-type]
-    silent = loading.LiveEditor(loaded.parts, Store.open(None), lambda text: None)
+    silent = loading.EditorService(loaded.parts, Store.open(None), lambda text: None)
     with pytest.raises(UserError, match="returned NoneType"):
         silent.ask(UNRELATED[0])
 

@@ -51,11 +51,11 @@ def test_narrower_edits_fit_wider_slots():
 
 def test_a_full_memory_refuses_and_names_its_capacity():
     store = edit_table.write(edit_table.empty(2, keys([0]), edits([0])), keys([1]), edits([1]))
-    with pytest.raises(edit_table.MemoryFull, match="3 edits do not fit in a memory of capacity 2"):
+    with pytest.raises(edit_table.TableFull, match="3 edits do not fit in a memory of capacity 2"):
         edit_table.write(store, keys([2, 3]), edits([2, 3]))
     traced = jax.jit(edit_table.write)(store, keys([2, 3]), edits([2, 3]))
     assert traced.edits.labels[:, 0].tolist() == [1, 2]  # nothing that was stored is lost
-    with pytest.raises(edit_table.MemoryFull, match="capacity 2"):
+    with pytest.raises(edit_table.TableFull, match="capacity 2"):
         edit_table.require_room(traced)
 
 

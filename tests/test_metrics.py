@@ -32,7 +32,9 @@ def test_rows_of_weight_0_do_not_count():
 
 
 def test_hard_and_easy_rows_are_told_apart():
-    easy, hard = metrics.apart(jnp.array([1.0, 1.0, 0.0]), jnp.array([True, False, True]))
+    easy, hard = metrics.split_by_difficulty(
+        jnp.array([1.0, 1.0, 0.0]), jnp.array([True, False, True])
+    )
     assert easy.tolist() == [0, 1, 0]
     assert hard.tolist() == [1, 0, 0]
 

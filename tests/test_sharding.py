@@ -82,7 +82,7 @@ def test_every_leaf_of_a_run_has_a_place(tmp_path, cross):
 
 def test_a_batch_is_filled_up_to_the_data_axes():
     mesh = sharding.make_mesh(data=2, fsdp=2, model=2)
-    placed = steps.put({"even": jnp.ones((8, 2)), "odd": jnp.ones((6, 2))}, mesh)
+    placed = steps.shard_batch({"even": jnp.ones((8, 2)), "odd": jnp.ones((6, 2))}, mesh)
     assert all(
         leaf.shape == (8, 2) and leaf.sharding == sharding.batch_sharding(mesh)
         for leaf in placed.values()

@@ -14,7 +14,15 @@ from transformers import AutoTokenizer
 from serac_jax.core.batch import Tokens, join, packed, room, splice
 from serac_jax.tasks.archive import SHIPPED
 from serac_jax.text import encoding
-from serac_jax.text.encoding import DataError, Encoder, Query, TextBatch, lead, pad, tail
+from serac_jax.text.encoding import (
+    DataError,
+    Encoder,
+    Query,
+    TextBatch,
+    pad,
+    prefix_token_count,
+    suffix_token_count,
+)
 from tests.conftest import ASSETS, MODELS
 from tools.world import world
 
@@ -52,7 +60,7 @@ def test_splicing_equals_joint_tokenisation(name):
     tokenizer = AutoTokenizer.from_pretrained(TOKENIZERS[name])
     strings = real_strings()
     assert len(strings) > 3000
-    before, close = lead(tokenizer), tail(tokenizer)
+    before, close = prefix_token_count(tokenizer), suffix_token_count(tokenizer)
     prefixes = []
     for question, answer, _ in strings:
         first, second = tokenizer(question)["input_ids"], tokenizer(answer)["input_ids"]
@@ -75,7 +83,7 @@ def test_splicing_equals_joint_tokenisation_of_cross_attention(name):
     spliced = splice(
         rows_of(tokenizer, contexts),
         rows_of(tokenizer, [query for _, _, query in strings]),
-        lead(tokenizer),
+        prefix_token_count(tokenizer),
     )
     joint = tokenizer(
         [
@@ -91,7 +99,7 @@ def test_splicing_equals_joint_tokenisation_of_cross_attention(name):
 
 def test_affixes_of_every_kind_of_tokenizer():
     affixes = {
-        name: (lead(tokenizer), tail(tokenizer))
+        name: (prefix_token_count(tokenizer), suffix_token_count(tokenizer))
         for name, folder in TOKENIZERS.items()
         for tokenizer in [AutoTokenizer.from_pretrained(folder)]
     }

@@ -168,7 +168,7 @@ def restarted(fields, cache, folder):
 
     def go_on(state, data, count):
         for _ in range(count):
-            state, _ = step(state, run.base_params, steps.put(next(data), run.mesh))
+            state, _ = step(state, run.base_params, steps.shard_batch(next(data), run.mesh))
             state = update(state) if state.step % 2 == 0 else state
         return state
 
@@ -192,7 +192,7 @@ def test_running_moments_survive_a_restart(cache, tmp_path):
     moments = jax.device_get(state.params["moments"])
     assert all(found["count"] > 20 for found in moments.values())
     broken = jax.tree.map(lambda leaf: leaf * np.float32(np.nan), run.base_params)
-    after, _ = step(state, broken, steps.put(next(data), run.mesh))
+    after, _ = step(state, broken, steps.shard_batch(next(data), run.mesh))
     assert jax.tree.all(
         jax.tree.map(lambda a, b: bool((a == b).all()), moments, after.params["moments"])
     )
@@ -379,7 +379,7 @@ def test_each_size_of_a_batch_is_compiled_once(cache):
     update = steps.make_update_step(optimizer, state)
     seen = set()
     for _, batch in zip(range(60), run.task.batches("train", 4, True), strict=False):
-        state, _ = step(state, run.base_params, steps.put(batch, run.mesh))
+        state, _ = step(state, run.base_params, steps.shard_batch(batch, run.mesh))
         seen.add((batch.edits.inputs.ids.shape[1], batch.inside.labels.shape[1]))
         state = update(state)
         assert step._cache_size() == len(seen)

@@ -9,13 +9,13 @@ import sys
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING, Any
 
-from serac_jax.cli.command import OK, SHORT, Command, new_or_there, show_json, visible
+from serac_jax.cli.command import OK, SHORT, Command, open_store, show_json, visible
 from serac_jax.core.errors import UserError
 from serac_jax.edits.records import as_fields
 from serac_jax.edits.store import Store
 
 if TYPE_CHECKING:
-    from serac_jax.serving.loading import Answer, LiveEditor
+    from serac_jax.serving.loading import Answer, EditorService
 
 
 def editor_argument(parser: ArgumentParser, what: str) -> None:
@@ -82,14 +82,14 @@ def query_arguments(parser: ArgumentParser) -> None:
     editor_arguments(parser)
 
 
-def opened(options: Namespace) -> LiveEditor:
+def opened(options: Namespace) -> EditorService:
     """The editor that a command line names, with its memory."""
     from serac_jax.serving.loading import load  # what needs no editor starts without JAX
 
     base = saying(options.base_command) if options.base_command else None
     return load(
         named(options) or "mini",
-        memory=new_or_there(options),
+        memory=open_store(options),
         base=base,
         rerank=options.rerank,
         mesh=mesh_of(options),
@@ -126,7 +126,7 @@ def judge_argument(parser: ArgumentParser) -> None:
     )
 
 
-def judge(options: Namespace, store: Store) -> LiveEditor | None:
+def judge(options: Namespace, store: Store) -> EditorService | None:
     """The editor that looks for conflicts, where one is named. Raises UserError where none is that
     could use the devices of a command line."""
     if not (name := named(options)):

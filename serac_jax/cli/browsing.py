@@ -14,11 +14,11 @@ from serac_jax.cli.command import (
     OK,
     Command,
     as_json,
+    existing_store,
     one_line,
     plain,
     show_change,
     show_json,
-    there,
     title,
 )
 from serac_jax.core.errors import UserError
@@ -71,7 +71,7 @@ def list_arguments(parser: ArgumentParser) -> None:
 
 
 def list_edits(options: Namespace) -> int:
-    store = there(options)
+    store = existing_store(options)
     time = options.as_of if isinstance(options.as_of, str) else records.now()
     edits = store.edits if options.as_of is None else store.as_of(options.as_of)
     found = [
@@ -102,7 +102,7 @@ def show_arguments(parser: ArgumentParser) -> None:
 
 
 def show(options: Namespace) -> int:
-    store = there(options)
+    store = existing_store(options)
     for number, edit in enumerate([store.find(prefix) for prefix in options.ids]):
         if options.json:
             show_json(records.as_fields(edit))
@@ -131,7 +131,7 @@ def log_arguments(parser: ArgumentParser) -> None:
 
 
 def log(options: Namespace) -> int:
-    store = there(options)
+    store = existing_store(options)
     touched = (
         options.id if options.id is None or len(options.id) == 16 else store.find(options.id).id
     )
@@ -198,7 +198,7 @@ def state(options: Namespace, value: str | None, newest: bool) -> Mapping[str, E
     time."""
     if value is not None and Path(value).is_file():
         return plain(value)
-    store = there(options)
+    store = existing_store(options)
     if value is None:
         return store.edits if newest else store.as_of(max(store.seq - 1, 0))
     try:

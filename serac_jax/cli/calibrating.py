@@ -15,7 +15,7 @@ from serac_jax.core.errors import UserError
 
 if TYPE_CHECKING:
     from serac_jax.evaluation.trials import Trial
-    from serac_jax.serving.loading import LiveEditor
+    from serac_jax.serving.loading import EditorService
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -109,7 +109,9 @@ def run(options: Namespace) -> int:
     return OK
 
 
-def trials_of(options: Namespace, name: str, editor: LiveEditor) -> tuple[list[Trial], list[Trial]]:
+def trials_of(
+    options: Namespace, name: str, editor: EditorService
+) -> tuple[list[Trial], list[Trial]]:
     """What the threshold is fitted to, and what it is measured on."""
     from serac_jax.evaluation import trials
 

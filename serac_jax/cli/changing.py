@@ -12,12 +12,12 @@ from serac_jax.cli.command import (
     OK,
     Command,
     as_json,
-    new_or_there,
+    existing_store,
     nothing_more,
     one_line,
+    open_store,
     show_change,
     show_json,
-    there,
     title,
     unasked,
 )
@@ -67,7 +67,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def add(options: Namespace) -> int:
-    store = new_or_there(options)
+    store = open_store(options)
     edit = store.make(
         options.prompt,
         options.answer,
@@ -156,7 +156,7 @@ def rm_arguments(parser: ArgumentParser) -> None:
 
 
 def rm(options: Namespace) -> int:
-    store = there(options)
+    store = existing_store(options)
     gone = store.remove([store.find(prefix).id for prefix in options.ids], message=options.message)
     if options.json:
         for edit in gone:
@@ -175,7 +175,7 @@ def redo(options: Namespace) -> int:
 
 
 def told(options: Namespace, what: str, back: bool) -> int:
-    store = there(options)
+    store = existing_store(options)
     operation = store.undo() if back else store.redo()
     if options.json:
         show_json(as_json(operation))

@@ -13,7 +13,7 @@ from serac_jax.cli.command import OK, Command, one_line, show_change, title, vis
 from serac_jax.core.errors import UserError
 
 if TYPE_CHECKING:
-    from serac_jax.serving.loading import LiveEditor
+    from serac_jax.serving.loading import EditorService
 
 HELP = """Ask anything, or
   /edit ANSWER               that is the answer to the last question, and to everything that asks the same
@@ -27,7 +27,7 @@ HELP = """Ask anything, or
 class Session:
     """What a session remembers besides the memory: the last question."""
 
-    def __init__(self, editor: LiveEditor, tags: tuple[str, ...] | None):
+    def __init__(self, editor: EditorService, tags: tuple[str, ...] | None):
         self.editor, self.tags, self.last = editor, tags, ""
         self.commands: dict[str, Callable[[str], None]] = {
             "/edit": self.edit,

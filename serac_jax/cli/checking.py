@@ -12,10 +12,10 @@ from serac_jax.cli.command import (
     OK,
     Command,
     counted,
+    existing_store,
     memory_path,
     one_line,
     show_json,
-    there,
 )
 from serac_jax.core.errors import UserError
 from serac_jax.edits import check, memory_file, records
@@ -44,11 +44,11 @@ def run(options: Namespace) -> int:
         )
     done = check.repair(path, options.author) if options.repair else None
     with suppress(UserError):  # which is told below, with all others
-        there(options)  # finishes what a kill has left, which is no damage
+        existing_store(options)  # finishes what a kill has left, which is no damage
     problems = check.problems(path)
     edits = check.read(memory_file.read(path), path).edits
     found = conflicts(edits.values())
-    editor = None if problems else judge(options, there(options))
+    editor = None if problems else judge(options, existing_store(options))
     judged, unsayable = (editor.conflicts(), editor.unsayable()) if editor else ([], {})
     expired = [edit for edit in edits.values() if records.expired(edit, records.now())]
     if options.json:

@@ -45,14 +45,14 @@ def memory_path(options: Namespace) -> Path:
     return Path(options.memory or os.environ.get("SERAC_MEMORY") or "edits.jsonl")
 
 
-def new_or_there(options: Namespace) -> Store:
+def open_store(options: Namespace) -> Store:
     """The memory, which is made by the first edit."""
     return Store.open(memory_path(options), options.author)
 
 
-def there(options: Namespace) -> Store:
+def existing_store(options: Namespace) -> Store:
     """The memory. Raises UserError where there is none, nor a journal that could tell of it."""
-    store = new_or_there(options)
+    store = open_store(options)
     if not store.seq and not memory_path(options).exists():
         raise UserError(
             f"there is no memory {memory_path(options)}; `add` begins one, and --memory or"
@@ -61,7 +61,7 @@ def there(options: Namespace) -> Store:
     return store
 
 
-def alone(store: Store, options: Namespace) -> AbstractContextManager[None]:
+def exclusive(store: Store, options: Namespace) -> AbstractContextManager[None]:
     """No other program writes between looking and changing, unless a person is asked in between,
     who may take long."""
     return nullcontext() if options.policy == "ask" else store.turn()
@@ -110,12 +110,12 @@ def show_change(
     for sign, edits, others in (("-", went, came), ("+", came, went)):
         other = {edit.id: edit for edit in others}
         for edit in edits[:limit]:
-            print(f"{sign} {one_line(edit)}{beside(edit, other.get(edit.id, edit))}")
+            print(f"{sign} {one_line(edit)}{changed_fields(edit, other.get(edit.id, edit))}")
         if limit is not None and len(edits) > limit:
             print(f"{sign} … {len(edits) - limit} more")
 
 
-def beside(edit: Edit, other: Edit) -> str:
+def changed_fields(edit: Edit, other: Edit) -> str:
     """What an edit says about itself otherwise than another one of the same id."""
     differing = [
         f"{name}: {visible(getattr(edit, name))}"

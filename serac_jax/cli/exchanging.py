@@ -7,7 +7,15 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from serac_jax.cli.changing import agreed, policy_argument, refused
-from serac_jax.cli.command import NOTHING, OK, Command, alone, new_or_there, show_json, there
+from serac_jax.cli.command import (
+    NOTHING,
+    OK,
+    Command,
+    exclusive,
+    existing_store,
+    open_store,
+    show_json,
+)
 from serac_jax.core.errors import UserError
 from serac_jax.edits import exchange, memory_file, records
 from serac_jax.edits.records import Edit
@@ -42,7 +50,7 @@ def import_arguments(parser: ArgumentParser) -> None:
 
 
 def import_edits(options: Namespace) -> int:
-    store = new_or_there(options)
+    store = open_store(options)
     defaults = {"author": store.author, "time": records.now()} | (
         {"source": options.source} if options.source else {}
     )
@@ -51,7 +59,7 @@ def import_edits(options: Namespace) -> int:
         for name in options.files
         for edit in exchange.read(contents(name), kind(name, options.format), name, **defaults)
     ]
-    with alone(store, options):
+    with exclusive(store, options):
         wanted, replaced, conflicts = settled(store, found, options)
         if conflicts:
             return refused(options, conflicts)
@@ -150,7 +158,7 @@ def export_arguments(parser: ArgumentParser) -> None:
 
 
 def export(options: Namespace) -> int:
-    store = there(options)
+    store = existing_store(options)
     edits = (store.edits if options.all else store.live()).values()
     found = [edit for edit in edits if not options.tag or set(options.tag) & set(edit.tags)]
     text = "".join(exchange.write(found, options.format or kind(options.file, None)))

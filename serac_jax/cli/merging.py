@@ -11,12 +11,12 @@ from serac_jax.cli.command import (
     OK,
     Command,
     counted,
+    existing_store,
     memory_path,
     one_line,
     plain,
     show_change,
     show_json,
-    there,
     unasked,
 )
 from serac_jax.edits import memory_file, merge, records
@@ -54,7 +54,7 @@ def merge_arguments(parser: ArgumentParser) -> None:
 def merge_memories(options: Namespace) -> int:
     if options.git:
         return merge_for_git(options)
-    store = there(options)
+    store = existing_store(options)
     base, theirs = plain(options.base) if options.base else {}, plain(options.theirs)
     can_ask = options.policy == "ask" and sys.stdin.isatty()
     with store.turn():

@@ -47,14 +47,14 @@ def scope_right(log_similarity: Float[Array, " n"], in_scope: bool) -> Float[Arr
     return ((jnp.exp(log_similarity) > 0.5) == in_scope).astype(jnp.float32)
 
 
-def apart(
+def split_by_difficulty(
     rows: Float[Array, " n"], hard: Bool[Array, " n"]
 ) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
     """Row weights of the easy and of the hard rows."""
     return rows * (1 - hard.astype(rows.dtype)), rows * hard.astype(rows.dtype)
 
 
-def one(value: Scalar) -> Score:
+def scalar_score(value: Scalar) -> Score:
     """A value of the whole batch, such as its loss."""
     return Score(value[None], jnp.ones(1))
 

@@ -116,7 +116,7 @@ def shardings(tree: Any, mesh: Mesh) -> Any:
     )
 
 
-def whole(tree: Any) -> Any:
+def gather_fsdp(tree: Any) -> Any:
     """The tree, inside a compiled program, with every leaf put together over "fsdp": it is stored
     in parts and computed with as a whole.
 

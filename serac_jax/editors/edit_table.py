@@ -14,11 +14,11 @@ from serac_jax.core.batch import Examples
 from serac_jax.core.errors import UserError
 
 
-class MemoryFull(UserError):
+class TableFull(UserError):
     """More edits were written than the memory has slots."""
 
 
-class EditMemory(NamedTuple):
+class EditTable(NamedTuple):
     """Stored edits, oldest first.
 
     keys: what a query is compared with, computed once, when an edit is written (width 0 where the
@@ -39,19 +39,19 @@ class EditMemory(NamedTuple):
         return self.live.shape[0]
 
 
-def empty(capacity: int, keys: Float[Array, "k d"], edits: Examples) -> EditMemory:
+def empty(capacity: int, keys: Float[Array, "k d"], edits: Examples) -> EditTable:
     """A memory of `capacity` slots for keys and edits of the given widths; the arguments' rows are
     not read."""
 
     def slots(leaf: Array) -> Array:
         return jnp.zeros((capacity, *leaf.shape[1:]), leaf.dtype)
 
-    return EditMemory(
+    return EditTable(
         slots(keys), jax.tree.map(slots, edits), jnp.zeros(capacity, bool), jnp.zeros((), jnp.int32)
     )
 
 
-def write(memory: EditMemory, keys: Float[Array, "k d"], edits: Examples) -> EditMemory:
+def write(memory: EditTable, keys: Float[Array, "k d"], edits: Examples) -> EditTable:
     """Appends the edits whose weight is not 0.
 
     Raises MemoryFull when they do not fit. While tracing the number of edits is unknown: surplus
@@ -71,7 +71,7 @@ def write(memory: EditMemory, keys: Float[Array, "k d"], edits: Examples) -> Edi
             )
         return store.at[slot].set(jnp.pad(rows, ((0, 0), (0, width))), mode="drop")
 
-    written = EditMemory(
+    written = EditTable(
         put(memory.keys, keys),
         jax.tree.map(put, memory.edits, edits),
         memory.live.at[slot].set(True, mode="drop"),
@@ -81,17 +81,17 @@ def write(memory: EditMemory, keys: Float[Array, "k d"], edits: Examples) -> Edi
     return written
 
 
-def require_room(memory: EditMemory) -> None:
+def require_room(memory: EditTable) -> None:
     """Raises MemoryFull if more edits were written than fit; says nothing while tracing."""
     if not isinstance(memory.count, Tracer) and int(memory.count) > memory.capacity:
-        raise MemoryFull(
+        raise TableFull(
             f"{int(memory.count)} edits do not fit in a memory of capacity {memory.capacity}; raise"
             " `capacity`"
         )
 
 
 def nearest(
-    memory: EditMemory, log_similarity: Float[Array, "n c"]
+    memory: EditTable, log_similarity: Float[Array, "n c"]
 ) -> tuple[Int[Array, " n"], Float[Array, " n"]]:
     """The most similar stored edit of every query and its log-similarity; −inf where the memory is
     empty."""

@@ -16,7 +16,7 @@ from serac_jax.core.errors import UserError
 from serac_jax.core.types import Params
 from serac_jax.models import Model
 from serac_jax.models.convert import flatten, unflatten
-from serac_jax.models.linear import wide
+from serac_jax.models.linear import at_least_float32
 
 
 def select(params: Params, patterns: tuple[str, ...]) -> dict[str, Array]:
@@ -95,6 +95,6 @@ def factors(
     delta, inputs = jax.grad(forward, has_aux=True)(taps)
 
     def rows(leaf: Array) -> Float[Array, "n d"]:
-        return wide(leaf.reshape(-1, leaf.shape[-1]))
+        return at_least_float32(leaf.reshape(-1, leaf.shape[-1]))
 
     return {path: Factor(rows(inputs[path]), rows(delta[layer])) for path, layer in layers.items()}

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int, Scalar
 
 from serac_jax.core.batch import EditBatch, Examples
 from serac_jax.core.metrics import Score
-from serac_jax.core.sharding import whole
+from serac_jax.core.sharding import gather_fsdp
 from serac_jax.core.types import Edited, Params
 
 
@@ -64,12 +64,12 @@ class Editor(NamedTuple):
     decide: Callable[[Params, Edited, Examples], Decision] | None
 
 
-def of_whole_weights(editor: Editor) -> Editor:
+def on_gathered_weights(editor: Editor) -> Editor:
     """The editor with all that it computes with, what it learned and the model, put together where
     the mesh's axis "fsdp" splits it."""
 
     def given(function: Callable[..., Any]) -> Callable[..., Any]:
-        return lambda params, model, *rest: function(whole(params), whole(model), *rest)
+        return lambda params, model, *rest: function(gather_fsdp(params), gather_fsdp(model), *rest)
 
     return editor._replace(
         start=given(editor.start),

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 from serac_jax.core.errors import UserError
 from serac_jax.edits import memory_file, records
@@ -53,9 +54,8 @@ class Store(View):
     def make(self, prompt: str, answer: str, **fields: object) -> Edit:
         """An edit of this author, made now, unless the fields say otherwise; it is not in the
         memory yet. Raises UserError."""
-        return records.make(
-            prompt, answer, **({"author": self.author, "time": records.now()} | fields)
-        )  # type: ignore[arg-type]
+        named: dict[str, Any] = {"author": self.author, "time": records.now()} | fields
+        return records.make(prompt, answer, **named)
 
     @contextmanager
     def turn(self) -> Iterator[None]:

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Int
 
 from serac_jax.core.batch import Tokens
 from serac_jax.models.convert import Network
-from serac_jax.models.linear import Dropout, Embed, Linear, masked, wide
+from serac_jax.models.linear import Dropout, Embed, Linear, at_least_float32, masked
 from serac_jax.models.packing import Packing, packing
 
 
@@ -174,7 +174,7 @@ class Attention(nn.Module):
 
         q, k, v = split(self.q(kept), own), split(self.k(x), packed), split(self.v(x), packed)
         scores = jnp.einsum("nqhd,nlhd->nhql", q, k) * jnp.asarray(q.shape[-1] ** -0.5, q.dtype)
-        weights = jax.nn.softmax(wide(scores) + bias).astype(self.config.dtype)
+        weights = jax.nn.softmax(at_least_float32(scores) + bias).astype(self.config.dtype)
         mixed = jnp.einsum("nhql,nlhd->nqhd", self.drop(weights), v)
         return self.o(own.pack(mixed.reshape(*mixed.shape[:2], -1)))
 
@@ -269,7 +269,7 @@ class Bert(nn.Module):
             if self.config.relu_head
             else jnp.tanh(self.pooler(first))
         )
-        logits = wide(self.head(self.drop(x)))
+        logits = at_least_float32(self.head(self.drop(x)))
         return (
             jnp.concatenate([jnp.zeros_like(logits), logits], -1)
             if self.config.labels == 1

@@ -18,7 +18,7 @@ from serac_jax.core.batch import Tokens, spread
 from serac_jax.models.bert import ACTIVATIONS
 from serac_jax.models.cache import Cache, Pair, written
 from serac_jax.models.convert import Network, WeightError
-from serac_jax.models.linear import Dropout, Embed, Linear, masked, wide
+from serac_jax.models.linear import Dropout, Embed, Linear, at_least_float32, masked
 from serac_jax.models.packing import NOTHING_PACKED, Packing, packing
 
 
@@ -131,7 +131,7 @@ class Attention(nn.Module):
         keys, values = keys_values
         q = self.split(packed.lay_out(self.q(x)))
         scores = jnp.einsum("nqhd,nlhd->nhql", q * jnp.asarray(q.shape[-1] ** -0.5, q.dtype), keys)
-        weights = jax.nn.softmax(wide(scores) + bias).astype(self.config.dtype)
+        weights = jax.nn.softmax(at_least_float32(scores) + bias).astype(self.config.dtype)
         mixed = jnp.einsum("nhql,nlhd->nqhd", self.drop(weights), values)
         return self.o(packed.pack(mixed.reshape(*mixed.shape[:2], -1)))
 
@@ -331,7 +331,7 @@ class Blenderbot(nn.Module):
 
     def output(self, x: Float[Array, "n t e"]) -> Float[Array, "n t v"]:
         return (
-            wide(self.shared.attend(x)) + jax.lax.stop_gradient(self.output_bias)[None]
+            at_least_float32(self.shared.attend(x)) + jax.lax.stop_gradient(self.output_bias)[None]
         )  # a constant of the checkpoint: never trained
 
     def start(self, tokens: Tokens, steps: int) -> Cache:

@@ -66,7 +66,7 @@ class Dropout(nn.Module):
         return nn.Dropout(self.rate, deterministic=not self.has_rng("dropout"))(x)
 
 
-def wide(x: Array) -> Array:
+def at_least_float32(x: Array) -> Array:
     """In float32 at least: for sums over many numbers, and for what leaves a network."""
     return x if x.dtype == jnp.float64 else x.astype(jnp.float32)
 

@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float, Int, Scalar
 from serac_jax.core.batch import Tokens, spread
 from serac_jax.models.cache import Cache, Pair, written
 from serac_jax.models.convert import Network
-from serac_jax.models.linear import Dropout, Embed, Linear, masked, wide
+from serac_jax.models.linear import Dropout, Embed, Linear, at_least_float32, masked
 from serac_jax.models.packing import NOTHING_PACKED, Packing, packing
 
 
@@ -140,7 +140,7 @@ class RMSNorm(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
         scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
-        x = wide(x)
+        x = at_least_float32(x)
         x = x * jax.lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + self.eps)
         return (x * scale.reshape(*(1,) * (x.ndim - 1), -1)).astype(self.dtype)
 
@@ -171,7 +171,7 @@ class Attention(nn.Module):
         scores = jnp.einsum(
             "nqhd,nlhd->nhql", self.split(packed.lay_out(self.q(x))), keys
         )  # T5 does not scale by √d
-        weights = jax.nn.softmax(wide(scores) + bias).astype(self.config.dtype)
+        weights = jax.nn.softmax(at_least_float32(scores) + bias).astype(self.config.dtype)
         mixed = jnp.einsum("nhql,nlhd->nqhd", self.drop(weights), values)
         return self.o(packed.pack(mixed.reshape(*mixed.shape[:2], -1)))
 
@@ -267,7 +267,7 @@ class Stack(nn.Module):
         buckets = relative_bucket(
             position[None, :] - position[:, None], not self.decoder, cfg.buckets, cfg.max_distance
         )
-        return wide(self.relative_bias(jnp.asarray(buckets)).transpose(2, 0, 1)[None])
+        return at_least_float32(self.relative_bias(jnp.asarray(buckets)).transpose(2, 0, 1)[None])
 
     def __call__(
         self,
@@ -372,7 +372,7 @@ class T5(nn.Module):
             if cfg.tied
             else self.lm_head(x)
         )
-        return wide(logits)
+        return at_least_float32(logits)
 
     def start(self, tokens: Tokens, steps: int) -> Cache:
         """Reads the input; the cache has room for `steps` output positions."""

@@ -29,7 +29,7 @@ PATIENCE = 300  # seconds that processes wait for one another at the start, and 
 SILENCE = 60
 
 
-def together(main: Callable[[], None]) -> Callable[[], None]:
+def run_distributed(main: Callable[[], None]) -> Callable[[], None]:
     """The program, with the three flags, joined with the other processes where there are some. If
     it fails in one of them, it ends in all."""
     # Defined here, not where the module is imported: a library must not take names from the
@@ -163,7 +163,7 @@ def leave(error: BaseException) -> NoReturn:
     os._exit(1 if message else 0)
 
 
-def first() -> bool:
+def is_primary() -> bool:
     """Whether this is the process that writes."""
     return jax.process_index() == 0
 

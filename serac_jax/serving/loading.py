@@ -17,7 +17,7 @@ from serac_jax.serving.answers import Why as Why
 from serac_jax.serving.conflicts import Conflict as Conflict
 from serac_jax.serving.conflicts import ContradictionRefused as ContradictionRefused
 from serac_jax.serving.matching import MakeIndex
-from serac_jax.serving.service import LiveEditor as LiveEditor
+from serac_jax.serving.service import EditorService as EditorService
 from serac_jax.serving.service import Replaced as Replaced
 
 
@@ -29,7 +29,7 @@ def load(
     rerank: str = "",
     index: MakeIndex | None = None,
     mesh: Mapping[str, int] | None = None,
-) -> LiveEditor:
+) -> EditorService:
     """An editor that answers.
 
     name: "mini" (or "mini/fnli", "mini/sent") for a shipped one; the folder of a run of train.py,
@@ -52,6 +52,6 @@ def load(
         program.use_compilation_cache(program.default_cache())
     parts = saved_editor.find(str(name), base=base is None, rerank=rerank, mesh=mesh)
     index = index or partial(BlockedIndex, devices=saved_editor.devices(mesh))
-    return LiveEditor(
+    return EditorService(
         parts, memory if isinstance(memory, Store) else Store.open(memory), base, index
     )

@@ -24,8 +24,8 @@ from serac_jax.index.blocked import BlockedIndex, Index
 from serac_jax.index.key_cache import KeyCache
 from serac_jax.index.tags import Tags, TagTable, visible
 from serac_jax.models import Model, digest
-from serac_jax.text.buckets import beside, bucket, chunks, tokens
-from serac_jax.text.encoding import Encoder, Query, folds_case, lead
+from serac_jax.text.buckets import bucket, chunks, shard_rows, tokens
+from serac_jax.text.encoding import Encoder, Query, folds_case, prefix_token_count
 
 PROPOSED = 8  # edits that are looked at for every question
 MANY = 131_072  # edits whose keys are read from the disk, and written to the device, at a time
@@ -86,7 +86,7 @@ class Embedder:
     def read(self, read: Tokens) -> Float[Array, "b d"]:
         """Vectors; those that several devices have made are put together, for whoever reads them on
         others."""
-        placed = beside(self.params, read)
+        placed = shard_rows(self.params, read)
         vectors = self.embed(self.params, placed)
         return vectors if placed is read else jax.device_get(vectors[: read.ids.shape[0]])
 
@@ -96,7 +96,7 @@ class PairReader:
 
     def __init__(self, model: Model, params: Params, encoder: Encoder):
         self.params, self.texts = params, ScopeTexts(encoder)
-        scope: Scope = scopes.cross_attention(model, lead(model.tokenizer))
+        scope: Scope = scopes.cross_attention(model, prefix_token_count(model.tokenizer))
         self.read = jax.jit(
             lambda params, edits, questions: scope.pairs(
                 params, None, only(edits), None, only(questions)
@@ -111,7 +111,7 @@ class PairReader:
                 self.texts.questions([question for _, question in group]),
             )
             scores = self.read(
-                self.params, beside(self.params, edits), beside(self.params, questions)
+                self.params, shard_rows(self.params, edits), shard_rows(self.params, questions)
             )
             found += np.exp(jax.device_get(scores)[: len(group)]).tolist()
         return found

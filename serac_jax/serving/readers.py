@@ -15,8 +15,8 @@ from serac_jax.core.types import Params
 from serac_jax.edits.records import Edit
 from serac_jax.models import Model
 from serac_jax.models.generate import generate
-from serac_jax.text.buckets import beside, chunks, tokens
-from serac_jax.text.encoding import Encoder, cut, lead
+from serac_jax.text.buckets import chunks, shard_rows, tokens
+from serac_jax.text.encoding import Encoder, cut, prefix_token_count
 
 
 class Reader:
@@ -25,7 +25,7 @@ class Reader:
 
     def __init__(self, model: Model, params: Params, encoder: Encoder):
         self.params, self.encoder = params, encoder
-        steps, opening = encoder.label_widths[-1], lead(encoder.base)
+        steps, opening = encoder.label_widths[-1], prefix_token_count(encoder.base)
 
         def answer(params: Params, inputs: Tokens) -> Int[Array, "n s"]:
             if model.decodes:
@@ -46,7 +46,7 @@ class Reader:
             text
             for group in chunks(questions)
             for text in self.words(
-                self.answer(self.params, beside(self.params, self.inputs(group))), len(group)
+                self.answer(self.params, shard_rows(self.params, self.inputs(group))), len(group)
             )
         ]
 
@@ -56,7 +56,7 @@ class Reader:
         for pairs in chunks(list(zip(edits, questions, strict=True))):
             context = tokens(self.contexts([edit for edit, _ in pairs]), self.context_widths)
             read = (
-                beside(self.params, part)
+                shard_rows(self.params, part)
                 for part in (context, self.inputs([question for _, question in pairs]))
             )
             texts += self.words(self.answer_after(self.params, *read), len(pairs))
@@ -114,7 +114,7 @@ def spelled(edit: Edit, encoder: Encoder) -> list[int]:
     return ids
 
 
-class Spoken:
+class CallableModel:
     """A base model that is a function from a text to a text: a pipeline, a model behind HTTP. It
     reads an edit as words before the question."""
 

@@ -25,7 +25,7 @@ from serac_jax.serving.answers import Answer, Verdict, Why, decide
 from serac_jax.serving.calibration import Scores
 from serac_jax.serving.conflicts import Conflict, ContradictionRefused, Policy, chosen
 from serac_jax.serving.matching import Embedder, MakeIndex, Matcher, PairReader
-from serac_jax.serving.readers import Reader, Spoken, spelled
+from serac_jax.serving.readers import CallableModel, Reader, spelled
 from serac_jax.serving.saved_editor import Parts
 from serac_jax.text.encoding import Encoder
 
@@ -44,7 +44,7 @@ class Inserted(NamedTuple):
     conflicts: list[Conflict]
 
 
-class LiveEditor:
+class EditorService:
     """Questions in, answers out. `memory` may be changed by this object, by its own methods, or,
     where it is a file, by other programs."""
 
@@ -76,14 +76,14 @@ class LiveEditor:
         pairs = PairReader(*networks["rerank"], encoder("rerank")) if "rerank" in networks else None
         self.matcher, self.seq = Matcher(embedder, pairs, memory.path, index), -1
         self.encoder = encoder("")
-        self.base = Spoken(base) if base else Reader(*networks["base"], self.encoder)
+        self.base = CallableModel(base) if base else Reader(*networks["base"], self.encoder)
         self.reader = (
             Reader(*networks["counterfactual"], self.encoder)
             if "counterfactual" in networks
             else self.base
         )
 
-    def with_memory(self, memory: Store) -> LiveEditor:
+    def with_memory(self, memory: Store) -> EditorService:
         """An editor of the same models, and compiled programs, with another memory."""
         other = copy.copy(self)
         other.memory, other.matcher, other.seq = memory, self.matcher.empty(memory.path), -1

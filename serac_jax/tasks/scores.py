@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from serac_jax.core.batch import EditBatch
-from serac_jax.core.metrics import Score, answer_kept, apart, mean_kl, whole_answer_right
+from serac_jax.core.metrics import (
+    Score,
+    answer_kept,
+    mean_kl,
+    split_by_difficulty,
+    whole_answer_right,
+)
 
 
 def right_or_wrong(
@@ -18,8 +24,8 @@ def right_or_wrong(
     changed. "_hard" marks queries that are harder to place.
     """
     inside, outside = batch.inside, batch.outside
-    easy_in, hard_in = apart(inside.rows, batch.hard_inside)
-    easy_out, hard_out = apart(outside.rows, batch.hard_outside)
+    easy_in, hard_in = split_by_difficulty(inside.rows, batch.hard_inside)
+    easy_out, hard_out = split_by_difficulty(outside.rows, batch.hard_outside)
     success = whole_answer_right(after[0], inside.labels, inside.weight)
     moved = 1 - answer_kept(before[1], after[1], outside.weight)
     return {

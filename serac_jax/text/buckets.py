@@ -37,7 +37,7 @@ def tokens(rows: Sequence[Sequence[int]], widths: tuple[int, ...]) -> Tokens:
     return pad(kept, smallest(widths, max(map(len, kept))))
 
 
-def beside(params: Params, read: Tokens) -> Tokens:
+def shard_rows(params: Params, read: Tokens) -> Tokens:
     """Tokens for a program with these parameters: where a mesh holds them, its rows are split over
     its axis "data", up to a multiple of whose size the last row is repeated."""
     placed = jax.tree.leaves(params)[0].sharding

@@ -48,17 +48,17 @@ class TextBatch(NamedTuple):
 
 
 @lru_cache(maxsize=LOADED)
-def lead(tokenizer: PreTrainedTokenizerBase) -> int:
+def prefix_token_count(tokenizer: PreTrainedTokenizerBase) -> int:
     """How many special tokens open a text: 1 for BERT's [CLS], 0 for T5."""
     return (
         len(tokenizer("a")["input_ids"])
         - len(tokenizer("a", add_special_tokens=False)["input_ids"])
-        - tail(tokenizer)
+        - suffix_token_count(tokenizer)
     )
 
 
 @lru_cache(maxsize=LOADED)
-def tail(tokenizer: PreTrainedTokenizerBase) -> int:
+def suffix_token_count(tokenizer: PreTrainedTokenizerBase) -> int:
     """How many special tokens close a text: 1 for T5's </s> and BERT's [SEP]."""
     ids, bare = tokenizer("a")["input_ids"], tokenizer("a", add_special_tokens=False)["input_ids"]
     return (
@@ -105,7 +105,7 @@ def ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> Ids:
 def cut(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], width: int) -> Ids:
     """Ids of each text, its closing special tokens kept; done here because a tokenizer's own
     truncation is not safe in threads."""
-    close = tail(tokenizer)
+    close = suffix_token_count(tokenizer)
     rows = ids(tokenizer, texts)
     return [
         row if len(row) <= width else row[: width - close] + row[len(row) - close :] for row in rows
@@ -406,7 +406,7 @@ class Encoder:
     def contexts(self, questions: list[list[int]], labels: list[list[int]]) -> list[list[int]]:
         """Ids of edits, "question answer" without the closing special tokens, from those of both:
         what is read before a query."""
-        close, open_ = tail(self.base), lead(self.base)
+        close, open_ = suffix_token_count(self.base), prefix_token_count(self.base)
         stated = [[] for _ in labels] if self.classes else labels
         return [
             question[: len(question) - close] + label[open_ : len(label) - close]
@@ -427,7 +427,11 @@ class Encoder:
         questions = cut(self.scope, [question for question, _ in texts], self.text_widths[-1])
         if not edits:
             return questions
-        open_, close, separator = lead(self.scope), tail(self.scope), self.scope.sep_token
+        open_, close, separator = (
+            prefix_token_count(self.scope),
+            suffix_token_count(self.scope),
+            self.scope.sep_token,
+        )
         answers = ids(self.scope, [f"{separator}{answer}{separator}" for _, answer in texts])
         room = self.text_widths[-1] + self.label_widths[-1] + open_
         return [

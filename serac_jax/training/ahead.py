@@ -110,7 +110,7 @@ def placed(tree: Any, mesh: Mesh) -> Any:
 def batch(run: Experiment, size: int, train: bool) -> Any:
     """Shapes of the largest batch, where `training.put` puts its rows."""
     where = sharding.batch_sharding(run.mesh)
-    widest = steps.even(run.task.widest(size, train), run.mesh)
+    widest = steps.pad_rows_to_mesh(run.task.widest(size, train), run.mesh)
     return jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where), widest
     )

@@ -24,13 +24,13 @@ from serac_jax.editors.enn import enn
 from serac_jax.editors.finetune import finetune
 from serac_jax.editors.lookup import lookup
 from serac_jax.editors.mend import mend
-from serac_jax.editors.protocol import Editor, of_whole_weights
+from serac_jax.editors.protocol import Editor, on_gathered_weights
 from serac_jax.editors.serac import scope as scopes
 from serac_jax.editors.serac.serac import Options, serac
 from serac_jax.models import Model
 from serac_jax.tasks import protocol
 from serac_jax.tasks.protocol import Task
-from serac_jax.text.encoding import lead
+from serac_jax.text.encoding import prefix_token_count
 
 Load = Callable[..., tuple[Model, Params]]  # a function like `models.load`
 
@@ -75,7 +75,7 @@ def build(
         )
     editor, parts, scope_tokenizer = EDITORS[config.editor](config, base, load, cache)
     task = protocol.build(config, base.tokenizer, scope_tokenizer, cache)
-    return Experiment(mesh, base, base_params, of_whole_weights(editor), task, parts)
+    return Experiment(mesh, base, base_params, on_gathered_weights(editor), task, parts)
 
 
 def placer(mesh: Mesh) -> Callable[[str, np.ndarray], Array]:
@@ -103,7 +103,7 @@ def build_serac(config: Config, base: Model, load: Load, cache: Path) -> Built:
         options.scope, output=output, remat=options.remat, fresh=fresh, **loading
     )
     if options.cross_attention:
-        scope = scopes.cross_attention(classifier, lead(classifier.tokenizer))
+        scope = scopes.cross_attention(classifier, prefix_token_count(classifier.tokenizer))
     else:
         scope = scopes.embedding(
             classifier,
@@ -126,7 +126,7 @@ def build_serac(config: Config, base: Model, load: Load, cache: Path) -> Built:
         classifier_params,
         counterfactual,
         counterfactual_params,
-        lead(base.tokenizer),
+        prefix_token_count(base.tokenizer),
         Options(
             options.supervised,
             options.soft_weighting,

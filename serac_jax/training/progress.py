@@ -89,7 +89,7 @@ class Progress:
     def profile(self, count: int, metrics: Sums) -> None:
         """Traces the first `train.profile` steps that are already compiled into the run's folder,
         for TensorBoard or Perfetto."""
-        if not self.train.profile or not distributed.first():
+        if not self.train.profile or not distributed.is_primary():
             return
         if count == 0:
             jax.profiler.start_trace(str(self.folder / "profile"))

@@ -100,7 +100,7 @@ def enter(workdir: Path, config: Config) -> Path:
     """Makes the folder, or takes up the run in it. Raises UserError where it is not writable or
     holds a run of another config."""
     writable(workdir, "workdir")
-    if distributed.first():
+    if distributed.is_primary():
         write_config(workdir, config)
     distributed.wait("workdir")
     return workdir
@@ -222,7 +222,7 @@ class WeightsAndBiases:
 
 def writers(workdir: Path, config: Config, step: int) -> list[Writer]:
     """Where a run's numbers go, from `step` on; of several processes the first one writes them."""
-    if not distributed.first():
+    if not distributed.is_primary():
         return []
     found: list[Writer] = [JsonLines(workdir / "metrics.jsonl", step)]
     if config.log.tensorboard:

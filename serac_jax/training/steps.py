@@ -17,13 +17,20 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Scalar
 
 from serac_jax.core.batch import EditBatch, Rows
-from serac_jax.core.metrics import Score, apart
-from serac_jax.core.sharding import batch_sharding, path_name, place, row_parts, shardings, whole
+from serac_jax.core.metrics import Score, split_by_difficulty
+from serac_jax.core.sharding import (
+    batch_sharding,
+    gather_fsdp,
+    path_name,
+    place,
+    row_parts,
+    shardings,
+)
 from serac_jax.core.types import Config
 from serac_jax.editors.protocol import Aux, Decision, Editor
 from serac_jax.models import Model
 from serac_jax.models.generate import generate
-from serac_jax.models.linear import wide
+from serac_jax.models.linear import at_least_float32
 
 Sums = dict[str, tuple[Array, Array]]  # Σ w·x and Σ w, by name
 
@@ -100,7 +107,7 @@ def make_train_step(
         # A sum is finite only where all that it adds is, and takes a fourth of the time of testing
         # every number.
         finite = jnp.isfinite(
-            jnp.stack([wide(leaf.sum()) for leaf in (loss, *jax.tree.leaves(gradient))])
+            jnp.stack([at_least_float32(leaf.sum()) for leaf in (loss, *jax.tree.leaves(gradient))])
         ).all()
         before = state.opt_state
 
@@ -180,7 +187,7 @@ def make_eval_step(
 
     def eval_step(params: Any, base: Any, batch: EditBatch) -> dict[str, Score]:
         edited = editor.edit(params, editor.start(params, base, batch.edits), batch.edits)
-        base, queries = whole(base), (batch.inside, batch.outside)
+        base, queries = gather_fsdp(base), (batch.inside, batch.outside)
         before = tuple(base_model.logits(base, query) for query in queries)
         after = tuple(editor.apply(params, edited, query) for query in queries)
         scores = score(before, after, batch)
@@ -203,7 +210,7 @@ def make_answer_step(editor: Editor, base_model: Model) -> Callable[..., dict[st
 
     def answer_step(params: Any, base: Any, batch: EditBatch) -> dict[str, Array]:
         edited = editor.edit(params, editor.start(params, base, batch.edits), batch.edits)
-        base, answers = whole(base), {}
+        base, answers = gather_fsdp(base), {}
         for side, queries in (("inside", batch.inside), ("outside", batch.outside)):
             steps = queries.labels.shape[1]
             if base_model.decodes:
@@ -233,7 +240,7 @@ def evaluate(
     """Average scores over at most `limit` batches (0: all)."""
     summed = jax.jit(total)
     sums = [
-        summed(eval_step(params, base, put(batch, mesh)))
+        summed(eval_step(params, base, shard_batch(batch, mesh)))
         for batch in itertools.islice(batches, limit or None)
     ]
     return averages(sums)
@@ -247,8 +254,8 @@ def scope_scores(
     inside, outside = (decide(params, edited, query) for query in (batch.inside, batch.outside))
     hit, miss = jnp.exp(inside.log_similarity) > 0.5, jnp.exp(outside.log_similarity) <= 0.5
     hit, miss = hit.astype(jnp.float32), miss.astype(jnp.float32)
-    easy_in, hard_in = apart(batch.inside.rows, batch.hard_inside)
-    easy_out, hard_out = apart(batch.outside.rows, batch.hard_outside)
+    easy_in, hard_in = split_by_difficulty(batch.inside.rows, batch.hard_inside)
+    easy_out, hard_out = split_by_difficulty(batch.outside.rows, batch.hard_outside)
     return {
         "scope_inside_easy": Score(hit, easy_in),
         "scope_inside_hard": Score(hit, hard_in),
@@ -273,7 +280,7 @@ def averages(sums: list[Sums]) -> dict[str, float]:
     return {name: float(value / weight) for name, (value, weight) in added.items() if weight > 0}
 
 
-def even(batch: Rows, mesh: Mesh) -> Rows:
+def pad_rows_to_mesh(batch: Rows, mesh: Mesh) -> Rows:
     """The batch, or any part of one, with rows of padding, whose weight is 0, up to a multiple of
     the data axes.
 
@@ -291,7 +298,7 @@ def even(batch: Rows, mesh: Mesh) -> Rows:
     return jax.tree.map(fill, batch)
 
 
-def put(batch: Rows, mesh: Mesh) -> Rows:
+def shard_batch(batch: Rows, mesh: Mesh) -> Rows:
     """A batch on the devices, its rows split over the data axes, which they are filled up to divide
     evenly."""
-    return place(even(batch, mesh), batch_sharding(mesh))
+    return place(pad_rows_to_mesh(batch, mesh), batch_sharding(mesh))

@@ -16,7 +16,7 @@ from serac_jax.core.losses import edit_loss, locality_loss, token_log_probs, wei
 from serac_jax.editors.protocol import Aux, Editor
 from serac_jax.editors.serac.serac import Options
 from serac_jax.models import Model, convert
-from serac_jax.text.encoding import pad, tail
+from serac_jax.text.encoding import pad, suffix_token_count
 from tests.parity.precision import load, real
 from tests.parity.recorded import Reader, ids_of, words
 
@@ -53,7 +53,10 @@ class ClassReader(Reader):
         inputs, labels = recorded["input_ids"].astype(np.int32), recorded["labels"].reshape(-1, 1)
         texts, scope = words(self.base, inputs), pad([[] for _ in inputs], 0)
         prefix = pad(
-            [self.base(text)["input_ids"][: -tail(self.base)] if edit else [] for text in texts],
+            [
+                self.base(text)["input_ids"][: -suffix_token_count(self.base)] if edit else []
+                for text in texts
+            ],
             inputs.shape[1] if edit else 0,
         )
         if self.scope:

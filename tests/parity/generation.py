@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from serac_jax import models
 from serac_jax.editors.serac import scope as scopes
 from serac_jax.editors.serac.serac import Options, serac
-from serac_jax.text.encoding import Encoder, Query, TextBatch, lead
+from serac_jax.text.encoding import Encoder, Query, TextBatch, prefix_token_count
 from tests.parity import golden
 from tests.parity.compare import Comparison
 
@@ -32,7 +32,7 @@ def run_task(comparison: Comparison, case: golden.Case, root: Path, task: str) -
         models.load(str(root / name)) for name in MODELS[task]
     )
     classifier, classifier_params = models.load(str(root / "distilbert-tiny-cased"), output="cls")
-    opening = lead(base.tokenizer)
+    opening = prefix_token_count(base.tokenizer)
     editor = serac(
         base,
         scopes.embedding(classifier),

@@ -23,7 +23,7 @@ from serac_jax.core.types import Params
 from serac_jax.models import Model, convert
 from serac_jax.models.blenderbot import Blenderbot
 from serac_jax.tasks.sent import sent_questions
-from serac_jax.text.encoding import lead, pad, tail
+from serac_jax.text.encoding import pad, prefix_token_count, suffix_token_count
 from tests.parity import golden
 from tests.parity.compare import Comparison
 from tests.parity.precision import load, real
@@ -176,7 +176,11 @@ class Reader:
         questions, scope = words(tokenizer, inputs), pad([[] for _ in inputs], 0)
         prefix = Tokens(inputs, recorded["attention_mask"] == 1)
         if edit and self.scope:
-            answers, open_, close = words(tokenizer, labels), lead(tokenizer), tail(tokenizer)
+            answers, open_, close = (
+                words(tokenizer, labels),
+                prefix_token_count(tokenizer),
+                suffix_token_count(tokenizer),
+            )
             asked, told = (tokenizer(texts)["input_ids"] for texts in (questions, answers))
             bare = [
                 question[: len(question) - close] + answer[open_ : len(answer) - close]

@@ -17,7 +17,7 @@ from serac_jax.editors.protocol import Editor
 from serac_jax.editors.serac import scope as scopes
 from serac_jax.editors.serac.serac import Options, serac
 from serac_jax.models import Model, convert
-from serac_jax.text.encoding import lead
+from serac_jax.text.encoding import prefix_token_count
 from tests.parity import classes, golden, training
 from tests.parity.compare import Comparison
 from tests.parity.precision import load
@@ -81,7 +81,7 @@ def build(manifest: dict[str, Any], root: Path, comparison: Comparison) -> Parts
         )
         counterfactual, counterfactual_params = small
     if rep["cross_attend"]:
-        scope = scopes.cross_attention(classifier, lead(classifier.tokenizer))
+        scope = scopes.cross_attention(classifier, prefix_token_count(classifier.tokenizer))
     else:
         scope = scopes.embedding(
             classifier,
@@ -96,7 +96,7 @@ def build(manifest: dict[str, Any], root: Path, comparison: Comparison) -> Parts
         config["cloc"],
         config["unlikelihood"],
     )
-    opening = lead(base.tokenizer)
+    opening = prefix_token_count(base.tokenizer)
     editor = serac(
         base, scope, classifier_params, counterfactual, counterfactual_params, opening, options
     )

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Scalar
 
 from serac_jax.core.batch import EditBatch, Examples
 from serac_jax.core.losses import edit_loss, locality_loss, nll
-from serac_jax.core.metrics import one
+from serac_jax.core.metrics import scalar_score
 from serac_jax.core.types import Params
 from serac_jax.editors import interventions
 from serac_jax.editors.protocol import Aux, Editor
@@ -110,13 +110,16 @@ def enn(base: Model, patterns: tuple[str, ...], options: Options) -> Editor:
         total, metrics = (
             options.cedit * answer_loss + options.cloc * kl,
             {
-                "loss_edit": one(answer_loss),
-                "loss_kl": one(kl),
+                "loss_edit": scalar_score(answer_loss),
+                "loss_kl": scalar_score(kl),
             },
         )
         if options.train_base:
             drift = locality_loss(base.logits(base_params, outside), unedited, outside)
-            total, metrics = total + options.cbase * drift, metrics | {"loss_base": one(drift)}
+            total, metrics = (
+                total + options.cbase * drift,
+                metrics | {"loss_base": scalar_score(drift)},
+            )
         return total, Aux(metrics)
 
     def groups(params: Params) -> Any:

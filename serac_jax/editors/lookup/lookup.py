@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 from serac_jax.core.batch import Examples, Tokens, take
 from serac_jax.core.types import Params
 from serac_jax.editors import edit_table
-from serac_jax.editors.edit_table import EditMemory
+from serac_jax.editors.edit_table import EditTable
 from serac_jax.editors.protocol import Decision, Editor
 from serac_jax.models import Model
 from serac_jax.models.generate import generate as decode
@@ -29,7 +29,7 @@ class Options(NamedTuple):
 
 class Edited(NamedTuple):
     base: Any  # parameters
-    memory: EditMemory
+    memory: EditTable
 
 
 def lookup(base: Model, options: Options) -> Editor:

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Scalar
 from serac_jax.core.batch import EditBatch, Examples
 from serac_jax.core.errors import UserError
 from serac_jax.core.losses import edit_loss, locality_loss, nll
-from serac_jax.core.metrics import one
+from serac_jax.core.metrics import scalar_score
 from serac_jax.core.types import Params
 from serac_jax.editors.interventions import Factor, factors, replace, select
 from serac_jax.editors.mend import mend_networks as networks
@@ -237,7 +237,7 @@ def mend(base: Model, inner: tuple[str, ...], options: Options) -> Editor:
             base.logits(edited, batch.asked), *batch.answers, options.unlikelihood
         )
         kl = locality_loss(base.logits(base_params, outside), base.logits(edited, outside), outside)
-        metrics = {"loss_edit": one(answer_loss), "loss_kl": one(kl)}
+        metrics = {"loss_edit": scalar_score(answer_loss), "loss_kl": scalar_score(kl)}
         overwrite = {
             f"moments/{name}/{part}": leaf
             for name, new in moments.items()

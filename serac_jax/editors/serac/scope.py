@@ -16,9 +16,9 @@ from jaxtyping import Array, Float
 
 from serac_jax.core.batch import NOTHING_KNOWN, Examples, Layout, Tokens, packed, splice
 from serac_jax.core.types import Params
-from serac_jax.editors.edit_table import EditMemory
+from serac_jax.editors.edit_table import EditTable
 from serac_jax.models import Model
-from serac_jax.models.linear import wide
+from serac_jax.models.linear import at_least_float32
 
 
 class Scope(NamedTuple):
@@ -77,7 +77,7 @@ def embedding(model: Model, distance: Distance = SQUARED) -> Scope:
     """log s = −‖e(edit) − e(query)‖², or as `distance` says."""
 
     def embed(params: Params, tokens: Tokens, key: Array | None) -> Float[Array, "n d"]:
-        vectors = wide(model.embed(params, tokens, key))
+        vectors = at_least_float32(model.embed(params, tokens, key))
         return jnp.tanh(vectors) if distance.bounded else vectors
 
     def keys(params: Params, edits: Examples, key: Array | None = None) -> Float[Array, "k d"]:
@@ -101,7 +101,7 @@ def embedding(model: Model, distance: Distance = SQUARED) -> Scope:
 
     def table(
         params: Params,
-        memory: EditMemory,
+        memory: EditTable,
         queries: Array,
         examples: Examples,
         key: Array | None = None,
@@ -147,7 +147,7 @@ def cross_attention(model: Model, lead: int) -> Scope:
 
     def table(
         params: Params,
-        memory: EditMemory,
+        memory: EditTable,
         queries: Array,
         examples: Examples,
         key: Array | None = None,

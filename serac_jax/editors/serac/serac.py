@@ -25,10 +25,10 @@ from serac_jax.core.batch import (
     take,
 )
 from serac_jax.core.losses import EPS, balanced_bce, edit_loss, locality_loss
-from serac_jax.core.metrics import Score, one, scope_right, whole_answer_right
+from serac_jax.core.metrics import Score, scalar_score, scope_right, whole_answer_right
 from serac_jax.core.types import Params
 from serac_jax.editors import edit_table
-from serac_jax.editors.edit_table import EditMemory
+from serac_jax.editors.edit_table import EditTable
 from serac_jax.editors.protocol import Aux, Decision, Editor
 from serac_jax.editors.serac.scope import Scope
 from serac_jax.models import Model
@@ -55,7 +55,7 @@ class Options(NamedTuple):
 
 class Edited(NamedTuple):
     base: Any  # parameters
-    memory: EditMemory
+    memory: EditTable
 
 
 def serac(
@@ -213,7 +213,7 @@ def serac(
 
         if options.all_negatives:
             positive = paired(edit_of, vectors[:count], questions)
-            everything = EditMemory(stored, batch.edits, batch.edits.rows > 0, jnp.int32(0))
+            everything = EditTable(stored, batch.edits, batch.edits.rows > 0, jnp.int32(0))
             negative = scope.table(params["scope"], everything, vectors[count:], outside, keys[3])
             negative, negative_weight = (
                 negative.reshape(-1),
@@ -230,7 +230,7 @@ def serac(
         scope_loss = balanced_bce(positive, inside.rows, negative, negative_weight)
 
         metrics = {
-            "loss_scope": one(scope_loss),
+            "loss_scope": scalar_score(scope_loss),
             "pairs_inside": Score(scope_right(positive, True), inside.rows),
             "pairs_outside": Score(scope_right(negative, False), negative_weight),
         }
@@ -242,7 +242,7 @@ def serac(
         answer_loss = edit_loss(logits, answers, wanted, options.unlikelihood)
         right = batch.whole(whole_answer_right(logits, answers.labels, answers.weight))
         metrics |= {
-            "loss_counterfactual": one(answer_loss),
+            "loss_counterfactual": scalar_score(answer_loss),
             "counterfactual_accuracy": Score(right, inside.rows),
         }
         return options.cedit * answer_loss + options.cloc * scope_loss, Aux(metrics)
@@ -254,7 +254,7 @@ def serac(
         labels of pairs."""
         keys = split(key, 3)
         stored = scope.keys(params["scope"], batch.edits, keys[0])
-        everything = EditMemory(stored, batch.edits, batch.edits.rows > 0, jnp.int32(0))
+        everything = EditTable(stored, batch.edits, batch.edits.rows > 0, jnp.int32(0))
         edited = Edited(base_params, everything)
         inside, outside = (
             apply(params, edited, batch.inside, keys[1]),
@@ -262,7 +262,7 @@ def serac(
         )
         answer_loss = edit_loss(inside, batch.inside, batch.wanted, options.unlikelihood)
         kl = locality_loss(base.logits(base_params, batch.outside), outside, batch.outside)
-        metrics = {"loss_edit": one(answer_loss), "loss_kl": one(kl)}
+        metrics = {"loss_edit": scalar_score(answer_loss), "loss_kl": scalar_score(kl)}
         return options.cedit * answer_loss + options.cloc * kl, Aux(metrics)
 
     return Editor(init, start, edit, apply, generate, loss, groups, decide)

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 
 from serac_jax.core.batch import EditBatch
 from serac_jax.core.losses import token_log_probs
-from serac_jax.core.metrics import Score, apart, mean_kl
+from serac_jax.core.metrics import Score, mean_kl, split_by_difficulty
 from serac_jax.core.types import Config
 from serac_jax.tasks import neighbours
 from serac_jax.tasks.data_files import Rows, prepare
@@ -212,7 +212,7 @@ def score(before: tuple[Any, Any], after: tuple[Any, Any], batch: EditBatch) -> 
         jnp.minimum(1.0, jnp.exp(liked - liked_before)),
         found * found_other,
     )
-    easy, hard = apart(outside.rows, batch.hard_outside)
+    easy, hard = split_by_difficulty(outside.rows, batch.hard_outside)
     kl = mean_kl(before[1], after[1], outside.weight)
     return {
         "edit_success": Score(sentiment * topic, both),
@@ -242,7 +242,11 @@ def score_answers(answers: dict[str, Any], batch: EditBatch) -> dict[str, Score]
     """Whether freely generated answers (token ids "n t") changed out of scope; in scope no one
     answer is the right one."""
     moved = (answers["outside_before"] != answers["outside_after"]).any(-1)
-    return {"drawdown_generated": Score(moved, apart(batch.outside.rows, batch.hard_outside)[0])}
+    return {
+        "drawdown_generated": Score(
+            moved, split_by_difficulty(batch.outside.rows, batch.hard_outside)[0]
+        )
+    }
 
 
 def open_rows(folder: Path, cache: Path, split: str) -> Rows[Row]:

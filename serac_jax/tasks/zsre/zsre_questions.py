@@ -17,7 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from serac_jax.core.batch import EditBatch
-from serac_jax.core.metrics import Score, apart, whole_answer_right
+from serac_jax.core.metrics import Score, split_by_difficulty, whole_answer_right
 from serac_jax.core.types import Config
 from serac_jax.tasks import archive, neighbours
 from serac_jax.tasks.data_files import Rows, prepare
@@ -271,7 +271,9 @@ def score_answers(answers: dict[str, Any], batch: EditBatch) -> dict[str, Score]
         "edit_success_generated": Score(
             (answers["inside_after"] == inside.labels).all(-1), inside.rows
         ),
-        "drawdown_generated": Score(moved, apart(outside.rows, batch.hard_outside)[0]),
+        "drawdown_generated": Score(
+            moved, split_by_difficulty(outside.rows, batch.hard_outside)[0]
+        ),
         "base_accuracy_generated": Score(
             (answers["outside_before"] == outside.labels).all(-1), outside.rows
         ),
