@@ -1,5 +1,5 @@
 """Trains tiny editors for a few steps over any number of processes and devices: what
-tests/test_hosts.py compares, in its own process and in others.
+tests/slow/test_hosts.py compares, in its own process and in others.
 
 python -m tests.hosts_worker --out=FOLDER --cases=serac:2,2,2;mend:1,1,8 [--resume=FOLDER]
 [--coordinator=… --processes=… --process=…]"""

@@ -18,7 +18,7 @@ from tests.parity.compare import Comparison
 from tests.parity.precision import double
 from tests.parity.recorded import kl_rounding
 
-CASES = Path(__file__).parent / "data" / "golden" / "cases"
+CASES = Path(__file__).parents[1] / "data" / "golden" / "cases"
 NOISE = golden.noise(CASES)
 LEAST = {"sent_rep_nouter4": 20, "unit_generate": 8}  # arrays that are compared, where they are few
 

@@ -1,7 +1,7 @@
 """A memory in a file against a plain list of edits: the same answers, history and files, whoever
 writes and whatever is killed.
 
-`SERAC_LONG=1 pytest tests/test_store_laws.py` runs 10,000 operations and 200 kills; by default
+`SERAC_LONG=1 pytest tests/laws/test_store_laws.py` runs 10,000 operations and 200 kills; by default
 there are fewer."""
 
 import os

@@ -1,7 +1,7 @@
 """The files of a memory when programs are killed, disks are full, two write at once, and lines are
 damaged.
 
-`SERAC_LONG=1 pytest tests/test_store_files.py` kills 200 times; by default it is 20 times.
+`SERAC_LONG=1 pytest tests/unit/test_store_files.py` kills 200 times; by default it is 20 times.
 """
 
 import errno
@@ -24,7 +24,7 @@ from serac_jax.edits import journal, memory_file, records
 from serac_jax.edits.disk import journal_of
 from serac_jax.edits.store import Store
 from tests.conftest import ROOT
-from tests.test_store_laws import overwrite
+from tests.laws.test_store_laws import overwrite
 
 KILLS = 200 if os.environ.get("SERAC_LONG") else 20
 EDITS = [
