@@ -24,7 +24,7 @@ import jax
 
 from serac_jax.core.batch import EditBatch
 from serac_jax.runtime import allocator
-from serac_jax.text import encoding
+from serac_jax.text import tokens
 from serac_jax.training import experiment, steps
 
 RUNS = ("zsre_rep", "zsre_hard_rep", "fnli_rep", "sent_rep")
@@ -47,7 +47,7 @@ def measure(run_file: str, cache: Path, batches: int) -> dict[str, Any]:
             (time.perf_counter() - begun[1]) / batches,
         )
 
-    with mock.patch.object(encoding, "REMEMBERED", 0):
+    with mock.patch.object(tokens, "REMEMBERED", 0):
         batch, new, wall = made()
     made()
     _, again, _ = made()

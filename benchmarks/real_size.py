@@ -26,7 +26,8 @@ from serac_jax.models import NETWORKS, Model, abstract, convert
 from serac_jax.models.decoding import Decoding
 from serac_jax.tasks import protocol
 from serac_jax.tasks.fnli import fnli_questions
-from serac_jax.text.encoding import Encoder, Query, TextBatch
+from serac_jax.text.encoder import Encoder
+from serac_jax.text.queries import Query, TextBatch
 
 T5: dict[str, Any] = {"vocab_size": 32128, "decoder_start_token_id": 0}
 SMALL_T5 = T5Config.from_dict(T5 | {"num_decoder_layers": 6})  # t5-small

@@ -13,7 +13,7 @@ from serac_jax.core.types import Config
 from serac_jax.runtime import program
 from serac_jax.serving.saved_editor import Parts
 from serac_jax.tasks import protocol
-from serac_jax.text.encoding import Query, TextBatch
+from serac_jax.text.queries import Query, TextBatch
 
 FIELDS = ("edits", "inside", "outside")  # of a line of a file
 

@@ -25,7 +25,9 @@ from serac_jax.index.key_cache import KeyCache
 from serac_jax.index.tags import Tags, TagTable, visible
 from serac_jax.models import Model, digest
 from serac_jax.text.buckets import bucket, chunks, shard_rows, tokens
-from serac_jax.text.encoding import Encoder, Query, folds_case, prefix_token_count
+from serac_jax.text.encoder import Encoder
+from serac_jax.text.queries import Query
+from serac_jax.text.tokens import folds_case, prefix_token_count
 
 PROPOSED = 8  # edits that are looked at for every question
 MANY = 131_072  # edits whose keys are read from the disk, and written to the device, at a time

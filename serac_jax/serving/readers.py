@@ -16,7 +16,8 @@ from serac_jax.edits.records import Edit
 from serac_jax.models import Model
 from serac_jax.models.generate import generate
 from serac_jax.text.buckets import chunks, shard_rows, tokens
-from serac_jax.text.encoding import Encoder, cut, prefix_token_count
+from serac_jax.text.encoder import Encoder
+from serac_jax.text.tokens import cut, prefix_token_count
 
 
 class Reader:

@@ -27,7 +27,7 @@ from serac_jax.serving.conflicts import Conflict, ContradictionRefused, Policy, 
 from serac_jax.serving.matching import Embedder, MakeIndex, Matcher, PairReader
 from serac_jax.serving.readers import CallableModel, Reader, spelled
 from serac_jax.serving.saved_editor import Parts
-from serac_jax.text.encoding import Encoder
+from serac_jax.text.encoder import Encoder
 
 Asked = Tags | str  # a query's tags; one may be given without a tuple
 

@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 
 from serac_jax.tasks.data_files import once
-from serac_jax.text.encoding import DataError
+from serac_jax.text.queries import DataError
 
 FILE_ID = "1W-7Yb0eMxwZqdr7aeSgvZnbFKkzwavn6"
 LINK = f"https://drive.google.com/file/d/{FILE_ID}/view"

@@ -25,7 +25,7 @@ from tqdm import tqdm
 from serac_jax import models
 from serac_jax.core.errors import UserError
 from serac_jax.models import hub
-from serac_jax.text.encoding import cut, pad, smallest
+from serac_jax.text.tokens import cut, pad, smallest
 
 WIDTHS = (
     16,

@@ -19,7 +19,8 @@ from serac_jax.tasks.sampling import batches
 from serac_jax.tasks.scores import right_or_wrong
 from serac_jax.tasks.sent import sent_questions
 from serac_jax.tasks.zsre import zsre_questions
-from serac_jax.text.encoding import DataError, Encode, Encoder
+from serac_jax.text.encoder import Encoder
+from serac_jax.text.queries import DataError, Encode
 
 
 class Needs(NamedTuple):

@@ -12,7 +12,7 @@ import numpy as np
 from serac_jax.core.batch import Tokens
 from serac_jax.core.sharding import batch_sharding, row_parts
 from serac_jax.core.types import Params
-from serac_jax.text.encoding import pad, smallest
+from serac_jax.text.tokens import pad, smallest
 
 MOST = 256  # rows that a program reads at a time
 Item = TypeVar("Item")

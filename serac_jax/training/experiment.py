@@ -30,7 +30,7 @@ from serac_jax.editors.serac.serac import Options, serac
 from serac_jax.models import Model
 from serac_jax.tasks import protocol
 from serac_jax.tasks.protocol import Task
-from serac_jax.text.encoding import prefix_token_count
+from serac_jax.text.tokens import prefix_token_count
 
 Load = Callable[..., tuple[Model, Params]]  # a function like `models.load`
 

@@ -24,7 +24,7 @@ from serac_jax.edits.store import Store
 LONG = bool(os.environ.get("SERAC_LONG"))
 FAST = (
     "/dev/shm" if os.path.isdir("/dev/shm") else None
-)  # a file system in memory, where there is one: the laws are not about the disk  # noqa: PTH112
+)  # a file system in memory, where there is one: the laws are not about the disk
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8).filter(str.strip)
 WORDS = st.sampled_from(["a", "A ", "b", "c?", "ü\u2028", '"\\']) | TEXTS
 EDITS = st.builds(

@@ -13,7 +13,8 @@ import numpy as np
 from transformers import AutoTokenizer
 
 from serac_jax.tasks.fnli import fnli_questions
-from serac_jax.text.encoding import Encoder, Query, TextBatch
+from serac_jax.text.encoder import Encoder
+from serac_jax.text.queries import Query, TextBatch
 from tests.parity import golden
 from tests.parity.compare import Comparison
 from tests.parity.recorded import cropped, words

@@ -16,7 +16,7 @@ from serac_jax.core.losses import edit_loss, locality_loss, token_log_probs, wei
 from serac_jax.editors.protocol import Aux, Editor
 from serac_jax.editors.serac.serac import Options
 from serac_jax.models import Model, convert
-from serac_jax.text.encoding import pad, suffix_token_count
+from serac_jax.text.tokens import pad, suffix_token_count
 from tests.parity.precision import load, real
 from tests.parity.recorded import Reader, ids_of, words
 

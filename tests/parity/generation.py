@@ -12,7 +12,9 @@ import jax.numpy as jnp
 from serac_jax import models
 from serac_jax.editors.serac import scope as scopes
 from serac_jax.editors.serac.serac import Options, serac
-from serac_jax.text.encoding import Encoder, Query, TextBatch, prefix_token_count
+from serac_jax.text.encoder import Encoder
+from serac_jax.text.queries import Query, TextBatch
+from serac_jax.text.tokens import prefix_token_count
 from tests.parity import golden
 from tests.parity.compare import Comparison
 

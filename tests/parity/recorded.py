@@ -23,7 +23,7 @@ from serac_jax.core.types import Params
 from serac_jax.models import Model, convert
 from serac_jax.models.blenderbot import Blenderbot
 from serac_jax.tasks.sent import sent_questions
-from serac_jax.text.encoding import pad, prefix_token_count, suffix_token_count
+from serac_jax.text.tokens import pad, prefix_token_count, suffix_token_count
 from tests.parity import golden
 from tests.parity.compare import Comparison
 from tests.parity.precision import load, real

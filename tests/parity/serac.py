@@ -17,7 +17,7 @@ from serac_jax.editors.protocol import Editor
 from serac_jax.editors.serac import scope as scopes
 from serac_jax.editors.serac.serac import Options, serac
 from serac_jax.models import Model, convert
-from serac_jax.text.encoding import prefix_token_count
+from serac_jax.text.tokens import prefix_token_count
 from tests.parity import classes, golden, training
 from tests.parity.compare import Comparison
 from tests.parity.precision import load

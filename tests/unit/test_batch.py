@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from serac_jax.core.batch import Examples, Tokens, splice
-from serac_jax.text.encoding import pad
+from serac_jax.text.tokens import pad
 
 
 @pytest.mark.parametrize("lead", [0, 1])

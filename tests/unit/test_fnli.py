@@ -13,7 +13,7 @@ from serac_jax.evaluation.report import examples
 from serac_jax.models import WeightError
 from serac_jax.tasks import protocol
 from serac_jax.tasks.fnli import fnli_questions
-from serac_jax.text.encoding import DataError
+from serac_jax.text.queries import DataError
 from serac_jax.training import experiment, steps
 from tests.conftest import MODELS
 from tests.tiny import config_of, one_layer

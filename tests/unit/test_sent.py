@@ -14,7 +14,8 @@ from configs import experiments
 from serac_jax.core.batch import EditBatch, Examples
 from serac_jax.tasks import protocol
 from serac_jax.tasks.sent import sent_questions
-from serac_jax.text.encoding import DataError, Encoder
+from serac_jax.text.encoder import Encoder
+from serac_jax.text.queries import DataError
 from tests.conftest import MODELS
 
 ROW = {

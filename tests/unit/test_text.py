@@ -13,16 +13,10 @@ from transformers import AutoTokenizer
 
 from serac_jax.core.batch import Tokens, join, packed, room, splice
 from serac_jax.tasks.archive import SHIPPED
-from serac_jax.text import encoding
-from serac_jax.text.encoding import (
-    DataError,
-    Encoder,
-    Query,
-    TextBatch,
-    pad,
-    prefix_token_count,
-    suffix_token_count,
-)
+from serac_jax.text import tokens as text_tokens
+from serac_jax.text.encoder import Encoder
+from serac_jax.text.queries import DataError, Query, TextBatch
+from serac_jax.text.tokens import pad, prefix_token_count, suffix_token_count
 from tests.conftest import ASSETS, MODELS
 from tools.world import world
 
@@ -290,12 +284,12 @@ def test_a_text_is_tokenised_once(monkeypatch):
     asked = ["a river", "a city", "a river", "a king"]
     expected = real(asked)["input_ids"]
     for _ in range(3):
-        assert encoding.ids(counted, asked) == expected
+        assert text_tokens.ids(counted, asked) == expected
     assert read == ["a river", "a city", "a king"]
-    monkeypatch.setattr(encoding, "REMEMBERED", 4)  # then texts are forgotten, and read again
+    monkeypatch.setattr(text_tokens, "REMEMBERED", 4)  # then texts are forgotten, and read again
     assert (
-        encoding.ids(counted, ["a queen", "a river", "a hill"])
+        text_tokens.ids(counted, ["a queen", "a river", "a hill"])
         == real(["a queen", "a river", "a hill"])["input_ids"]
     )
-    assert len(encoding.remembered(counted)) <= 4
-    assert encoding.ids(counted, asked) == expected
+    assert len(text_tokens.remembered(counted)) <= 4
+    assert text_tokens.ids(counted, asked) == expected

@@ -12,7 +12,7 @@ from transformers import AutoTokenizer
 from serac_jax.core.errors import UserError
 from serac_jax.tasks import protocol
 from serac_jax.tasks.zsre import zsre_questions
-from serac_jax.text.encoding import DataError
+from serac_jax.text.queries import DataError
 from tests.conftest import ASSETS
 from tests.tiny import config_of
 

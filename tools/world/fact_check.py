@@ -22,7 +22,7 @@ from serac_jax.core.batch import Tokens, take
 from serac_jax.core.losses import nll
 from serac_jax.models import Model
 from serac_jax.models.hub import SHIPPED
-from serac_jax.text.encoding import pad, smallest
+from serac_jax.text.tokens import pad, smallest
 from tools.world import claims
 from tools.world.corpus import training_facts
 from tools.world.fitting import (

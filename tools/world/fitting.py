@@ -21,7 +21,7 @@ from serac_jax.core.batch import Tokens
 from serac_jax.models import NETWORKS, Model, abstract, convert, load, save
 from serac_jax.models.decoding import Decoding
 from serac_jax.models.hub import SHIPPED
-from serac_jax.text.encoding import pad
+from serac_jax.text.tokens import pad
 from tools.world.corpus import digest
 
 

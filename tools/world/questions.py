@@ -22,7 +22,7 @@ from serac_jax.core.batch import Tokens, take
 from serac_jax.core.losses import nll
 from serac_jax.models import Model
 from serac_jax.models.hub import SHIPPED
-from serac_jax.text.encoding import smallest
+from serac_jax.text.tokens import smallest
 from tools.world.corpus import all_text, closed_book, statements, training_facts, training_text
 from tools.world.fitting import blank, contrastive, encode, fit, sample, set_border, write
 from tools.world.wording import Wording, any_of

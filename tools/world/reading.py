@@ -19,7 +19,7 @@ from serac_jax.core.batch import Tokens
 from serac_jax.core.losses import nll
 from serac_jax.models import Model
 from serac_jax.tasks.zsre.zsre_questions import prompted
-from serac_jax.text.encoding import pad
+from serac_jax.text.tokens import pad
 from tools.world.corpus import followed_text, training_facts
 from tools.world.fitting import blank, fit, write
 from tools.world.wording import Wording, any_of

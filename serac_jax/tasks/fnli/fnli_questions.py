@@ -21,7 +21,7 @@ from serac_jax.core.batch import EditBatch
 from serac_jax.tasks.data_files import Rows, prepare
 from serac_jax.tasks.fnli import fnli_rows
 from serac_jax.tasks.sampling import Order
-from serac_jax.text.encoding import DataError, Encode, Query, TextBatch
+from serac_jax.text.queries import DataError, Encode, Query, TextBatch
 
 CLASSES = ("refuted", "supported")  # what a fact checker says of a text, in the order of its logits
 ANSWERS = {

@@ -14,7 +14,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 
 from serac_jax.tasks.data_files import check_text, expect
-from serac_jax.text.encoding import DataError
+from serac_jax.text.queries import DataError
 
 SPLITS = ("train", "dev", "test")
 LABELS = ("SUPPORTS", "REFUTES", "NOT ENOUGH INFO")

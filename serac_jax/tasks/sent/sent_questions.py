@@ -23,7 +23,7 @@ from serac_jax.tasks import neighbours
 from serac_jax.tasks.data_files import Rows, prepare
 from serac_jax.tasks.sampling import choose
 from serac_jax.tasks.sent import sent_rows
-from serac_jax.text.encoding import DataError, Encode, Query, TextBatch
+from serac_jax.text.queries import DataError, Encode, Query, TextBatch
 
 NOUNS = (
     "opinion of,stance on,position on,attitude about,view on,take on,impression of,assessment"

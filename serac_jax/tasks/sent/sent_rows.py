@@ -12,7 +12,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 
 from serac_jax.tasks.data_files import check_text, check_texts, expect, read_json
-from serac_jax.text.encoding import DataError
+from serac_jax.text.queries import DataError
 
 SPLITS = ("train", "val", "test")
 ROWS = "blender_{}.json"

@@ -24,7 +24,7 @@ from serac_jax.tasks.data_files import Rows, prepare
 from serac_jax.tasks.sampling import choose
 from serac_jax.tasks.scores import right_or_wrong
 from serac_jax.tasks.zsre import zsre_rows
-from serac_jax.text.encoding import DataError, Encode, Query, TextBatch
+from serac_jax.text.queries import DataError, Encode, Query, TextBatch
 
 PROMPTS = ("True or False: ", "True/False: ", "T/F: ", "Answer True or False: ")
 

@@ -20,7 +20,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 
 from serac_jax.tasks.data_files import check_text, check_texts, expect, read_json
-from serac_jax.text.encoding import DataError
+from serac_jax.text.queries import DataError
 
 SPLITS = ("train", "dev", "test")
 ROWS = "structured_zeroshot-{}-new_annotated_final.jsonl"

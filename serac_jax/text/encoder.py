@@ -1,187 +1,31 @@
-"""From strings to padded token arrays of a few fixed widths, once for every reader.
+"""From batches of words to padded token arrays of a few fixed widths, once for every reader.
 
 Widths come from short lists that are read together, the i-th of each being one size of a batch, so
-that a training run compiles as many programs as there are sizes, at most, and then never again."""
+that a training run compiles as many programs as there are sizes, at most, and then never again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from serac_jax.core.batch import EditBatch, Examples, Layout, Tokens, room
-from serac_jax.core.errors import UserError
-
-LOADED = 16  # tokenizers of which something is remembered
-REMEMBERED = 1 << 16  # texts of a tokenizer
-Ids = list[list[int]]  # a row a text
-
-
-class DataError(UserError):
-    """A data file or a row of it is not what it should be."""
-
-
-class Query(NamedTuple):
-    """A question, the answer it should get, and where it comes from (for messages). An answer that
-    is not wanted should become less likely."""
-
-    question: str
-    answer: str
-    hard: bool = False
-    source: str = ""
-    wanted: bool = True
-
-
-class TextBatch(NamedTuple):
-    """An EditBatch in words; a None stands for a padding row."""
-
-    edits: Sequence[Query | None]
-    inside: Sequence[Query | None]
-    edit_of: Sequence[int]
-    outside: Sequence[Query | None]
-    outside_of: Sequence[int]
-    alike: int = 1  # so many in-scope queries in a row ask the same question
-
-
-@lru_cache(maxsize=LOADED)
-def prefix_token_count(tokenizer: PreTrainedTokenizerBase) -> int:
-    """How many special tokens open a text: 1 for BERT's [CLS], 0 for T5."""
-    return (
-        len(tokenizer("a")["input_ids"])
-        - len(tokenizer("a", add_special_tokens=False)["input_ids"])
-        - suffix_token_count(tokenizer)
-    )
-
-
-@lru_cache(maxsize=LOADED)
-def suffix_token_count(tokenizer: PreTrainedTokenizerBase) -> int:
-    """How many special tokens close a text: 1 for T5's </s> and BERT's [SEP]."""
-    ids, bare = tokenizer("a")["input_ids"], tokenizer("a", add_special_tokens=False)["input_ids"]
-    return (
-        len(ids)
-        - len(bare)
-        - next(start for start in range(len(ids)) if ids[start : start + len(bare)] == bare)
-    )
-
-
-@lru_cache(maxsize=LOADED)
-def folds_case(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether a vocabulary knows only lower case."""
-    return tokenizer("A")["input_ids"] == tokenizer("a")["input_ids"]
-
-
-@lru_cache(maxsize=LOADED)
-def remembered(tokenizer: PreTrainedTokenizerBase) -> dict[str, list[int]]:
-    """Ids of texts that were read."""
-    return {}
-
-
-def ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> Ids:
-    """Ids of each text, which may not be changed. A text that was read lately, as another answer's
-    question or in another epoch, is not read again."""
-    known = remembered(tokenizer)
-    found = {text: known.get(text) for text in texts}
-    if new := [text for text, row in found.items() if row is None]:
-        read = dict(
-            zip(
-                new,
-                tokenizer(new, return_attention_mask=False, return_token_type_ids=False)[
-                    "input_ids"
-                ],
-                strict=True,
-            )
-        )
-        if len(known) + len(read) > REMEMBERED:
-            known.clear()
-        known.update(read)
-        found |= read
-    return [found[text] for text in texts]  # pyright: ignore[reportReturnType]
-
-
-def cut(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], width: int) -> Ids:
-    """Ids of each text, its closing special tokens kept; done here because a tokenizer's own
-    truncation is not safe in threads."""
-    close = suffix_token_count(tokenizer)
-    rows = ids(tokenizer, texts)
-    return [
-        row if len(row) <= width else row[: width - close] + row[len(row) - close :] for row in rows
-    ]
-
-
-def host(values: Any, dtype: Any) -> Any:
-    """An array on the host, where batches are made; its type says nothing, since the types of
-    batches are those of the device."""
-    return np.asarray(values, dtype)
-
-
-def pad(rows: Sequence[Sequence[int]], width: int) -> Tokens:
-    """Right-padded ids and mask; rows longer than `width` are a programming error."""
-    ids, mask = (
-        host(np.zeros((len(rows), width)), np.int32),
-        host(np.zeros((len(rows), width)), bool),
-    )
-    for ids_row, mask_row, row in zip(ids, mask, rows, strict=True):
-        ids_row[: len(row)] = row
-        mask_row[: len(row)] = True
-    return Tokens(ids, mask)
-
-
-Encode = Callable[
-    [TextBatch], Any
-]  # how a batch in words becomes one of another kind: an `Encoder`
-
-
-class Texts(NamedTuple):
-    """What is read at once: of which width it is (see `Size.holds`), how many rows, the longest,
-    and how many tokens in all."""
-
-    width: str
-    rows: int
-    longest: int
-    tokens: int
-
-
-class Size(NamedTuple):
-    """Widths of a batch: of an edit's question and its answer, of a query and its answer, and of an
-    edit and a query read together (None: as wide as both).
-
-    text_fill, context_fill, label_fill: the share of positions that tokens may have of texts, of
-        two that are read together, and of answers in scope.
-    """
-
-    edit: int
-    edit_label: int
-    query: int
-    label: int
-    context: int | None
-    text_fill: float | None
-    context_fill: float | None
-    label_fill: float | None
-
-    @property
-    def stated(self) -> int:
-        """Of an edit, question and answer."""
-        return self.edit + self.edit_label
-
-    def holds(self, texts: Texts) -> bool:
-        """Whether no row is longer, and there are no more tokens than are computed."""
-        both = self.stated + self.query - 1  # less a token that opens the second
-        width, fill = {
-            "edit": (self.edit, self.text_fill),
-            "stated": (self.stated, self.text_fill),
-            "query": (self.query, self.text_fill),
-            "context": (both + 1 if self.context is None else self.context, self.context_fill),
-            "edit_label": (self.edit_label, None),
-            "answer": (self.label, self.label_fill),
-            "label": (self.label, None),
-        }[texts.width]
-        return texts.longest <= width and (
-            fill is None or texts.tokens <= room(texts.rows * min(width, both), fill)
-        )
+from serac_jax.core.batch import EditBatch, Examples, Layout, Tokens
+from serac_jax.text.queries import DataError, Query, TextBatch
+from serac_jax.text.sizes import Size, Texts
+from serac_jax.text.tokens import (
+    Ids,
+    cut,
+    folds_case,
+    host,
+    ids,
+    pad,
+    prefix_token_count,
+    suffix_token_count,
+)
 
 
 @dataclass(frozen=True)
@@ -446,8 +290,3 @@ class Encoder:
             if self.classes
             else str(self.base.decode(answer, skip_special_tokens=True))
         )
-
-
-def smallest(widths: tuple[int, ...], length: int) -> int:
-    """The first width that holds `length`; the last one where none does."""
-    return next((width for width in widths if width >= length), widths[-1])
