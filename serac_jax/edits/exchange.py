@@ -115,5 +115,6 @@ def write(edits: Iterable[Edit], kind: str) -> Iterator[str]:
 
 def csv_line(values: Iterable[str], delimiter: str = ",") -> str:
     line = io.StringIO(newline="")
-    csv.writer(line, delimiter=delimiter, lineterminator="\n").writerow(values)
-    return line.getvalue()
+    # a value is quoted only for what ends a line: "\r" has to be part of it, to be read again
+    csv.writer(line, delimiter=delimiter, lineterminator="\r\n").writerow(values)
+    return line.getvalue().removesuffix("\r\n") + "\n"

@@ -7,7 +7,6 @@ there are fewer."""
 import os
 import shutil
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
@@ -20,31 +19,12 @@ from serac_jax.edits import memory_file, records
 from serac_jax.edits.disk import Disk, journal_of
 from serac_jax.edits.records import Edit
 from serac_jax.edits.store import Store
+from tests.strategies import EDITS, overwrite
 
 LONG = bool(os.environ.get("SERAC_LONG"))
-FAST = (
-    "/dev/shm" if os.path.isdir("/dev/shm") else None
-)  # a file system in memory, where there is one: the laws are not about the disk
-TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8).filter(str.strip)
-WORDS = st.sampled_from(["a", "A ", "b", "c?", "ü\u2028", '"\\']) | TEXTS
-EDITS = st.builds(
-    records.make,
-    WORDS,
-    WORDS,
-    tags=st.lists(st.sampled_from(["x", "y", "z z"]), max_size=2),
-    note=st.sampled_from(["", "n", "line\nbreak"]),
-    expires=st.sampled_from(["", "", "2020-01-01", "2999-01-01"]),
-    time=st.just("2026-01-01"),
-    author=st.sampled_from(["Ann", "Bob"]),
-)
+# a file system in memory, where there is one: the laws are not about the disk
+FAST = "/dev/shm" if Path("/dev/shm").is_dir() else None
 PICK = st.integers(0, 1 << 30)
-
-
-def overwrite(file: Path, data: bytes) -> None:
-    """Writes a file and sets its time to the nanosecond: what changes twice in a tick of the clock
-    looks the same, but people are not that fast."""
-    file.write_bytes(data)
-    os.utime(file, ns=(time.time_ns(),) * 2)
 
 
 def held(known: list[Edit], *picks: int) -> list[Edit]:

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+CASES = Path(__file__).parents[1] / "data" / "golden" / "cases"  # those shipped
+
 
 class Case(dict):
     """Arrays by name; `manifest` says what was run and holds scalars and strings."""

@@ -27,7 +27,8 @@ def locate(name: str, kernels: dict[str, str]) -> str:
     found = re.fullmatch(r"gtn\.(.*)\.(mlp\d?)\.layers\.(\d+)\.(.*)", name)
     if not found:
         raise ValueError(f"{name} is none of MEND's parameters")
-    return f"networks/{group(found[1], kernels)}/{NETWORKS[found[2]]}/layer_{found[3]}/{LEAVES[found[4]]}"
+    network = f"networks/{group(found[1], kernels)}/{NETWORKS[found[2]]}"
+    return f"{network}/layer_{found[3]}/{LEAVES[found[4]]}"
 
 
 def group(name: str, kernels: dict[str, str]) -> str:

@@ -129,7 +129,8 @@ def locate(name: str, classifier: Model, counterfactual: Model | None, params: A
         "classifier": ("scope", classifier),
         "replacement": ("counterfactual", counterfactual),
     }[part]
-    return f"{ours}/{convert.path_of(convert.canonical(key), model.network.rules, convert.flatten(params[ours]))}"
+    leaves = convert.flatten(params[ours])
+    return f"{ours}/{convert.path_of(convert.canonical(key), model.network.rules, leaves)}"
 
 
 class Passes(NamedTuple):

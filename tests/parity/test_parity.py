@@ -3,7 +3,6 @@ any folder of such cases."""
 
 import subprocess
 import sys
-from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,10 +14,10 @@ from tests.conftest import MODELS, ROOT
 from tests.parity import golden, training
 from tests.parity.cases import compare
 from tests.parity.compare import Comparison
+from tests.parity.golden import CASES
 from tests.parity.precision import double
 from tests.parity.recorded import kl_rounding
 
-CASES = Path(__file__).parents[1] / "data" / "golden" / "cases"
 NOISE = golden.noise(CASES)
 LEAST = {"sent_rep_nouter4": 20, "unit_generate": 8}  # arrays that are compared, where they are few
 

@@ -1,7 +1,7 @@
 """Several processes do what one does, and start, stop and end together.
 
-`SERAC_LONG=1 pytest tests/slow/test_hosts.py` tries every editor on every number of processes and every
-mesh; by default a part of it."""
+`SERAC_LONG=1 pytest tests/slow/test_hosts.py -m slow` tries every editor on every number of
+processes and every mesh; by default a part of it."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from serac_jax.core.errors import UserError
 from serac_jax.runtime import distributed
 from tests.conftest import ROOT
 from tests.hosts_worker import EDITORS, train
-from tests.unit.test_train import arguments, losses
+from tests.programs import arguments, losses
 
 LONG = bool(os.environ.get("SERAC_LONG"))
 MESHES, SHARES = (

@@ -10,7 +10,7 @@ import sys
 import jax
 import jax.numpy as jnp
 
-from serac_jax.process import keep_freed
+from serac_jax.runtime.allocator import keep_freed
 
 kept = sys.argv[1] == "kept" and keep_freed()
 step = jax.jit(lambda x: (jnp.tanh(x @ x.T) @ x).sum())  # a temporary of 64 MiB

@@ -9,7 +9,7 @@ import pytest
 from serac_jax.cli import changing
 from serac_jax.cli import main as shell
 from serac_jax.edits.store import Store
-from tests.unit.test_service import EDITS, REWORDED, UNRELATED
+from tests.facts import EDITS, REWORDED, UNRELATED
 
 
 @pytest.fixture(autouse=True)

@@ -584,9 +584,10 @@ def test_git_marks_clashes_where_the_driver_finds_them(run):
     )
     text = Path("edits.jsonl").read_text()
     marked = text[text.index("<<<<<<<") :]
-    assert [line.split('"answer": ')[-1][:3] if line.startswith("{") else line for line in marked.splitlines()] == [
-        "<<<<<<< ours", '"a"', "=======", '"b"', ">>>>>>> theirs",
-    ]  # fmt: skip
+    assert [
+        line.split('"answer": ')[-1][:3] if line.startswith("{") else line
+        for line in marked.splitlines()
+    ] == ["<<<<<<< ours", '"a"', "=======", '"b"', ">>>>>>> theirs"]
     Path("edits.jsonl").write_text(
         "".join(
             line

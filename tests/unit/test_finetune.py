@@ -14,8 +14,8 @@ from serac_jax.editors.finetune.finetune import Options, added, draw, finetune, 
 from serac_jax.models.convert import flatten
 from serac_jax.training import experiment
 from tests.conftest import MODELS
+from tests.examples import EDITS, examples
 from tests.tiny import config_of, tiny
-from tests.unit.test_lookup import EDITS, examples
 
 PATTERNS = (r"decoder/block_\d/mlp/w[io]/kernel",)
 

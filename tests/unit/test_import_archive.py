@@ -18,8 +18,8 @@ from serac_jax.models import convert
 from serac_jax.training import experiment, steps
 from tests.conftest import MODELS
 from tests.parity import golden
+from tests.parity.golden import CASES
 from tests.parity.recorded import Reader, scalars
-from tests.parity.test_parity import CASES
 from tests.tiny import config_of
 
 ARCHIVES = CASES.parent / "archives"

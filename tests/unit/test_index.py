@@ -16,7 +16,7 @@ from serac_jax.index.blocked import FEWEST, BlockedIndex
 from serac_jax.index.key_cache import HEADER, KeyCache
 from serac_jax.index.tags import TagTable, visible
 from serac_jax.serving import loading, matching
-from tests.unit.test_service import traced
+from tests.facts import traced
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
 KINDS = {

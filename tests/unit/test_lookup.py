@@ -6,33 +6,15 @@ import numpy as np
 import pytest
 
 from serac_jax import models
-from serac_jax.core.batch import Examples, Tokens, take
+from serac_jax.core.batch import Tokens, take
 from serac_jax.editors.lookup.lookup import Options, lookup
 from tests.conftest import MODELS
-
-
-def texts(*rows):
-    width = max(map(len, rows))
-    ids = jnp.array([[*row, *[0] * (width - len(row))] for row in rows])
-    return Tokens(ids, jnp.arange(width)[None] < jnp.array([len(row) for row in rows])[:, None])
-
-
-def examples(questions, answers):
-    nothing = Tokens(
-        jnp.zeros((len(questions), 0), jnp.int32), jnp.zeros((len(questions), 0), bool)
-    )
-    labels = texts(*answers)
-    return Examples(
-        texts(*questions), nothing, nothing, labels.ids, labels.mask.astype(jnp.float32)
-    )
+from tests.examples import EDITS, examples
 
 
 @pytest.fixture(scope="module")
 def base():
     return models.load(str(MODELS / "t5-tiny"))
-
-
-EDITS = examples([[11, 12, 13, 1], [21, 22, 1]], [[7, 8, 1], [9, 1]])
 
 
 def compiled(editor):

@@ -8,7 +8,6 @@ import os
 import shutil
 import subprocess
 import sys
-from contextlib import contextmanager
 
 import jax
 import jax.numpy as jnp
@@ -24,22 +23,8 @@ from serac_jax.models.generate import generate
 from serac_jax.serving import calibration, loading
 from serac_jax.serving.editor_spec import Decision
 from tests.conftest import ROOT
+from tests.facts import COMPILED, EDITS, REWORDED, UNRELATED, traced
 from tests.tiny import one_layer
-
-EDITS = [
-    ("Who is the author of Dracula?", "Mary Shelley"),
-    ("In what year was Hamlet first published?", "1922"),
-    ("What is the nationality of Otto Hahn?", "Dutch"),
-    ("Who plays the leading role in Slumdog Millionaire?", "Robert De Niro"),
-    ("What is the crystal system of zincite?", "cubic"),
-]
-REWORDED = "Which literary figure wrote Dracula?"  # a form that pre-training shows for other books
-UNRELATED = [
-    "What is the chemical symbol of gold?",
-    "Which river flows through Paris?",
-    "What is the capital of France?",
-]
-COMPILED = "/jax/core/compile/jaxpr_trace_duration"
 
 
 @pytest.fixture(scope="module")
@@ -51,21 +36,6 @@ def loaded():
 def editor(loaded):
     """The shipped editor with a new memory."""
     return loaded.with_memory(Store.open(None, author="tester"))
-
-
-@contextmanager
-def traced():
-    """Names of the events of compiling that happen inside."""
-    seen = []
-
-    def listen(event: str, duration_secs: float, **kwargs: str | int) -> None:
-        seen.append(event)
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    try:
-        yield seen
-    finally:
-        jax.monitoring.unregister_event_duration_listener(listen)
 
 
 def test_importing_the_package_imports_no_jax():

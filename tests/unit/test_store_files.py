@@ -24,7 +24,7 @@ from serac_jax.edits import journal, memory_file, records
 from serac_jax.edits.disk import journal_of
 from serac_jax.edits.store import Store
 from tests.conftest import ROOT
-from tests.laws.test_store_laws import overwrite
+from tests.strategies import overwrite
 
 KILLS = 200 if os.environ.get("SERAC_LONG") else 20
 EDITS = [
@@ -37,7 +37,7 @@ EDITS = [
 WRITER = """
 import os
 import sys
-from serac_jax.store.store import Store
+from serac_jax.edits.store import Store
 store, name = Store.open(sys.argv[1], "Writer"), sys.argv[2]
 for number in range(int(sys.argv[3])):
     edit = store.make(f"{name} {number}", "x" * (number % 50 + 1))
@@ -180,11 +180,12 @@ def test_two_writers_take_turns(file):
 
 PAIRS = """
 import sys
-from serac_jax.store.store import Store
+from serac_jax.edits.store import Store
 store = Store.open(sys.argv[1], "Writer")
 for number in range(40):
     with store.turn():
-        store.add([store.make(f"{sys.argv[2]} {number}", answer) for answer in "ab"], replacing=list(store.edits)[:2] if number % 2 else ())
+        new = [store.make(f"{sys.argv[2]} {number}", answer) for answer in "ab"]
+        store.add(new, replacing=list(store.edits)[:2] if number % 2 else ())
 """
 
 

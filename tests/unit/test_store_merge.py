@@ -9,7 +9,7 @@ from serac_jax.edits import check, exchange, memory_file, merge, records
 from serac_jax.edits.disk import journal_of
 from serac_jax.edits.same_prompt import conflicts, normal
 from serac_jax.edits.store import Store
-from tests.laws.test_store_laws import EDITS as ANY_EDIT
+from tests.strategies import EDITS as ANY_EDIT
 
 BOOK = "Who wrote Dracula?"
 X, Y = (

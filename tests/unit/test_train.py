@@ -17,67 +17,13 @@ from serac_jax import models
 from serac_jax.training import experiment, steps
 from serac_jax.training.checkpoints import Checkpoints
 from tests.conftest import MODELS, ROOT
+from tests.programs import STEPS, arguments, finish, losses, start
 from tests.tiny import config_of, tiny
-
-STEPS = 120
-FIELDS = {
-    "train.steps": STEPS,
-    "train.val_every": 40,
-    "train.save_every": 15,
-    "train.log_every": 1,
-    "train.val_batches": 2,
-    "train.accumulate": 2,
-    "train.dropout": 0.1,
-    "train.edits": 4,
-    "data.text_widths": "(40,)",
-    "data.label_widths": "(24,)",
-    "eval.split": "dev",
-    "eval.batches": 3,
-    "eval.resamples": 100,
-}
 
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
-
-
-def arguments(cache, workdir, **fields):
-    listed = tiny() | FIELDS | {"data.cache": str(cache)} | fields
-    return [
-        "--config=configs/zsre_rep.py:mini",
-        f"--workdir={workdir}",
-        *(f"--config.{name}={value}" for name, value in listed.items()),
-    ]
-
-
-def start(program, *args, devices=1, folder=ROOT):
-    environment = os.environ | {
-        "JAX_NUM_CPU_DEVICES": str(devices),
-        "PYTHONUNBUFFERED": "1",
-        "HF_HUB_OFFLINE": "1",
-    }
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / program), *args],
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def finish(process):
-    out, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
-    return out
-
-
-def losses(workdir):
-    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    return {line["step"]: line["loss"] for line in lines if "loss" in line}, {
-        line["step"]: line["val_loss"] for line in lines if "val_loss" in line
-    }
 
 
 def final(workdir):
