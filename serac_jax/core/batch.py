@@ -51,6 +51,8 @@ class Examples(NamedTuple):
     at: the label positions whose logits are wanted, as numbers below n·t, or n·t itself, which
         stands for none. A decoder computes no others, so that all before one of them in its row
         should be there. None: all.
+    words: a fingerprint of the question, 64 bits, which is equal for equal wording
+        (`text.fingerprint`); zeros for padding. None: unknown.
     """
 
     inputs: Tokens
@@ -59,6 +61,7 @@ class Examples(NamedTuple):
     labels: Int[Array, "n t"]
     weight: Float[Array, "n t"]
     at: Int[Array, " p"] | None = None
+    words: Int[Array, "n 2"] | None = None
 
     @property
     def rows(self) -> Float[Array, " n"]:

@@ -14,6 +14,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from serac_jax.core.batch import EditBatch, Examples, Layout, Tokens
+from serac_jax.text.fingerprint import fingerprints
 from serac_jax.text.queries import DataError, Query, TextBatch
 from serac_jax.text.sizes import Size, Texts
 from serac_jax.text.tokens import (
@@ -100,6 +101,9 @@ class Encoder:
                 prefix,
                 padded.ids,
                 weight.astype(np.float32),
+                words=host(
+                    fingerprints([query and query.question for query in groups[number]]), np.int32
+                ),
             )
 
         inside, outside = (

@@ -15,6 +15,7 @@ from serac_jax.core.batch import Tokens, join, packed, room, splice
 from serac_jax.tasks.archive import SHIPPED
 from serac_jax.text import tokens as text_tokens
 from serac_jax.text.encoder import Encoder
+from serac_jax.text.fingerprint import fingerprint
 from serac_jax.text.queries import DataError, Query, TextBatch
 from serac_jax.text.tokens import pad, prefix_token_count, suffix_token_count
 from tests.conftest import ASSETS, MODELS
@@ -248,6 +249,16 @@ def test_padding_rows_weigh_nothing(encoder):
     batch = encoder(batch_of("Who wrote Hamlet?", None))
     assert batch.edits.rows.tolist() == [1, 0]
     assert batch.outside.weight[1].sum() == 0
+
+
+def test_equal_wording_has_equal_fingerprints(encoder):
+    batch = encoder(batch_of("Who wrote Hamlet?", " who  wrote HAMLET", "Who wrote Macbeth?", None))
+    first, same, other, padding = batch.edits.words.tolist()
+    assert first == same != other
+    assert padding == [0, 0] != first
+    assert batch.edits.words.dtype == np.int32
+    assert (batch.inside.words == batch.edits.words).all()
+    assert fingerprint("Who wrote Hamlet?") == (-692603091, -838190001)
 
 
 def test_a_long_question_is_cut_and_keeps_its_end(encoder):
