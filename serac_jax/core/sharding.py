@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -23,6 +23,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
+from jaxtyping import Array
 
 from serac_jax.core.errors import UserError
 
@@ -196,4 +197,11 @@ def whole_width(x: Any) -> Any:
         else jax.lax.with_sharding_constraint(
             x, NamedSharding(mesh, P(P.UNCONSTRAINED, *(None,) * (x.ndim - 1)))
         )
+    )
+
+
+def placer(mesh: Mesh) -> Callable[[str, np.ndarray], Array]:
+    """Puts a leaf where the sharding table says."""
+    return lambda path, array: place(
+        array, NamedSharding(mesh, checked_spec(path, array.shape, mesh))
     )

@@ -11,14 +11,16 @@ the unedited model need no special case."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from jaxtyping import Array, Float, Int, Scalar
 
 from serac_jax.core.batch import EditBatch, Examples
+from serac_jax.core.fields import Fields
 from serac_jax.core.metrics import Score
 from serac_jax.core.sharding import gather_fsdp
-from serac_jax.core.types import Edited, Params
+from serac_jax.core.types import Config, Edited, Params
+from serac_jax.models import Load, Model
 
 
 class Aux(NamedTuple):
@@ -79,3 +81,41 @@ def on_gathered_weights(editor: Editor) -> Editor:
         loss=given(editor.loss) if editor.loss else None,
         decide=given(editor.decide) if editor.decide else None,
     )
+
+
+class Setup(NamedTuple):
+    """What an editor is built from.
+
+    load: loads a model by name, as `models.load`.
+    outside: (batches, rows) -> so many batches of out-of-scope training queries, leaves "m o …".
+    """
+
+    config: Config
+    base: Model
+    load: Load
+    outside: Callable[[int, int], Examples]
+
+
+class Built(NamedTuple):
+    """An editor, and what it brings along.
+
+    parts: the networks that training changes, by their part of the parameters.
+    scope_tokenizer: the tokenizer of its scope classifier, where it has one.
+    """
+
+    editor: Editor
+    parts: dict[str, Model]
+    scope_tokenizer: Any = None
+
+
+class EditorFolder(Protocol):
+    """What the folder of an editor provides.
+
+    FIELDS: its config section, which has the folder's name.
+    build: raises UserError where the config asks for what cannot be built.
+    """
+
+    @property
+    def FIELDS(self) -> Fields: ...  # noqa: N802 a constant of the module
+
+    def build(self, setup: Setup) -> Built: ...

@@ -12,8 +12,8 @@ from serac_jax.core.errors import UserError
 from serac_jax.core.types import Config
 from serac_jax.runtime import program
 from serac_jax.serving.saved_editor import Parts
-from serac_jax.tasks import protocol
 from serac_jax.text.queries import Query, TextBatch
+from serac_jax.training.registry import TASKS
 
 FIELDS = ("edits", "inside", "outside")  # of a line of a file
 
@@ -70,8 +70,10 @@ def of_config(config: Config, parts: Parts, split: str, edits: int, rounds: int)
     for number in range(rounds):
         drawn = config.copy_and_resolve_references().unlock()
         drawn.seed = config.seed + number
-        yield from protocol.build(drawn, parts.tokenizer, None, cache).batches(
-            split, edits, False, of_batch
+        yield from (
+            TASKS[config.task]
+            .build(drawn, parts.tokenizer, None, cache)
+            .batches(split, edits, False, of_batch)
         )
 
 

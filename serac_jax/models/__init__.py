@@ -137,6 +137,9 @@ class Model:
         return self.module.apply({"params": params}, *args, rngs=rngs, method=method, **named)
 
 
+Load = Callable[..., tuple[Model, Params]]  # a function such as `load`
+
+
 def load(
     name: str,
     *,

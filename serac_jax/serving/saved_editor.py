@@ -14,13 +14,12 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from serac_jax import models
 from serac_jax.core.errors import UserError
-from serac_jax.core.sharding import make_mesh
+from serac_jax.core.sharding import make_mesh, placer
 from serac_jax.core.types import Params
-from serac_jax.models import Model, hub
+from serac_jax.models import Load, Model, hub
 from serac_jax.runtime import program
 from serac_jax.serving import editor_spec as specs
 from serac_jax.serving.editor_spec import Spec
-from serac_jax.training.experiment import Load, placer
 
 SHIPPED = hub.SHIPPED.parent / "editors"
 FILES = [specs.FILE, "*/*.json", "*/*.txt", "*/*.safetensors"]

@@ -10,9 +10,9 @@ from serac_jax.editors.serac.scope import Distance
 from serac_jax.runtime import program
 from serac_jax.serving.editor_spec import Spec
 from serac_jax.serving.saved_editor import Part, Parts
-from serac_jax.tasks.protocol import TASKS
 from serac_jax.training import experiment, run_folder, steps
 from serac_jax.training.checkpoints import trained
+from serac_jax.training.registry import TASKS
 
 
 def of_run(folder: Path, mesh: Mapping[str, int]) -> Parts:
@@ -48,7 +48,7 @@ def of_run(folder: Path, mesh: Mapping[str, int]) -> Parts:
     names = {part: f"./{part}" for part in networks} | (
         {} if config.base.checkpoint else {"base": config.base.name}
     )
-    classes = TASKS[config.task].classes
+    classes = TASKS[config.task].CLASSES
     text_widths, label_widths = (
         tuple(sorted(set(config.data[name]))) for name in ("text_widths", "label_widths")
     )

@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from serac_jax import models
 from serac_jax.core.errors import UserError
+from serac_jax.core.fields import COUNT, NATURAL, POSITIVE, SHARE, Field, Fields
 from serac_jax.models import hub
 from serac_jax.text.tokens import cut, pad, smallest
 
@@ -34,6 +35,23 @@ WIDTHS = (
     128,
     256,
 )  # texts are padded to the smallest that fits and cut at the last; one compilation each
+FIELDS: Fields = {  # of the config section "data"
+    "hard_negatives": Field(
+        "", "sentence embedding model that finds hard negatives; empty: the rows' own, if any"
+    ),
+    "hard_negative_neighbors": Field(
+        100, "how many of the nearest questions are considered", COUNT
+    ),
+    "hard_negative_exclude": Field(
+        25, "how many of these, the nearest, are too near to be negatives", NATURAL
+    ),
+    "hard_negative_temperature": Field(
+        0.1, "a neighbour is drawn with probability ∝ exp(cosine / temperature)", POSITIVE
+    ),
+    "hard_negative_rate": Field(
+        0.0, "in training, how often out-of-scope queries are drawn near a batch's edits", SHARE
+    ),
+}
 BATCH = 256  # texts embedded at once
 BLOCK = 1 << 26  # similarities on the device at once: 256 MB
 NEIGHBOUR = np.dtype([("index", np.int32), ("similarity", np.float32)])

@@ -11,7 +11,7 @@ from transformers import AutoTokenizer
 
 from serac_jax.evaluation.report import examples
 from serac_jax.models import WeightError
-from serac_jax.tasks import protocol
+from serac_jax.tasks import fnli
 from serac_jax.tasks.fnli import fnli_questions
 from serac_jax.text.queries import DataError
 from serac_jax.training import experiment, steps
@@ -237,7 +237,7 @@ def test_long_evidence_is_cut_and_keeps_its_separators(run, tmp_path):
     changed.data.dir = str(tmp_path / "data")
     batch = next(
         iter(
-            protocol.build(changed, built.base.tokenizer, scope, tmp_path / "cache").batches(
+            fnli.build(changed, built.base.tokenizer, scope, tmp_path / "cache").batches(
                 "dev", 4, False
             )
         )

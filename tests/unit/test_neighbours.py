@@ -14,7 +14,7 @@ from transformers import AutoTokenizer
 
 from serac_jax import models
 from serac_jax.core.errors import UserError
-from serac_jax.tasks import neighbours, protocol
+from serac_jax.tasks import neighbours, zsre
 from serac_jax.tasks.archive import SHIPPED
 from serac_jax.tasks.zsre import zsre_questions
 from tests.conftest import ASSETS, MODELS
@@ -140,7 +140,7 @@ def task(tmp_path_factory):
         "data.hard_negative_rate": 0.5,
         **HARD,
     }
-    return lambda **changes: protocol.build(
+    return lambda **changes: zsre.build(
         config_of(**fields | changes), base, scope, tmp_path_factory.getbasetemp() / "cache"
     )
 

@@ -12,7 +12,7 @@ from transformers import AutoTokenizer
 
 from configs import experiments
 from serac_jax.core.batch import EditBatch, Examples
-from serac_jax.tasks import protocol
+from serac_jax.tasks import sent
 from serac_jax.tasks.sent import sent_questions
 from serac_jax.text.encoder import Encoder
 from serac_jax.text.queries import DataError
@@ -59,7 +59,7 @@ def task_of(tmp_path, **fields):
         }
         | fields
     )
-    return protocol.build(config, *tokenizers(), tmp_path / "cache")
+    return sent.build(config, *tokenizers(), tmp_path / "cache")
 
 
 def test_rows_need_opinions_of_both_kinds(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from serac_jax.core.errors import UserError
-from serac_jax.tasks import protocol
+from serac_jax.tasks import zsre
 from serac_jax.tasks.zsre import zsre_questions
 from serac_jax.text.queries import DataError
 from tests.conftest import ASSETS
@@ -163,7 +163,7 @@ def task(tmp_path_factory):
     base, scope = (
         AutoTokenizer.from_pretrained(ASSETS / "models" / name) for name in ("base", "scope")
     )
-    return lambda **fields: protocol.build(
+    return lambda **fields: zsre.build(
         config_of(**fields), base, scope, tmp_path_factory.getbasetemp() / "cache"
     )
 

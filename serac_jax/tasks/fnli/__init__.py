@@ -1,1 +1,67 @@
-"""tasks/fnli."""
+"""Fact checking on VitaminC."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import grain
+from transformers import PreTrainedTokenizerBase
+
+from serac_jax.core.batch import EditBatch
+from serac_jax.core.fields import Fields
+from serac_jax.core.metrics import Score
+from serac_jax.core.types import Config
+from serac_jax.tasks import archive
+from serac_jax.tasks.fnli import fnli_questions
+from serac_jax.tasks.protocol import Needs, Task, widest, widths
+from serac_jax.tasks.sampling import batches
+from serac_jax.tasks.scores import right_or_wrong
+from serac_jax.text.encoder import Encoder
+from serac_jax.text.queries import Encode
+
+OUTPUT = "head"
+CLASSES = fnli_questions.CLASSES
+FIELDS: Fields = {}
+
+
+def build(
+    config: Config,
+    base: PreTrainedTokenizerBase,
+    scope: PreTrainedTokenizerBase | None,
+    cache: Path,
+) -> Task:
+    """The task of a config; no `scope`, no texts for it."""
+    data = config.data
+    locate = partial(archive.locate, data.dir, cache)  # may download
+    encode = Encoder(
+        base, scope, tuple(data.text_widths), (1,), classes=fnli_questions.CLASSES, **widths(config)
+    )
+
+    def needs(split: str) -> Needs:
+        return Needs(locate(), len(fnli_questions.open_rows(locate(), cache, split)))
+
+    def make(split: str, size: int, train: bool, encode: Encode = encode) -> grain.IterDataset:
+        rows = fnli_questions.open_rows(locate(), cache, split)
+        order, workers = (
+            fnli_questions.order(rows, split, size, train),
+            (data.workers if train else 0),
+        )
+        return batches(
+            len(rows),
+            fnli_questions.Draw(rows, encode),
+            size=size,
+            seed=config.seed,
+            split=split,
+            train=train,
+            workers=workers,
+            order=order,
+        )
+
+    def nothing_more(answers: dict[str, Any], batch: EditBatch) -> dict[str, Score]:
+        return {}  # a class is not generated
+
+    return Task(
+        needs, make, partial(widest, encode, 1, 1), right_or_wrong, nothing_more, encode.words
+    )

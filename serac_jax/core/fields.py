@@ -1,0 +1,46 @@
+"""Config fields: a default, a meaning and the values that are accepted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+
+class Rule(NamedTuple):
+    """Which values a field accepts."""
+
+    says: str  # completes "expected …"
+    holds: Callable[[Any], bool]
+
+
+class Field(NamedTuple):
+    """One field of a config section.
+
+    kind: the type of a value where the default is None.
+    """
+
+    default: Any
+    meaning: str
+    rule: Rule | None = None
+    kind: type | None = None
+
+
+Fields = Mapping[str, Field]  # a section: its fields by name, in the order in which they are shown
+
+
+def one_of(*choices: str) -> Rule:
+    """One of a few words."""
+    return Rule(f"one of {', '.join(map(repr, choices))}", lambda value: value in choices)
+
+
+COUNT = Rule("an integer of at least 1", lambda value: value >= 1)
+NATURAL = Rule("an integer of at least 0", lambda value: value >= 0)
+POSITIVE = Rule("a finite number above 0", lambda value: 0 < value < math.inf)
+NOT_NEGATIVE = Rule("a finite number of at least 0", lambda value: 0 <= value < math.inf)
+SHARE = Rule("a number from 0 to 1", lambda value: 0 <= value <= 1)
+BELOW_ONE = Rule("a number of at least 0 and below 1", lambda value: 0 <= value < 1)
+FINITE = Rule("a finite number", math.isfinite)
+AXIS = Rule(
+    "a number of devices, or -1 for all that are left", lambda value: value >= 1 or value == -1
+)
