@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from serac_jax.serving.loading import load
 
+__version__ = "0.3.0"
 __all__ = ["load"]
 
 

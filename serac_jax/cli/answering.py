@@ -9,7 +9,8 @@ import sys
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING, Any
 
-from serac_jax.cli.command import OK, SHORT, Command, open_store, show_json, visible
+from serac_jax.cli.command import OK, Command, open_store
+from serac_jax.cli.printing import SHORT, say, show_json
 from serac_jax.core.errors import UserError
 from serac_jax.edits.records import as_fields
 from serac_jax.edits.store import Store
@@ -162,11 +163,7 @@ def ask(options: Namespace) -> int:
         text for given in options.questions for text in (read if given == "-" else [given])
     ]
     for answer in opened(options).ask(questions, tags_of(options)):
-        (
-            show_json(as_json(answer))
-            if options.json
-            else print(f"{visible(answer.text)}  ({origin(answer)})")
-        )
+        (show_json(as_json(answer)) if options.json else say(f"{answer.text}  ({origin(answer)})"))
     return OK
 
 
@@ -213,14 +210,15 @@ def why(options: Namespace) -> int:
             }
         )
     else:
-        print(found)
+        for line in str(found).split("\n"):
+            say(line)
     return OK
 
 
-COMMANDS = (
-    Command(
-        "ask",
-        "answer questions, by an edit where they fall under one",
+COMMANDS = {
+    "ask": Command(
+        ask,
+        ask_arguments,
         """
 ask "Who is the author of Dracula?"
 ask "Who leads the team?" --tag=team-a --json  # as team-a sees it
@@ -229,14 +227,12 @@ ask "Who leads the team?" --editor=runs/mine   # by what train.py has trained
 ask "Who leads the team?" --base-command=llm   # over any base model
 ask --mesh=data=4,model=2 - < questions.txt    # on eight devices
 """,
-        ask_arguments,
-        ask,
     ),
-    Command(
-        "why",
-        "show what decided an answer",
-        'why "Who is the author of Dracula?"',
-        why_arguments,
+    "why": Command(
         why,
+        why_arguments,
+        """
+why "Who is the author of Dracula?"
+""",
     ),
-)
+}

@@ -8,15 +8,12 @@ from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 
-from serac_jax.cli.command import (
+from serac_jax.cli.command import NOTHING, OK, Command, existing_store, plain
+from serac_jax.cli.printing import (
     AT_MOST,
-    NOTHING,
-    OK,
-    Command,
-    as_json,
-    existing_store,
     one_line,
-    plain,
+    operation_json,
+    say,
     show_change,
     show_json,
     title,
@@ -81,7 +78,7 @@ def list_edits(options: Namespace) -> int:
         and (options.all or not records.expired(edit, records.utc(time, "--as-of")))
     ]
     for edit in found:
-        show_json(records.as_fields(edit)) if options.json else print(one_line(edit))
+        show_json(records.as_fields(edit)) if options.json else say(one_line(edit))
     return OK if found else NOTHING
 
 
@@ -107,13 +104,10 @@ def show(options: Namespace) -> int:
         if options.json:
             show_json(records.as_fields(edit))
         else:
-            print(
-                "\n" * (number > 0)
-                + "\n".join(
-                    f"{name + ':':9}{', '.join(value) if name == 'tags' else value}"
-                    for name, value in records.as_fields(edit).items()
-                )
-            )
+            if number:
+                say("")
+            for name, value in records.as_fields(edit).items():
+                say(f"{name + ':':9}{', '.join(value) if name == 'tags' else value}")
     return OK
 
 
@@ -140,9 +134,9 @@ def log(options: Namespace) -> int:
         (operation for operation in store.log() if in_log(operation, options, touched)), options.n
     ):
         if options.json:
-            show_json(as_json(operation))
+            show_json(operation_json(operation))
         else:
-            print(title(operation))
+            say(title(operation))
             show_change(
                 *([edit for _, edit in placed] for placed in operation.change),
                 limit=None if options.full else AT_MOST,
@@ -210,10 +204,10 @@ def state(options: Namespace, value: str | None, newest: bool) -> Mapping[str, E
         ) from error
 
 
-COMMANDS = (
-    Command(
-        "list",
-        "list the edits that are in use, oldest first",
+COMMANDS = {
+    "list": Command(
+        list_edits,
+        list_arguments,
         """
 list                     # what is in use
 list dracula --tag=books # with a word and a tag
@@ -221,25 +215,27 @@ list --as-of=2026-01-31  # as it was at that time
 list --as-of=5           # after operation 5 of the log
 list --json | jq -r .prompt
 """,
-        list_arguments,
-        list_edits,
     ),
-    Command("show", "show all that is known of edits", "show 7d02d4a3", show_arguments, show),
-    Command(
-        "log",
-        "show who did what, the newest first",
+    "show": Command(
+        show,
+        show_arguments,
+        """
+show 7d02d4a3
+""",
+    ),
+    "log": Command(
+        log,
+        log_arguments,
         """
 log -n 3
 log 7d02d4a3            # who touched this edit
 log --by=Ann --json
 log --as-of=2026-01-31  # until then
 """,
-        log_arguments,
-        log,
     ),
-    Command(
-        "diff",
-        "show what differs between two states of the memory",
+    "diff": Command(
+        diff,
+        diff_arguments,
         """
 diff                  # what the newest operation did
 diff 5                # since operation 5
@@ -247,7 +243,5 @@ diff 2026-01-31       # since that time
 diff old.jsonl        # from another memory to this one
 diff a.jsonl b.jsonl
 """,
-        diff_arguments,
-        diff,
     ),
-)
+}

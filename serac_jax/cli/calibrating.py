@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from serac_jax.cli.answering import editor_argument, mesh_of
-from serac_jax.cli.command import OK, Command, show_json
+from serac_jax.cli.command import OK, Command
+from serac_jax.cli.printing import show_json
 from serac_jax.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -148,17 +149,15 @@ def config_of(file: str | None, name: str) -> Any:
     return namespace["get_config"](variant or "full").lock()
 
 
-COMMANDS = (
-    Command(
-        "calibrate",
-        "fit the threshold of an editor to a target false-positive rate",
+COMMANDS = {
+    "calibrate": Command(
+        run,
+        arguments,
         """
 calibrate --config=configs/zsre_hard_rep.py:mini --out=calibrated
 calibrate --editor=runs/mine --out=calibrated --target=0.02  # on the run's own data
 calibrate --data=mine.jsonl --out=calibrated                 # on your own questions
 ask "Who is the author of Dracula?" --editor=calibrated
 """,
-        arguments,
-        run,
     ),
-)
+}

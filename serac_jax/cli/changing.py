@@ -11,16 +11,12 @@ from serac_jax.cli.command import (
     NOTHING,
     OK,
     Command,
-    as_json,
     existing_store,
-    nothing_more,
-    one_line,
+    no_arguments,
     open_store,
-    show_change,
-    show_json,
-    title,
     unasked,
 )
+from serac_jax.cli.printing import one_line, operation_json, say, show_change, show_json, title
 from serac_jax.edits import records
 from serac_jax.edits.records import Edit
 from serac_jax.edits.same_prompt import against
@@ -104,11 +100,11 @@ def add(options: Namespace) -> int:
             records.as_fields(held) | {"replaced": going, "new": store.seq > seq, "noted": noted}
         )
     elif store.seq == seq:
-        print(f"is there already: {one_line(held)}")
+        say(f"is there already: {one_line(held)}")
     else:
         show_change([*same, *rivals], [held])
         for note in notes:
-            print(f"note: {note}")
+            say(f"note: {note}")
     return OK
 
 
@@ -137,13 +133,13 @@ def refused(options: Namespace, conflicts: Sequence[tuple[Edit, Sequence[Edit]]]
         )
         return NOTHING
     for edit, rivals in conflicts:
-        print(f"refused: {one_line(edit)}", file=sys.stderr)
+        say(f"refused: {one_line(edit)}", sys.stderr)
         for rival in rivals:
-            print(f"  contradicts {one_line(rival)}", file=sys.stderr)
-    print(
+            say(f"  contradicts {one_line(rival)}", sys.stderr)
+    say(
         f"{unasked(options)}nothing was changed; --policy=newest lets the new edit take the place"
         " of the old",
-        file=sys.stderr,
+        sys.stderr,
     )
     return NOTHING
 
@@ -178,34 +174,44 @@ def told(options: Namespace, what: str, back: bool) -> int:
     store = existing_store(options)
     operation = store.undo() if back else store.redo()
     if options.json:
-        show_json(as_json(operation))
+        show_json(operation_json(operation))
         return OK
-    print(f"{what}: {title(operation)}")
+    say(f"{what}: {title(operation)}")
     went, came = ([edit for _, edit in placed] for placed in operation.change)
     show_change(*((came, went) if back else (went, came)))
     return OK
 
 
-COMMANDS = (
-    Command(
-        "add",
-        "add an edit, or say more about one",
+COMMANDS = {
+    "add": Command(
+        add,
+        add_arguments,
         """
 add "Who wrote Dracula?" "Mary Shelley"                        # and to everything that asks the same
 add "Who leads the team?" Kim --tag=team-a --expires=2027-01-01  # for the queries of team-a, until then
 add "Who wrote Dracula?" "Bram Stoker" --policy=refuse         # ends with status 2 where there is another answer
 add "Who wrote Dracula?" "Bram Stoker" --policy=refuse --editor=mini  # … or one to the same question in other words
 """,
-        add_arguments,
-        add,
     ),
-    Command("rm", "take edits out", "rm 7d02d4a3 -m 'it was wrong'", rm_arguments, rm),
-    Command(
-        "undo",
-        "take back the newest operation that stands, whoever did it",
-        "undo",
-        nothing_more,
+    "rm": Command(
+        rm,
+        rm_arguments,
+        """
+rm 7d02d4a3 -m 'it was wrong'
+""",
+    ),
+    "undo": Command(
         undo,
+        no_arguments,
+        """
+undo
+""",
     ),
-    Command("redo", "do again what was undone last", "redo", nothing_more, redo),
-)
+    "redo": Command(
+        redo,
+        no_arguments,
+        """
+redo
+""",
+    ),
+}

@@ -9,7 +9,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from serac_jax.cli.answering import opened, origin, query_arguments, tags_of
-from serac_jax.cli.command import OK, Command, one_line, show_change, title, visible
+from serac_jax.cli.command import OK, Command
+from serac_jax.cli.printing import one_line, say, show_change, title
 from serac_jax.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ class Session:
         self.commands: dict[str, Callable[[str], None]] = {
             "/edit": self.edit,
             "/why": self.why,
-            "/undo": lambda rest: print(f"undone: {title(editor.undo())}"),
-            "/redo": lambda rest: print(f"done again: {title(editor.redo())}"),
+            "/undo": lambda rest: say(f"undone: {title(editor.undo())}"),
+            "/redo": lambda rest: say(f"done again: {title(editor.redo())}"),
             "/list": self.list,
             "/help": lambda rest: print(HELP),
         }
@@ -54,13 +55,13 @@ class Session:
             else:
                 self.commands[command](rest)
         except UserError as error:
-            print(f"error: {error}")
+            say(f"error: {error}")
         return True
 
     def ask(self, question: str) -> None:
         self.last = question
         answer = self.editor.ask(question, self.tags)
-        print(f"{visible(answer.text)}  ({origin(answer)})")
+        say(f"{answer.text}  ({origin(answer)})")
 
     def edit(self, rest: str) -> None:
         question, arrow, answer = (part.strip() for part in rest.rpartition("=>"))
@@ -76,17 +77,18 @@ class Session:
         )
         for conflict in conflicts:
             if conflict.kind != "contradiction":
-                print(f"note: {conflict}")
+                say(f"note: {conflict}")
 
     def why(self, rest: str) -> None:
         if not (question := rest or self.last):
             raise UserError("nothing was asked yet")
-        print(self.editor.why(question, self.tags))
+        for line in str(self.editor.why(question, self.tags)).split("\n"):
+            say(line)
 
     def list(self, rest: str) -> None:
-        print(
-            "\n".join(one_line(edit) for edit in self.editor.memory.live().values()) or "no edits"
-        )
+        edits = self.editor.memory.live().values()
+        for line in [one_line(edit) for edit in edits] or ["no edits"]:
+            say(line)
 
 
 def chat(options: Namespace) -> int:
@@ -111,16 +113,14 @@ def chat(options: Namespace) -> int:
             print()  # takes back the line, or the question
 
 
-COMMANDS = (
-    Command(
-        "chat",
-        "talk with the model and correct what it says: /edit, /undo, /why",
+COMMANDS = {
+    "chat": Command(
+        chat,
+        query_arguments,
         """
 chat
 chat --editor=mini/sent                      # with a dialogue model
 chat --editor=mini --base-command=llm --tag=me
 """,
-        query_arguments,
-        chat,
     ),
-)
+}

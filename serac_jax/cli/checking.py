@@ -7,16 +7,8 @@ from contextlib import suppress
 from typing import Any
 
 from serac_jax.cli.answering import judge, judge_argument
-from serac_jax.cli.command import (
-    NOTHING,
-    OK,
-    Command,
-    counted,
-    existing_store,
-    memory_path,
-    one_line,
-    show_json,
-)
+from serac_jax.cli.command import NOTHING, OK, Command, existing_store, memory_path, no_memory
+from serac_jax.cli.printing import counted, one_line, say, show_json
 from serac_jax.core.errors import UserError
 from serac_jax.edits import check, memory_file, records
 from serac_jax.edits.disk import journal_of
@@ -38,10 +30,7 @@ def arguments(parser: ArgumentParser) -> None:
 def run(options: Namespace) -> int:
     path = memory_path(options)
     if not path.exists() and not journal_of(path).exists():
-        raise UserError(
-            f"there is no memory {path}; `add` begins one, and --memory or $SERAC_MEMORY names"
-            " another"
-        )
+        raise no_memory(path)
     done = check.repair(path, options.author) if options.repair else None
     with suppress(UserError):  # which is told below, with all others
         existing_store(options)  # finishes what a kill has left, which is no damage
@@ -69,20 +58,21 @@ def run(options: Namespace) -> int:
         if done:
             show_repair(done)
         for problem in problems:
-            print(problem)
+            say(str(problem))
         for conflict in found:
-            print(f"conflict: {one_line(conflict.first)}\n      and {one_line(conflict.second)}")
+            say(f"conflict: {one_line(conflict.first)}")
+            say(f"      and {one_line(conflict.second)}")
         for conflict in judged:
-            print(f"{conflict.kind}: {conflict}")
+            say(f"{conflict.kind}: {conflict}")
         for why in unsayable.values():
-            print(why)
+            say(why)
         counts = (
             counted(len(edits), "edit"),
             f"{len(expired)} expired",
             counted(len(problems), "problem"),
             counted(len(found), "conflict"),
         )
-        print(f"{', '.join(counts)}{'; --repair mends the files' if problems else ''}")
+        say(f"{', '.join(counts)}{'; --repair mends the files' if problems else ''}")
     contradicted = any(conflict.kind == "contradiction" for conflict in judged)
     return NOTHING if problems or found or contradicted or unsayable else OK
 
@@ -98,28 +88,26 @@ def repair_as_json(done: check.Repaired) -> dict[str, Any]:
 
 
 def show_repair(done: check.Repaired) -> None:
-    print(f"kept {counted(done.kept, 'edit')} of the file")
+    say(f"kept {counted(done.kept, 'edit')} of the file")
     for edit in done.restored:
-        print(f"brought back from the journal: {one_line(edit)}")
+        say(f"brought back from the journal: {one_line(edit)}")
     for name, file in (
         ("lines that cannot be read", done.damaged),
         ("the damaged journal", done.journal),
     ):
         if file:
-            print(f"{name}: {file.name}")
+            say(f"{name}: {file.name}")
 
 
-COMMANDS = (
-    Command(
-        "check",
-        "look for damaged lines, and for edits that contradict each other or cannot be said",
+COMMANDS = {
+    "check": Command(
+        run,
+        arguments,
         """
 check
 check --repair
 check --editor=mini  # also contradictions in other words, and answers that the editor cannot say
 check --json | jq .conflicts
 """,
-        arguments,
-        run,
     ),
-)
+}

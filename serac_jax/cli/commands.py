@@ -1,29 +1,56 @@
-"""The commands, in the order in which help lists them. A module with commands of its own puts them
-here."""
+"""The table of commands, by group, in the order in which `serac --help` lists them.
+
+A new command is one row here and one entry of `COMMANDS` in its module, which is imported only when
+the command runs.
+"""
 
 from __future__ import annotations
 
-from serac_jax.cli import (
-    answering,
-    browsing,
-    calibrating,
-    changing,
-    chatting,
-    checking,
-    completing,
-    exchanging,
-    merging,
-)
+from importlib import import_module
+from typing import NamedTuple
+
 from serac_jax.cli.command import Command
 
-COMMANDS: tuple[Command, ...] = (
-    *changing.COMMANDS,
-    *answering.COMMANDS,
-    *chatting.COMMANDS,
-    *browsing.COMMANDS,
-    *exchanging.COMMANDS,
-    *merging.COMMANDS,
-    *checking.COMMANDS,
-    *completing.COMMANDS,
-    *calibrating.COMMANDS,
-)
+
+class Row(NamedTuple):
+    """A command as `serac --help` shows it.
+
+    Attributes:
+      name: What is typed after `serac`.
+      module: The module of `serac_jax.cli` whose `COMMANDS` has it.
+      help: What it does, in one line.
+    """
+
+    name: str
+    module: str
+    help: str
+
+    def load(self) -> Command:
+        """Imports the command's module."""
+        return import_module(f"serac_jax.cli.{self.module}").COMMANDS[self.name]
+
+
+GROUPS: dict[str, tuple[Row, ...]] = {
+    "edits": (
+        Row("add", "changing", "add an edit, or update its note, source or expiry"),
+        Row("rm", "changing", "remove edits"),
+        Row("undo", "changing", "undo the newest operation, whoever made it"),
+        Row("redo", "changing", "redo what was undone last"),
+        Row("list", "browsing", "list the edits in use, oldest first"),
+        Row("show", "browsing", "show every field of an edit"),
+        Row("log", "browsing", "show who did what, newest first"),
+        Row("diff", "browsing", "show what differs between two states of the memory"),
+        Row("import", "exchanging", "import edits from JSON lines, JSON or CSV"),
+        Row("export", "exchanging", "export edits to JSON lines, CSV or zsRE rows"),
+        Row("merge", "merging", "merge another memory file into this one"),
+        Row("check", "checking", "find damaged lines, conflicting edits and unanswered edits"),
+    ),
+    "answers": (
+        Row("ask", "answering", "answer questions, by an edit where one applies"),
+        Row("why", "answering", "show how an answer was chosen"),
+        Row("chat", "chatting", "talk to the model and correct its answers"),
+        Row("calibrate", "calibrating", "fit an editor's threshold to a false-positive rate"),
+    ),
+    "shell": (Row("completion", "completing", "print a completion script for your shell"),),
+}
+ROWS = {row.name: row for rows in GROUPS.values() for row in rows}

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, Namespace
+from contextlib import nullcontext
 from pathlib import Path
 
 from serac_jax.cli.changing import agreed, policy_argument, refused
-from serac_jax.cli.command import (
-    NOTHING,
-    OK,
-    Command,
-    exclusive,
-    existing_store,
-    open_store,
-    show_json,
-)
+from serac_jax.cli.command import NOTHING, OK, Command, existing_store, open_store
+from serac_jax.cli.printing import say, show_json
 from serac_jax.core.errors import UserError
 from serac_jax.edits import exchange, memory_file, records
 from serac_jax.edits.records import Edit
@@ -59,7 +53,7 @@ def import_edits(options: Namespace) -> int:
         for name in options.files
         for edit in exchange.read(contents(name), kind(name, options.format), name, **defaults)
     ]
-    with exclusive(store, options):
+    with nullcontext() if options.policy == "ask" else store.turn():
         wanted, replaced, conflicts = settled(store, found, options)
         if conflicts:
             return refused(options, conflicts)
@@ -74,7 +68,7 @@ def import_edits(options: Namespace) -> int:
     if options.json:
         show_json({"read": len(found), "added": len(new), "replaced": sorted(replaced)})
     else:
-        print(f"{len(found)} read, {len(new)} added, {len(replaced)} replaced")
+        say(f"{len(found)} read, {len(new)} added, {len(replaced)} replaced")
     return OK
 
 
@@ -176,29 +170,28 @@ def export(options: Namespace) -> int:
         (
             show_json({"exported": len(found)})
             if options.json
-            else print(f"{len(found)} exported to {options.file}")
+            else say(f"{len(found)} exported to {options.file}")
         )
     return OK if found else NOTHING
 
 
-COMMANDS = (
-    Command(
-        "import",
-        "take in edits from other files",
+COMMANDS = {
+    "import": Command(
+        import_edits,
+        import_arguments,
         """
 import facts.csv                       # columns prompt, answer, and others as list --json names them
 import rows.jsonl --tag=zsre -m "dev"  # edits, or rows of zsRE
-cat more.jsonl | serac import -
+import - < more.jsonl
 """,
-        import_arguments,
-        import_edits,
     ),
-    Command(
-        "export",
-        "write the edits to a file for other programs",
-        "export > all.jsonl          # a memory file again\nexport --tag=books books.csv\nexport"
-        " --format=zsre > rows.jsonl",
-        export_arguments,
+    "export": Command(
         export,
+        export_arguments,
+        """
+export > all.jsonl          # a memory file again
+export --tag=books books.csv
+export --format=zsre > rows.jsonl
+""",
     ),
-)
+}

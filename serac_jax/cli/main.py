@@ -1,90 +1,147 @@
-"""From a command line to the command, and from errors to one line and a status."""
+"""The program `serac`: finds the command, runs it, and turns errors into one line and a status."""
 
 from __future__ import annotations
 
 import os
 import sys
-from argparse import SUPPRESS, ArgumentParser, RawDescriptionHelpFormatter
+from argparse import (
+    SUPPRESS,
+    ArgumentParser,
+    Namespace,
+    RawDescriptionHelpFormatter,
+    _SubParsersAction,
+)
 from collections.abc import Sequence
 from io import TextIOWrapper
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from serac_jax.cli.command import FAILED, Command
-from serac_jax.cli.commands import COMMANDS
+import serac_jax
+from serac_jax.cli.command import FAILED
+from serac_jax.cli.commands import GROUPS, ROWS, Row
+from serac_jax.cli.printing import complain
 from serac_jax.core.errors import UserError
 
-ABOUT = """A memory of edits that people keep as they keep code: what to answer to a question, and to everything that asks the same."""
-INTERRUPTED = 130  # as shells have it
-STATUSES = (
-    "Exit status: 0 done; 1 an error; 2 nothing was found, or a conflict kept it from being done."
-)
+ABOUT = "Edit what a language model answers: edits are text in a memory file, kept like code."
+INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+STATUSES = "Exit status: 0 done; 1 error; 2 nothing found, or a conflict stopped it."
 
 
 class Parser(ArgumentParser):
-    """Ends with this program's status where a command line is wrong."""
+    """A parser whose errors are one line and this program's status."""
 
     def error(self, message: str) -> NoReturn:
-        print(f"error: {message}; `{self.prog} --help` tells more", file=sys.stderr)
+        complain(f"error: {message}; see `{self.prog} --help`")
         sys.exit(FAILED)
 
 
+class Top(Parser):
+    """The parser of the whole command line, whose help lists the commands by group."""
+
+    commands: _SubParsersAction[CommandParser]
+
+    def format_help(self) -> str:
+        formatter = self._get_formatter()
+        formatter.add_usage(self.usage, self._actions, self._mutually_exclusive_groups)
+        formatter.add_text(self.description)
+        shown = {action.dest: action for action in self.commands._get_subactions()}
+        for title, rows in GROUPS.items():
+            formatter.start_section(title)
+            formatter.add_arguments([shown[row.name] for row in rows])
+            formatter.end_section()
+        formatter.start_section("options")
+        formatter.add_arguments([action for action in self._actions if action is not self.commands])
+        formatter.end_section()
+        formatter.add_text(self.epilog)
+        return formatter.format_help()
+
+
+class CommandParser(Parser):
+    """The parser of one command, whose module is imported when it is first used."""
+
+    row: Row
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[Namespace, list[str]]:
+        command = self.row.load()
+        if command.arguments is None:
+            return Namespace(run=command.run, rest=list(args or ())), []
+        self.fill()
+        return super().parse_known_args(args, namespace)
+
+    def fill(self) -> None:
+        """Adds the command's arguments and examples."""
+        command = self.row.load()
+        if command.arguments is not None:
+            common(self, SUPPRESS)
+            command.arguments(self)
+        self.epilog = f"{examples(command.examples, self.prog)}\n\n{STATUSES}"
+        self.set_defaults(run=command.run)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command; its exit status."""
+    """Runs a command line and returns its exit status."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(
-            stream, TextIOWrapper
-        ):  # files and programs get UTF-8; a terminal that knows fewer letters gets escapes for the others
-            stream.reconfigure(
-                encoding=None if stream.isatty() else "utf-8", errors="backslashreplace"
-            )
-    options = parser().parse_args(arguments)
+        if isinstance(stream, TextIOWrapper):  # a terminal keeps its encoding, with escapes
+            encoding = None if stream.isatty() else "utf-8"
+            stream.reconfigure(encoding=encoding, errors="backslashreplace")
     try:
+        options = parser().parse_args(arguments)
         status = options.run(options)
         sys.stdout.flush()
         return status
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        complain(f"error: {error}")
         return FAILED
-    except BrokenPipeError:  # the reader, such as `head`, has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader, such as `head`, has stopped reading
+        discard_output()
         return FAILED
-    except (KeyboardInterrupt, EOFError):  # a question was answered by Ctrl-C or Ctrl-D
+    except (KeyboardInterrupt, EOFError):  # Ctrl-C, or Ctrl-D where a person was asked
         return INTERRUPTED
 
 
-def parser(prog: str | None = None) -> Parser:
-    """All commands, as argparse knows them."""
+def discard_output() -> None:
+    """Lets Python's own flush at exit succeed."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def parser(prog: str | None = None) -> Top:
+    """The parser of all commands; a command's own arguments are added when it is used."""
     prog = prog or ("serac" if os.path.basename(sys.argv[0]) == "serac" else "python -m serac_jax")  # noqa: PTH119
-    top = Parser(prog=prog, description=ABOUT, epilog=STATUSES)
+    top = Top(
+        prog=prog,
+        usage=f"{prog} [options] COMMAND …",
+        description=ABOUT,
+        epilog=f"`{prog} COMMAND --help` shows a command's arguments and examples. {STATUSES}",
+    )
     common(top, None)
-    commands = top.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
-    for command in COMMANDS:
-        one = commands.add_parser(
-            command.name,
-            help=command.help,
-            description=command.help[0].upper() + command.help[1:] + ".",
-            epilog=epilog(command, prog),
+    top.add_argument("--version", action="version", version=f"serac {serac_jax.__version__}")
+    top.commands = top.add_subparsers(metavar="COMMAND", required=True, parser_class=CommandParser)
+    for row in ROWS.values():
+        one = top.commands.add_parser(
+            row.name,
+            prog=f"{prog} {row.name}",
+            help=row.help,
+            description=f"{row.help[0].upper()}{row.help[1:]}.",
             formatter_class=RawDescriptionHelpFormatter,
         )
-        common(one, SUPPRESS)
-        command.arguments(one)
-        one.set_defaults(run=command.run)
+        one.row = row
     return top
 
 
 def common(one: ArgumentParser, default: object) -> None:
-    """What every command knows, before its name and behind it."""
+    """Adds the options of every command, which may stand before or after its name."""
     one.add_argument(
         "--memory",
         metavar="FILE",
         default=default,
-        help="the memory file; by default $SERAC_MEMORY, or edits.jsonl",
+        help="the memory file (default: $SERAC_MEMORY, else edits.jsonl)",
     )
     one.add_argument(
         "--author",
         metavar="NAME",
         default=default,
-        help="who signs what is done; by default $SERAC_AUTHOR, git's user.name or the login name",
+        help="who signs the change (default: $SERAC_AUTHOR, git's user.name, the login name)",
     )
     one.add_argument(
         "--json",
@@ -94,12 +151,13 @@ def common(one: ArgumentParser, default: object) -> None:
     )
 
 
-def epilog(command: Command, prog: str) -> str:
-    lines = [line.split("#") for line in command.examples.strip().splitlines()]
-    width = max(len(line[0].rstrip()) for line in lines)
+def examples(text: str, prog: str) -> str:
+    """A command's examples, as its help shows them."""
+    rows = [[part.strip() for part in line.split("#", 1)] for line in text.strip().split("\n")]
+    width = max(len(line) for line, *_ in rows)
+    program = prog.rpartition(" ")[0]
     shown = (
-        f"  {prog} {line[0].rstrip():<{width}}"
-        + (f"  # {line[1].strip()}" if len(line) > 1 else "")
-        for line in lines
+        f"  {program} {line:<{width}}  # {comment[0]}" if comment else f"  {program} {line}"
+        for line, *comment in rows
     )
-    return "examples:\n" + "\n".join(row.rstrip() for row in shown) + f"\n\n{STATUSES}"
+    return "\n".join(("examples:", *shown))

@@ -6,19 +6,8 @@ import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from serac_jax.cli.command import (
-    NOTHING,
-    OK,
-    Command,
-    counted,
-    existing_store,
-    memory_path,
-    one_line,
-    plain,
-    show_change,
-    show_json,
-    unasked,
-)
+from serac_jax.cli.command import NOTHING, OK, Command, existing_store, memory_path, plain, unasked
+from serac_jax.cli.printing import complain, counted, one_line, say, show_change, show_json
 from serac_jax.edits import memory_file, merge, records
 from serac_jax.edits.merge import Clash, Side
 
@@ -77,7 +66,7 @@ def merge_memories(options: Namespace) -> int:
         )
     else:
         show_change(removed, added)
-        print(
+        say(
             f"{len(added)} added, {len(removed)} removed,"
             f" {counted(len(merged.clashes), 'clash', 'clashes')} settled"
         )
@@ -85,10 +74,10 @@ def merge_memories(options: Namespace) -> int:
 
 
 def ask(clash: Clash) -> Side:
-    print("both sides changed this prompt:")
+    say("both sides changed this prompt:")
     for name, side in (("before", clash.base), ("ours", clash.ours), ("theirs", clash.theirs)):
         for edit in side:
-            print(f"  {name + ':':8}{one_line(edit)}, {edit.author or 'nobody'} {edit.time}")
+            say(f"  {name + ':':8}{one_line(edit)}, {edit.author or 'nobody'} {edit.time}")
     while True:
         answer = input("Keep [o]urs, [t]heirs or [b]oth? ").strip().lower()[:1]
         if answer in ("o", "t", "b"):
@@ -113,12 +102,12 @@ def clashing(options: Namespace, clashes: tuple[Clash, ...]) -> int:
     for clash in clashes:
         for name, side in clash._asdict().items():
             for edit in side or [None]:
-                print(f"{name + ':':8}{one_line(edit) if edit else '(no edit)'}", file=sys.stderr)
-        print(file=sys.stderr)
-    print(
+                say(f"{name + ':':8}{one_line(edit) if edit else '(no edit)'}", sys.stderr)
+        complain("")
+    say(
         f"{counted(len(clashes), 'clash', 'clashes')}; {unasked(options)}nothing was changed;"
         " --policy=newest, ours, theirs or ask settles them",
-        file=sys.stderr,
+        sys.stderr,
     )
     return NOTHING
 
@@ -152,12 +141,13 @@ def merge_for_git(options: Namespace) -> int:
     return NOTHING
 
 
-COMMANDS = (
-    Command(
-        "merge",
-        "merge another memory into this one",
-        "merge theirs.jsonl --base=ancestor.jsonl\nmerge theirs.jsonl --policy=newest",
-        merge_arguments,
+COMMANDS = {
+    "merge": Command(
         merge_memories,
+        merge_arguments,
+        """
+merge theirs.jsonl --base=ancestor.jsonl
+merge theirs.jsonl --policy=newest
+""",
     ),
-)
+}

@@ -1,0 +1,107 @@
+"""Printing for people and for programs. All text that people see goes through `say`."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterable
+from typing import Any, TextIO
+
+from serac_jax.edits import records
+from serac_jax.edits.operations import Operation
+from serac_jax.edits.records import Edit
+
+SHORT = 8  # digits of an id that people are shown
+AT_MOST = 10  # edits of one operation that people are shown
+# no-break and ideographic space, and the joiners that scripts and emoji need: printed as they are
+HARMLESS = frozenset("\u00a0\u3000\u200c\u200d")
+# DEL, C1 controls, line separators and bidirectional controls, which JSON would leave as they are
+UNSAFE = re.compile("[\x7f-\x9f\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def say(line: str, file: TextIO | None = None) -> None:
+    """Prints one line; whatever could move a terminal's cursor is escaped."""
+    print(visible(line), file=file)
+
+
+def complain(line: str) -> None:
+    """Prints one line on the standard error."""
+    say(line, sys.stderr)
+
+
+def visible(text: str) -> str:
+    """A text on one line, with control and format characters escaped as in Python."""
+    return "".join(
+        letter if letter.isprintable() or letter in HARMLESS else repr(letter)[1:-1]
+        for letter in text
+    )
+
+
+def show_json(value: Any) -> None:
+    """Prints one line of JSON; control characters are escaped."""
+    text = json.dumps(value, ensure_ascii=False)
+    print(UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
+
+
+def one_line(edit: Edit) -> str:
+    """An edit as people see it in a list."""
+    tags = f"  [{', '.join(edit.tags)}]" if edit.tags else ""
+    expired = records.expired(edit, records.now())
+    note = f"  (expired {edit.expires[:10]})" if expired else ""
+    return f"{edit.id[:SHORT]}  {edit.prompt} → {edit.answer}{tags}{note}"
+
+
+def show_change(
+    removed: Iterable[Edit], added: Iterable[Edit], limit: int | None = AT_MOST
+) -> None:
+    """Prints removed edits with - and added ones with +.
+
+    Args:
+      removed: Edits that are gone.
+      added: Edits that are new. One that replaces an edit with the same id also shows the fields
+        that differ.
+      limit: The most lines of either kind; None prints all.
+    """
+    gone, new = list(removed), list(added)
+    for sign, edits, others in (("-", gone, new), ("+", new, gone)):
+        other = {edit.id: edit for edit in others}
+        for edit in edits[:limit]:
+            say(f"{sign} {one_line(edit)}{changed_fields(edit, other.get(edit.id, edit))}")
+        if limit is not None and len(edits) > limit:
+            say(f"{sign} … {len(edits) - limit} more")
+
+
+def changed_fields(edit: Edit, other: Edit) -> str:
+    """The fields of an edit that differ from those of another with the same id."""
+    differing = [
+        f"{name}: {getattr(edit, name)}"
+        for name in ("note", "source", "expires")
+        if getattr(edit, name) not in ("", getattr(other, name))
+    ]
+    return f"  ({', '.join(differing)})" if differing else ""
+
+
+def counted(count: int, name: str, plural: str = "") -> str:
+    """A number with its noun, as in "1 edit" and "2 edits"."""
+    return f"{count} {name if count == 1 else plural or f'{name}s'}"
+
+
+def title(operation: Operation) -> str:
+    """The first line of an operation in the log."""
+    of = f" {operation.of}" if operation.of else ""
+    message = f": {operation.message}" if operation.message else ""
+    author = operation.author or "nobody"
+    return f"{operation.seq}  {operation.time}  {author}  {operation.do}{of}{message}"
+
+
+def operation_json(operation: Operation) -> dict[str, Any]:
+    """An operation for programs."""
+    named = {
+        name: getattr(operation, name)
+        for name in ("seq", "time", "author", "do", "message", "of", "count")
+    }
+    removed, added = (
+        [records.as_fields(edit) for _, edit in placed] for placed in operation.change
+    )
+    return named | {"removed": removed, "added": added}
