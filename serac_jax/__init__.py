@@ -5,10 +5,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from serac_jax.core.version import VERSION
+
 if TYPE_CHECKING:
     from serac_jax.serving.loading import load
 
-__version__ = "0.3.0"
+__version__ = VERSION
 __all__ = ["load"]
 
 

@@ -15,11 +15,11 @@ from collections.abc import Sequence
 from io import TextIOWrapper
 from typing import Any, NoReturn
 
-import serac_jax
 from serac_jax.cli.command import FAILED
 from serac_jax.cli.commands import GROUPS, ROWS, Row
 from serac_jax.cli.printing import complain
 from serac_jax.core.errors import UserError
+from serac_jax.core.version import VERSION
 
 ABOUT = "Edit what a language model answers: edits are text in a memory file, kept like code."
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
@@ -115,7 +115,7 @@ def parser(prog: str | None = None) -> Top:
         epilog=f"`{prog} COMMAND --help` shows a command's arguments and examples. {STATUSES}",
     )
     common(top, None)
-    top.add_argument("--version", action="version", version=f"serac {serac_jax.__version__}")
+    top.add_argument("--version", action="version", version=f"serac {VERSION}")
     top.commands = top.add_subparsers(metavar="COMMAND", required=True, parser_class=CommandParser)
     for row in ROWS.values():
         one = top.commands.add_parser(
