@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,15 +18,13 @@ from serac_jax.core.batch import EditBatch, Examples, Layout, Tokens
 from serac_jax.text.fingerprint import fingerprints
 from serac_jax.text.queries import DataError, Query, TextBatch
 from serac_jax.text.sizes import Size, Texts
+from serac_jax.text.templates import TEMPLATES, Template, separated
 from serac_jax.text.tokens import (
     Ids,
-    cut,
+    cut_to,
     folds_case,
     host,
-    ids,
     pad,
-    prefix_token_count,
-    suffix_token_count,
 )
 
 
@@ -65,14 +64,18 @@ class Encoder:
     context_fill: tuple[float, ...] = ()
     label_fill: tuple[float, ...] = ()
     pairs: bool = False
+    template: str = "plain"  # of the base model, a name in `templates.TEMPLATES`
+
+    @cached_property
+    def form(self) -> Template:
+        """The template of the base model."""
+        return TEMPLATES[self.template](self.base)
 
     def __call__(self, batch: TextBatch) -> EditBatch:
         groups = (batch.edits, batch.inside, batch.outside)
         questions = [
-            cut(
-                self.base,
-                [query.question if query else "" for query in group],
-                self.text_widths[-1],
+            self.form.questions(
+                [query.question if query else "" for query in group], self.text_widths[-1]
             )
             for group in groups
         ]
@@ -142,9 +145,9 @@ class Encoder:
             self.label_widths,
             *(widths or (None,) for widths in optional),
         )
-        count = max(map(len, lists))
+        count, more = max(map(len, lists)), len(self.form.examples)
         return [
-            Size(*widths)
+            Size(*widths)._replace(edit=widths[0] + more, query=widths[2] + more)
             for widths in zip(
                 *((*widths, *[widths[-1]] * (count - len(widths))) for widths in lists), strict=True
             )
@@ -229,19 +232,21 @@ class Encoder:
         )
 
     def labels(self, group: Sequence[Query | None], edits: bool) -> list[list[int]]:
-        """Ids of the answers, or the numbers of their classes; a query without an answer has a
-        label that nobody reads. Of edits none is cut."""
+        """Ids of the answers, or the numbers of their classes; the label of a query without an
+        answer has weight 0. The answer of an edit is never cut."""
         if self.classes:
             return [
                 [self.classes.index(query.answer) if query and query.answer else 0]
                 for query in group
             ]
-        answers = [query.answer if query else "" for query in group]
+        rows = self.form.answers([query.answer if query else "" for query in group])
         name = "edit_label_widths" if edits and self.edit_label_widths else "label_widths"
         limit = getattr(self, name)[-1]
         if self.cut_labels and not edits:
-            return cut(self.base, answers, limit)
-        rows = ids(self.base, answers)
+            end = self.form.end
+            return [
+                row if len(row) <= limit else [*cut_to(row, limit - len(end)), *end] for row in rows
+            ]
         for query, row in zip(group, rows, strict=True):
             if query and len(row) > limit:
                 raise DataError(
@@ -252,38 +257,28 @@ class Encoder:
         return rows
 
     def contexts(self, questions: list[list[int]], labels: list[list[int]]) -> list[list[int]]:
-        """Ids of edits, "question answer" without the closing special tokens, from those of both:
-        what is read before a query."""
-        close, open_ = suffix_token_count(self.base), prefix_token_count(self.base)
-        stated = [[] for _ in labels] if self.classes else labels
-        return [
-            question[: len(question) - close] + label[open_ : len(label) - close]
-            for question, label in zip(questions, stated, strict=True)
-        ]
+        """Ids of edits as the context before a query, from the ids of their questions and
+        answers."""
+        answers = [[] for _ in labels] if self.classes else labels
+        return list(map(self.form.context, questions, answers))
 
     def scope_texts(self, group: Sequence[Query | None], edits: bool) -> list[list[int]]:
-        """What the scope classifier reads of queries, and of edits: "question [SEP] answer
-        [SEP]"."""
+        """What the scope classifier reads of queries, or of edits."""
         if self.scope is None:
             return [[] for _ in group]
-        texts = [
+        pairs = [
             (query.question, "" if self.classes else query.answer) if query else ("", "")
             for query in group
         ]
         if folds_case(self.base):
-            texts = [(question.lower(), answer.lower()) for question, answer in texts]
-        questions = cut(self.scope, [question for question, _ in texts], self.text_widths[-1])
+            pairs = [(question.lower(), answer.lower()) for question, answer in pairs]
+        form, limit = separated(self.scope), self.text_widths[-1]
+        questions = form.questions([question for question, _ in pairs], limit)
         if not edits:
             return questions
-        open_, close, separator = (
-            prefix_token_count(self.scope),
-            suffix_token_count(self.scope),
-            self.scope.sep_token,
-        )
-        answers = ids(self.scope, [f"{separator}{answer}{separator}" for _, answer in texts])
-        room = self.text_widths[-1] + self.label_widths[-1] + open_
+        answers = form.answers([answer for _, answer in pairs])
         return [
-            question[: min(len(question) - close, room - len(answer))] + answer[open_:]
+            form.context(question, answer, limit + self.label_widths[-1])
             for question, answer in zip(questions, answers, strict=True)
         ]
 

@@ -75,6 +75,17 @@ def ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> Ids:
     return [found[text] for text in texts]  # pyright: ignore[reportReturnType]
 
 
+def bare(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> Ids:
+    """Ids of each text without the tokens that the tokenizer opens and closes it with."""
+    opening, closing = prefix_token_count(tokenizer), suffix_token_count(tokenizer)
+    return [row[opening : len(row) - closing] for row in ids(tokenizer, texts)]
+
+
+def cut_to(row: list[int], room: int) -> list[int]:
+    """The first `room` ids of a row."""
+    return row[: max(room, 0)]
+
+
 def cut(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], width: int) -> Ids:
     """Ids of each text, its closing special tokens kept; done here because a tokenizer's own
     truncation is not safe in threads."""
