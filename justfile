@@ -1,0 +1,40 @@
+# The commands that a contributor needs, and that CI runs. `pip install rust-just` installs just.
+
+# List the recipes.
+default:
+    @just --list
+
+# Install everything that tests, lint, types and docs need into the current environment.
+setup:
+    pip install -r requirements.txt -r requirements-dev.txt -r requirements-docs.txt
+    pre-commit install
+
+# Run the fast tests: every module and every law, a few minutes on 2 cores.
+test *ARGS:
+    pytest {{ARGS}}
+
+# Run the slow tests: processes, kills, several hosts, the notebook, every recorded case.
+test-slow *ARGS:
+    pytest -m slow {{ARGS}}
+
+# Check style, format, types and shell scripts.
+lint: types
+    ruff check .
+    ruff format --check .
+    shellcheck -x scripts/*.sh
+
+# Check types.
+types:
+    pyright
+
+# Build the site into site/; a warning is an error.
+docs:
+    mkdocs build --strict
+
+# Read the site at http://127.0.0.1:8000 while you write.
+docs-serve:
+    mkdocs serve
+
+# Time a training step of every editor at real size (minutes to hours; see docs/speed.md).
+bench *ARGS:
+    python -m benchmarks.train_step {{ARGS}}
