@@ -4,7 +4,6 @@ scripts rely on."""
 import json
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -600,26 +599,3 @@ def test_git_marks_clashes_where_the_driver_finds_them(run):
     ours.refresh()
     assert sorted(edit.prompt for edit in ours.edits.values()) == sorted(WANTED)
     assert journal_of(Path("edits.jsonl")).exists()
-
-
-def test_the_session_in_the_docs_is_what_happens(folder):
-    """But for the times, which no two runs share."""
-    wanted = re.search(
-        r"```console\n(.*?)```", (ROOT / "docs" / "memory.md").read_text(), re.DOTALL
-    )
-    assert wanted
-    commands = [line[2:] for line in wanted[1].splitlines() if line.startswith("$ ")]
-    script = f'serac() {{ {sys.executable} -m serac_jax "$@"; }}\n' + "".join(
-        f"echo {shlex.quote('$ ' + line)}\n{line}\n" for line in commands
-    )
-    done = subprocess.run(
-        ["bash"],
-        input=script,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=True,
-    )
-    times = re.compile(r"\d{4}-\d\d-\d\dT[\d:]*Z")
-    assert times.sub("…", done.stdout.replace(f"{folder}/", "")) == times.sub("…", wanted[1])

@@ -1,7 +1,6 @@
 """The loaded editor: what an edit changes and what it does not, who sees it, what it costs, and
 that it moves between machines."""
 
-import doctest
 import importlib
 import json
 import os
@@ -692,9 +691,3 @@ def test_trials_of_a_file_and_the_figure(loaded, tmp_path):
         trials.of_file(tmp_path / "nothing")
     with pytest.raises(UserError, match="both are needed"):
         calibration.measure(loaded.matcher, [trials.Trial(tuple(EDITS), (REWORDED,), ())])
-
-
-def test_the_examples_in_the_docs_are_what_happens(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    failed, tried = doctest.testfile(str(ROOT / "docs" / "editing.md"), module_relative=False)
-    assert failed == 0 < tried

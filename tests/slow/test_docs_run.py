@@ -1,0 +1,34 @@
+"""The examples of README and docs that ask a model are run as they stand."""
+
+import doctest
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.doc_blocks import blocks, run_console, same_output
+from tests.unit.test_docs import NEEDS_A_MODEL
+
+PYTHON = sorted({block.page for block in blocks("python") if ">>>" in block.text})
+CONSOLE = sorted(
+    {block.page for block in blocks("console") if any(word in block.text for word in NEEDS_A_MODEL)}
+)
+
+
+@pytest.mark.parametrize("page", PYTHON)
+def test_python_prints_what_the_page_says(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if any(block.page == page for block in blocks("console")):
+        run_console(session(page), tmp_path)
+    failed, tried = doctest.testfile(str(ROOT / page), module_relative=False)
+    assert failed == 0 < tried
+
+
+@pytest.mark.parametrize("page", CONSOLE)
+def test_sessions_are_what_happens(page, tmp_path):
+    got = run_console(session(page), tmp_path)
+    assert same_output(session(page), got), got
+
+
+def session(page: str) -> str:
+    """The console blocks of a page, one session."""
+    return "".join(block.text for block in blocks("console") if block.page == page)

@@ -1,0 +1,123 @@
+"""README and docs say what is there: links, commands, options and imports exist, and sessions that
+need no model print what the page shows."""
+
+import ast
+import importlib
+import importlib.util
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from serac_jax.cli.main import parser
+from tests.conftest import ROOT
+from tests.doc_blocks import PAGES, blocks, run_console, same_output
+
+LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)")
+
+
+def test_lines_of_pages_are_at_most_100_columns():
+    """Except rows of tables, which cannot be broken; README has none that long."""
+    long = [
+        f"{page.name}:{number}"
+        for page in PAGES
+        for number, line in enumerate(page.read_text().splitlines(), 1)
+        if len(line) > 100 and (page.name == "README.md" or not line.startswith("|"))
+    ]
+    assert long == []
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 100
+
+
+def test_links_lead_somewhere():
+    broken = [
+        f"{page.relative_to(ROOT)}: {link}"
+        for page in PAGES
+        for link in LINK.findall(page.read_text())
+        if not (page.parent / link).exists()
+    ]
+    assert broken == []
+
+
+def test_python_without_output_compiles_and_imports():
+    for block in blocks("python"):
+        if ">>>" in block.text:
+            continue
+        for node in ast.walk(ast.parse(block.text, block.where)):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                module = importlib.import_module(node.module)
+                assert all(hasattr(module, name.name) for name in node.names), block.where
+
+
+def test_json_parses():
+    for block in blocks("json"):
+        json.loads(block.text)
+
+
+def commands() -> list[tuple[str, str]]:
+    """Every command line of the pages, with its place."""
+    found = []
+    for block in blocks("bash", "console", ""):
+        text = block.text.replace("\\\n", " ").replace("&&\n", "&& ")
+        for line in text.splitlines():
+            if block.language == "console" and not line.startswith("$ "):
+                continue
+            line = re.sub(r"\s+#.*", "", line.removeprefix("$ "))
+            found += [(block.where, part.strip()) for part in re.split(r"&&|\|", line)]
+    return found
+
+
+def test_commands_and_their_options_exist():
+    known = {
+        name: {option for action in one._actions for option in action.option_strings}
+        for action in parser("serac")._actions
+        if isinstance(action.choices, dict)
+        for name, one in action.choices.items()
+    }
+    for where, line in commands():
+        if not (match := re.match(r"(?:\w+=\S+ )*(?:serac|python -m serac_jax) ([a-z-]+)", line)):
+            continue
+        if match[1] in PLANNED:
+            continue
+        assert match[1] in known, f"{where}: {line}"
+        for option in re.findall(r" (--?[a-z][\w-]*)(?=[ =]|$)", line):
+            assert option in known[match[1]] or "." in option, f"{where}: {option} in {line}"
+
+
+def test_programs_and_files_of_commands_exist():
+    for where, line in commands():
+        for module in re.findall(r"python -m ((?:serac_jax|benchmarks|tests|tools)[\w.]*)", line):
+            assert importlib.util.find_spec(module), f"{where}: {module}"
+        for file in re.findall(r"(?<![\w/=])((?:configs|scripts|tests)/[\w/]+\.\w+)", line):
+            assert (ROOT / file).exists(), f"{where}: {file}"
+        for file in re.findall(r"--config=(configs/\w+\.py)|-r (requirements\S*)", line):
+            assert all((ROOT / name).exists() for name in file if name), f"{where}: {file}"
+
+
+PLANNED = {"train", "eval", "table", "download", "aot", "export", "config", "import-archive"}
+NEEDS_A_MODEL = ("ask", "why", "chat", "calibrate", "train", "eval", "SERAC_EDITOR", "--editor")
+
+
+@pytest.mark.parametrize(
+    "page",
+    sorted(
+        page
+        for page in {block.page for block in blocks("console")}
+        if not any(
+            word in block.text
+            for block in blocks("console")
+            if block.page == page
+            for word in NEEDS_A_MODEL
+        )
+    ),
+)
+def test_sessions_without_a_model_are_what_happens(page, tmp_path):
+    wanted = "".join(block.text for block in blocks("console") if block.page == page)
+    got = run_console(wanted, tmp_path)
+    assert same_output(wanted, got), got
+
+
+def test_the_site_lists_every_page():
+    nav = Path(ROOT / "mkdocs.yml").read_text()
+    for page in (ROOT / "docs").rglob("*.md"):
+        assert f" {page.relative_to(ROOT / 'docs')}\n" in nav
