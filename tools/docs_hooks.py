@@ -15,6 +15,9 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+from serac_jax.cli.commands import GROUPS, ROWS  # noqa: E402
+
 OUTSIDE = re.compile(r"\]\((?:\.\./)+((?!\.\./)[\w./-]+)((?:#[\w-]+)?)\)")
 MARKER = re.compile(r"<!-- generate: (\w+) -->")
 SERAC = "import sys; sys.argv[0] = 'serac'; from serac_jax.cli.main import main; sys.exit(main())"
@@ -52,13 +55,13 @@ def serac(*arguments: str) -> str:
 
 
 def cli() -> str:
-    """The help of every command."""
-    names = re.findall(r"^    ([a-z][\w-]*)(?:  |\n)", serac("--help"), re.MULTILINE)
+    """The help of every command, by group."""
     with ThreadPoolExecutor() as pool:
-        helps = pool.map(lambda name: serac(name, "--help"), names)
+        helps = dict(zip(ROWS, pool.map(lambda name: serac(name, "--help"), ROWS), strict=True))
     return "\n".join(
-        f"## {name}\n\n```text\n{text.rstrip()}\n```\n"
-        for name, text in zip(names, helps, strict=True)
+        f"## {title.capitalize()}\n\n"
+        + "\n".join(f"### {row.name}\n\n```text\n{helps[row.name]}```\n" for row in rows)
+        for title, rows in GROUPS.items()
     )
 
 
