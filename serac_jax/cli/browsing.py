@@ -131,7 +131,12 @@ def log(options: Namespace) -> int:
     )
     found = 0
     for operation in islice(
-        (operation for operation in store.log() if in_log(operation, options, touched)), options.n
+        (
+            operation
+            for operation in store.log(until=options.as_of)
+            if in_log(operation, options, touched)
+        ),
+        options.n,
     ):
         if options.json:
             show_json(operation_json(operation))
@@ -146,14 +151,8 @@ def log(options: Namespace) -> int:
 
 
 def in_log(operation: Operation, options: Namespace, touched: str | None) -> bool:
-    when = options.as_of
-    early = when is None or (
-        operation.seq <= when
-        if isinstance(when, int)
-        else operation.time <= records.utc(when, "--as-of")
-    )
     ids = (edit.id for placed in operation.change for _, edit in placed)
-    return early and options.by in (None, operation.author) and touched in (None, *ids)
+    return options.by in (None, operation.author) and touched in (None, *ids)
 
 
 def diff_arguments(parser: ArgumentParser) -> None:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from contextlib import suppress
 from typing import Any
 
 from serac_jax.cli.answering import judge, judge_argument
 from serac_jax.cli.command import NOTHING, OK, Command, existing_store, memory_path, no_memory
 from serac_jax.cli.printing import counted, one_line, say, show_json
-from serac_jax.core.errors import UserError
-from serac_jax.edits import check, memory_file, records
-from serac_jax.edits.disk import journal_of
+from serac_jax.edits import check, records
+from serac_jax.edits.disk import Disk, journal_of
 from serac_jax.edits.same_prompt import conflicts
 
 
@@ -32,10 +30,8 @@ def run(options: Namespace) -> int:
     if not path.exists() and not journal_of(path).exists():
         raise no_memory(path)
     done = check.repair(path, options.author) if options.repair else None
-    with suppress(UserError):  # which is told below, with all others
-        existing_store(options)  # finishes what a kill has left, which is no damage
     problems = check.problems(path)
-    edits = check.read(memory_file.read(path), path).edits
+    edits = check.read(check.contents(Disk(path)), path).edits
     found = conflicts(edits.values())
     editor = None if problems else judge(options, existing_store(options))
     judged, unsayable = (editor.conflicts(), editor.unsayable()) if editor else ([], {})

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from serac_jax.core import files
 from serac_jax.core.errors import UserError
 from serac_jax.edits import memory_file
 from serac_jax.edits.records import Edit
@@ -83,4 +84,4 @@ def plain(path: str) -> dict[str, Edit]:
     """
     if not Path(path).is_file():
         raise UserError(f"there is no file {path}")
-    return memory_file.parse(memory_file.read(Path(path)), Path(path)).edits
+    return memory_file.parse(files.read(Path(path)), Path(path)).edits

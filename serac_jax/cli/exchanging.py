@@ -10,8 +10,9 @@ from pathlib import Path
 from serac_jax.cli.changing import agreed, policy_argument, refused
 from serac_jax.cli.command import NOTHING, OK, Command, existing_store, open_store
 from serac_jax.cli.printing import say, show_json
+from serac_jax.core import files
 from serac_jax.core.errors import UserError
-from serac_jax.edits import exchange, memory_file, records
+from serac_jax.edits import exchange, records
 from serac_jax.edits.records import Edit
 from serac_jax.edits.same_prompt import against, normal
 from serac_jax.edits.store import Store
@@ -164,7 +165,7 @@ def export(options: Namespace) -> int:
         )
     else:
         try:
-            memory_file.write(Path(options.file), text.encode())
+            files.write(Path(options.file), text.encode())
         except OSError as error:
             raise UserError(f"cannot write {options.file} ({error.strerror})") from error
         (

@@ -13,6 +13,7 @@ from argparse import (
 )
 from collections.abc import Sequence
 from io import TextIOWrapper
+from pathlib import Path
 from typing import Any, NoReturn
 
 from serac_jax.cli.command import FAILED
@@ -107,7 +108,8 @@ def discard_output() -> None:
 
 def parser(prog: str | None = None) -> Top:
     """The parser of all commands; a command's own arguments are added when it is used."""
-    prog = prog or ("serac" if os.path.basename(sys.argv[0]) == "serac" else "python -m serac_jax")  # noqa: PTH119
+    installed = Path(sys.argv[0]).name == "serac"
+    prog = prog or ("serac" if installed else "python -m serac_jax")
     top = Top(
         prog=prog,
         usage=f"{prog} [options] COMMAND …",

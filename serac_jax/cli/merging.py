@@ -8,7 +8,8 @@ from pathlib import Path
 
 from serac_jax.cli.command import NOTHING, OK, Command, existing_store, memory_path, plain, unasked
 from serac_jax.cli.printing import complain, counted, one_line, say, show_change, show_json
-from serac_jax.edits import memory_file, merge, records
+from serac_jax.core import files
+from serac_jax.edits import merge, records
 from serac_jax.edits.merge import Clash, Side
 
 SETTLE = {"newest": merge.newest, "ours": merge.ours, "theirs": merge.theirs}
@@ -117,7 +118,7 @@ def merge_for_git(options: Namespace) -> int:
     than 0 is a conflict to it."""
     ours_file = memory_path(options)
     base, ours, theirs = (
-        plain(name) if memory_file.read(Path(name)) else {}
+        plain(name) if files.read(Path(name)) else {}
         for name in (options.git, str(ours_file), options.theirs)
     )
     merged = merge.merge(base, ours, theirs, SETTLE.get(options.policy, merge.ours))

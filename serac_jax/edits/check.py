@@ -1,5 +1,7 @@
-"""Everything that is wrong with a memory's files, and putting right what can be: no edit that can
-be read is given up."""
+"""Finds everything that is wrong with a memory's files, and repairs it.
+
+No edit that can be read is ever dropped.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,7 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
+from serac_jax.core import files
 from serac_jax.core.errors import UserError
 from serac_jax.edits import journal, memory_file, records
 from serac_jax.edits.changes import Change, inverse, replay
@@ -18,8 +21,16 @@ from serac_jax.edits.store import Store
 
 
 class Problem(NamedTuple):
+    """Something wrong with a file.
+
+    Attributes:
+      file: Which file.
+      line: Which line, from 1; 0 if the text names the place.
+      text: What is wrong.
+    """
+
     file: str
-    line: int  # from 1; 0 where the text tells the place
+    line: int
     text: str
 
     def __str__(self) -> str:
@@ -27,24 +38,51 @@ class Problem(NamedTuple):
 
 
 class Readable(NamedTuple):
-    """What can be read of a memory file."""
+    """What can be read of a memory file.
+
+    Attributes:
+      edits: The edits by id.
+      damaged: Lines that are not edits, unchanged.
+      changed: Ids of lines that were edited by hand, and are kept under their right id.
+      problems: What is wrong, line by line.
+    """
 
     edits: dict[str, Edit]
-    damaged: list[bytes]  # lines that are no edits, as they are
-    changed: set[str]  # ids of lines that were changed by hand and are kept with the right id
+    damaged: list[bytes]
+    changed: set[str]
     problems: list[Problem]
 
 
 class Repaired(NamedTuple):
-    kept: int  # edits that the memory file told
-    restored: list[Edit]  # edits that only the journal told
-    damaged: Path | None  # where the lines are now that could not be read
-    journal: Path | None  # where the damaged journal is now
+    """What `repair` did.
+
+    Attributes:
+      kept: How many edits the memory file had.
+      restored: Edits that only the journal had.
+      damaged: The file that lines which cannot be read were moved to, if there were any.
+      journal: The file that a damaged journal was moved to, if it was.
+    """
+
+    kept: int
+    restored: list[Edit]
+    damaged: Path | None
+    journal: Path | None
+
+
+def contents(disk: Disk) -> bytes:
+    """A memory file's bytes, with an operation that is committed but not written to it yet."""
+    try:
+        replayed = disk.replayed(disk.read_tail())
+    except UserError:  # the journal is damaged, which `problems` reports
+        replayed = None
+    return files.read(disk.path) if replayed is None else replayed
 
 
 def read(data: bytes, file: Path) -> Readable:
-    """The edits of a memory file, whatever else is in it. A line whose id is not right is kept with
-    the right one, if all else is."""
+    """Reads the edits of a memory file, whatever else is in it.
+
+    A line with a wrong id, as after a change by hand, is kept with the right one.
+    """
     found = Readable({}, [], set(), [])
     rows = data.split(b"\n")
     for number, row in enumerate(rows[:-1] if rows[-1] == b"" else rows, 1):
@@ -55,20 +93,12 @@ def read(data: bytes, file: Path) -> Readable:
             elif text.strip() and text.strip() != records.HEADER:
                 edit = records.parse(text, "")
                 if edit.id in found.edits:
-                    found.problems.append(
-                        Problem(
-                            str(file),
-                            number,
-                            f"edit {edit.id} is there already; this line does not count",
-                        )
-                    )
+                    twice = f"edit {edit.id} is there already; this line does not count"
+                    found.problems.append(Problem(str(file), number, twice))
                 found.edits.setdefault(edit.id, edit)
         except (UnicodeDecodeError, UserError) as error:
-            what = (
-                f"not UTF-8 text ({error.reason})"
-                if isinstance(error, UnicodeDecodeError)
-                else str(error).lstrip(": ")
-            )
+            encoding = isinstance(error, UnicodeDecodeError)
+            what = f"not UTF-8 text ({error.reason})" if encoding else str(error).lstrip(": ")
             found.problems.append(Problem(str(file), number, what))
             edit, old = without_id(row)
             if edit:
@@ -80,7 +110,7 @@ def read(data: bytes, file: Path) -> Readable:
 
 
 def without_id(row: bytes) -> tuple[Edit | None, str]:
-    """The edit of a line that is right but for its id, as after a change by hand, and that id."""
+    """The edit of a line that is right but for its id, and that id."""
     try:
         fields = json.loads(row)
         old = fields.pop("id", "")
@@ -90,70 +120,77 @@ def without_id(row: bytes) -> tuple[Edit | None, str]:
 
 
 def problems(path: Path) -> list[Problem]:
-    """All that is wrong with the bytes of a memory file and of its journal, by line; conflicts
-    between edits are not. Changes nothing."""
+    """Everything that is wrong with a memory file and its journal, by line; changes nothing.
+
+    Conflicts between edits are not among it, see `same_prompt.conflicts`.
+    """
     disk = Disk(path)
-    data = memory_file.read(disk.path)
-    found = (
-        read(data, path).problems if data else [Problem(str(path), 1, "the file is gone or empty")]
-    )
+    data = contents(disk)
+    empty = Problem(str(path), 1, "the file is gone or empty")
+    found = read(data, path).problems if data else [empty]
     error = readable_history(disk)[1]
     return [*found, Problem(str(disk.journal), 0, error)] if error else found
 
 
 def repair(path: Path, author: str | None = None) -> Repaired:
-    """Makes a memory that opens of whatever is there: the edits that can be read in the file, and
-    where it is damaged those that the journal knows too.
+    """Makes a memory open again, with every edit that can be read.
 
-    Lines that are no edits go to `….damaged`, a damaged journal to `….journal.damaged`; what can be
-    read of its history stays."""
+    If the memory file is damaged, edits that only the journal has come back too. Lines that are not
+    edits are moved to `….damaged`, a damaged journal to `….journal.damaged`; the history after the
+    damage stays.
+
+    Args:
+      path: The memory file.
+      author: Who signs the operation that records what changed.
+
+    Raises:
+      UserError: Nothing in either file can be read as an edit.
+    """
     disk = Disk(path)
     with disk.locked():
         operations, error = readable_history(disk)
         if not error:
-            disk.finish(disk.read_tail())  # what a kill has left is no damage
-        data = memory_file.read(disk.path)
+            disk.finish(disk.read_tail())  # what a kill left is no damage
+        data = files.read(disk.path)
         found = read(data, disk.path)
         known = fold(operations)
         if not found.edits and not known and found.problems:
             raise UserError(
-                f"{path}: nothing in it can be read as an edit, nor is there a journal; it is no"
-                " memory file and was left as it is"
+                f"{path}: nothing in it can be read as an edit, and there is no journal; it is not"
+                " a memory file and was left as it is"
             )
-        lost = (
-            [
-                edit
-                for edit in known.values()
-                if edit.id not in found.edits and edit.id not in found.changed
-            ]
-            if found.damaged or not data
-            else []
-        )
+        lost = lost_edits(known, found) if found.damaged or not data else []
         aside = mend_journal(disk, operations) if error else None
-        damaged = (
-            disk.path.with_name(disk.path.name + ".damaged")
-            if any(row.strip() for row in found.damaged)
-            else None
-        )
-        if damaged:
-            memory_file.write(
-                damaged, memory_file.read(damaged) + b"".join(row + b"\n" for row in found.damaged)
-            )
+        damaged = move_aside(disk.path, found.damaged)
         if found.problems or not data:
             everything = {edit.id: edit for edit in lost} | found.edits
             order = {**known, **everything} if lost else everything
-            memory_file.write(
-                disk.path,
-                memory_file.FIRST
-                + b"".join(memory_file.line(everything[key]) for key in order if key in everything),
-            )
+            rows = [memory_file.line(everything[key]) for key in order if key in everything]
+            files.write(disk.path, memory_file.FIRST + b"".join(rows))
     Store.open(disk.path, author)  # what changed becomes an operation
     return Repaired(len(found.edits), lost, damaged, aside)
 
 
+def lost_edits(known: dict[str, Edit], found: Readable) -> list[Edit]:
+    """Edits of the journal that a damaged memory file lacks."""
+    return [
+        edit
+        for edit in known.values()
+        if edit.id not in found.edits and edit.id not in found.changed
+    ]
+
+
+def move_aside(path: Path, rows: list[bytes]) -> Path | None:
+    """Appends lines that cannot be read to `….damaged`, if any of them is not blank."""
+    if not any(row.strip() for row in rows):
+        return None
+    damaged = path.with_name(path.name + ".damaged")
+    files.write(damaged, files.read(damaged) + b"".join(row + b"\n" for row in rows))
+    return damaged
+
+
 def readable_history(disk: Disk) -> tuple[list[Operation], str]:
-    """The operations that can be read, the newest first, and what is wrong with the journal before
-    them, if anything is."""
+    """The operations that can be read, newest first, and what is wrong with the journal if any."""
     operations: list[Operation] = []
     try:
         for operation in disk.history(disk.read_tail().end):
@@ -164,8 +201,7 @@ def readable_history(disk: Disk) -> tuple[list[Operation], str]:
 
 
 def fold(operations: list[Operation]) -> dict[str, Edit]:
-    """The edits that operations (newest first) made and did not take away: all of a memory, if the
-    history is whole."""
+    """The edits that operations, newest first, added and did not remove."""
     edits: dict[str, Edit] = {}
     for operation in reversed(operations):
         for _, edit in operation.change.removed:
@@ -175,29 +211,30 @@ def fold(operations: list[Operation]) -> dict[str, Edit]:
 
 
 def mend_journal(disk: Disk, operations: list[Operation]) -> Path:
-    """Puts a damaged journal aside, and in its place what can be read of it, if the memory file is
-    in step with that; where the damaged one is now."""
+    """Moves a damaged journal aside, and keeps what can be read if the memory file agrees with it.
+
+    Args:
+      disk: The memory's files.
+      operations: What can be read, newest first.
+
+    Returns:
+      Where the damaged journal is now.
+    """
     aside = disk.journal.with_name(disk.journal.name + ".damaged")
     data = disk.in_step(disk.read_tail()) if operations else None
     shutil.copyfile(disk.journal, aside)
     if data is None:
-        memory_file.write(disk.journal, b"")
+        files.write(disk.journal, b"")
         return aside
     edits = replay(
         memory_file.parse_trusted(data).values(),
         (inverse(operation.change) for operation in operations),
     )
     first = operations[-1]
-    start = Operation(
-        first.seq - 1,
-        first.time,
-        first.author,
-        START,
-        Change((), tuple(enumerate(edits.values()))),
-        len(edits),
-    )
+    added = Change((), tuple(enumerate(edits.values())))
+    start = Operation(first.seq - 1, first.time, first.author, START, added, len(edits))
     kept = [start, *operations[::-1]] if edits else operations[::-1]
-    memory_file.write(
+    files.write(
         disk.journal,
         journal.HEADER
         + b"".join(map(journal.encode, kept))

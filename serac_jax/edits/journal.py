@@ -1,17 +1,27 @@
-"""The journal's lines: how an operation is written, and how the file is read from its end, so that
-opening costs nothing for a long history.
+"""The journal: how operations are written, and how they are read from the file's end.
+
+Reading backward makes opening cheap however long the history is. A journal looks like this, where …
+stands for further fields:
 
     {"format": "serac_jax journal", "version": 1}
-    {"remove": {an edit}, "at": 3}                 positions are counted from 0, before the operation
-    {"add": {an edit}, "at": 7}                    … and after it; without "at": behind all others
-    {"commit": 5, "time": …, "author": …, "do": "add", …, "lines": 2, "count": 8, "size": …, "crc": …, "body": …, "check": …}
+    {"remove": {…}, "at": 3}
+    {"add": {…}, "at": 7}
+    {"commit": 5, "time": …, "author": …, "do": "add", "lines": 2, "count": 8, …, "check": …}
     {"written": 5, "size": …, "crc": …, "check": …}
 
-An operation counts once its commit line is there: `body` is the CRC-32 of its own lines, `check`
-that of the commit line itself. `size` and `crc` are the memory file's after it. A written line
-follows when the memory file has been brought up to it, and again when the file's bytes, not its
-edits, changed. What follows the last of these lines was being written when a program was killed; it
-counts for nothing."""
+A `remove` or `add` line has an edit and its position, counted from 0, before or after the
+operation; an `add` line without a position appends. The `commit` line makes the operation count:
+
+    lines, body   the number of its own lines, and their CRC-32
+    count         the edits after it
+    size, crc     the memory file's size and CRC-32 after it
+    of            the operation that this one undoes or redoes, if it does
+    check         the CRC-32 of the commit line itself
+
+A `written` line follows when the memory file has been brought up to the operation, and again when
+the file's bytes, but not its edits, changed. What follows the last of these lines was being written
+when a program was killed, and does not count.
+"""
 
 from __future__ import annotations
 
@@ -34,15 +44,21 @@ BLOCK = 1 << 16
 
 
 class Tail(NamedTuple):
-    """Where a journal ends, and the memory file that belongs there. Without any operation yet: all
-    zeros."""
+    """The end of a journal; all zeros before the first operation.
+
+    Attributes:
+      seq: The number of the last operation.
+      size: The memory file's size after it.
+      crc: The memory file's CRC-32 after it.
+      end: The offset after the last line that counts.
+      begin: The offset of the last operation's lines if no written line follows them, so that the
+        memory file may lack it; else 0.
+    """
 
     seq: int = 0
     size: int = 0
     crc: int = 0
-    end: int = 0  # offset behind the last line that counts
-    # of the last operation's lines, where the memory file may not have been brought up to it yet;
-    # else 0
+    end: int = 0
     begin: int = 0
 
 
@@ -82,24 +98,28 @@ def encode(operation: Operation) -> bytes:
 
 
 def written(seq: int, size: int, crc: int) -> bytes:
+    """The line that says that the memory file has the operation."""
     return sealed({"written": seq, "size": size, "crc": crc})
 
 
 def sealed(record: dict[str, Any]) -> bytes:
+    """A line with the checksum of its other fields."""
     text = json.dumps(record, ensure_ascii=False)[:-1].encode()
     return text + b', "check": %d}\n' % crc32(text)
 
 
 def unsealed(line: bytes) -> dict[str, Any] | None:
-    """The record of a commit or written line; None for any other, a damaged or an unfinished
-    one."""
+    """The record of a commit or written line; None if it is another, damaged or unfinished."""
     match = SEALED.fullmatch(line)
     return json.loads(match[1] + b"}") if match and crc32(match[1]) == int(match[2]) else None
 
 
 def tail(file: BinaryIO, where: str, end: int | None = None) -> Tail:
-    """The last of what counts in a journal, or in its part up to an offset. Raises UserError where
-    the file is no journal."""
+    """Where a journal, or its part up to an offset, ends.
+
+    Raises:
+      UserError: The file is not a journal.
+    """
     if not begins(file, where):
         return Tail()
     found: Tail | None = None
@@ -109,35 +129,30 @@ def tail(file: BinaryIO, where: str, end: int | None = None) -> Tail:
         if "commit" in record:
             if found:
                 return found._replace(seq=record["commit"])
-            rows = body(
-                lines, record
-            )  # after a loss of power the commit line can be there without what it stands for
-            if rows:
-                return Tail(
-                    record["commit"],
-                    record["size"],
-                    record["crc"],
-                    start + len(line),
-                    start - sum(map(len, rows)),
-                )
+            # after a loss of power the commit line can be there without the lines before it
+            if rows := body(lines, record):
+                end, begin = start + len(line), start - sum(map(len, rows))
+                return Tail(record["commit"], record["size"], record["crc"], end, begin)
         elif record:
-            found = found or Tail(
-                record["written"], record["size"], record["crc"], start + len(line)
-            )
+            end = start + len(line)
+            found = found or Tail(record["written"], record["size"], record["crc"], end)
         elif found:
             break  # the commit line is damaged, or there is none yet
     return found or Tail(end=len(HEADER))
 
 
 def body(lines: Iterator[tuple[int, bytes]], commit: dict[str, Any]) -> list[bytes]:
-    """An operation's own lines, which are the next of `lines`; none where they are not those that
-    its commit line stands for."""
+    """An operation's own lines, the next of `lines`; none if its commit line is not of these."""
     rows = [row for _, row in islice(lines, commit["lines"])][::-1]
     return rows if len(rows) == commit["lines"] and crc32(b"".join(rows)) == commit["body"] else []
 
 
 def begins(file: BinaryIO, where: str) -> bool:
-    """Whether a journal has its first line yet. Raises UserError where it is another."""
+    """Whether a journal has its first line yet.
+
+    Raises:
+      UserError: It has another first line.
+    """
     file.seek(0)
     line = file.readline(len(HEADER))
     if line == HEADER or HEADER.startswith(line):
@@ -149,8 +164,11 @@ def begins(file: BinaryIO, where: str) -> bool:
 
 
 def history(file: BinaryIO, end: int, where: str) -> Iterator[Operation]:
-    """The operations before an offset, the newest first. Raises UserError with the line where the
-    journal is damaged; what is newer was given before."""
+    """The operations before an offset, newest first.
+
+    Raises:
+      UserError: Names the line at which the journal is damaged; newer operations come first.
+    """
     lines = backward(file, end)
     expected = None
     for start, line in lines:
@@ -168,6 +186,7 @@ def history(file: BinaryIO, end: int, where: str) -> Iterator[Operation]:
 
 
 def decode(commit: dict[str, Any], rows: list[dict[str, Any]]) -> Operation:
+    """The operation of a commit line and its own lines."""
     removed = tuple((row["at"], records.trusted(row["remove"])) for row in rows if "remove" in row)
     behind = commit["count"] - (len(rows) - len(removed))
     added = tuple(
@@ -179,6 +198,7 @@ def decode(commit: dict[str, Any], rows: list[dict[str, Any]]) -> Operation:
 
 
 def damaged(file: BinaryIO, offset: int, where: str) -> UserError:
+    """The error for a journal that is damaged at an offset."""
     file.seek(0)
     line = file.read(offset).count(b"\n") + 1
     return UserError(
@@ -188,13 +208,12 @@ def damaged(file: BinaryIO, offset: int, where: str) -> UserError:
 
 
 def backward(file: BinaryIO, end: int) -> Iterator[tuple[int, bytes]]:
-    """The lines before an offset, last first, with their ends and the offsets of their beginnings;
-    the first may lack its end."""
-    start, buffer, stop = (
-        end,
-        b"",
-        0,
-    )  # the file from `start` on, of which `stop` bytes have not been given yet
+    """The lines before an offset, last first, each with the offset of its beginning.
+
+    The last line of the file may lack its line break.
+    """
+    # buffer: the file from `start` on, of which the first `stop` bytes have not been yielded yet
+    start, buffer, stop = end, b"", 0
     while start or stop:
         cut = buffer.rfind(b"\n", 0, max(stop - 1, 0))
         if cut < 0 and start:

@@ -1,66 +1,90 @@
-"""A memory of edits: an ordered dictionary with a history, in a file or only in this process."""
+"""`Store`: edits that people keep, in a file or in this process only, with their history."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
-from itertools import takewhile
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import dropwhile, takewhile
 from pathlib import Path
 from typing import Any
 
+from serac_jax.core import files
 from serac_jax.core.errors import UserError
 from serac_jax.edits import memory_file, records
 from serac_jax.edits.author import default_author
 from serac_jax.edits.changes import Change, difference, inverse, replace, replay
-from serac_jax.edits.disk import Disk
+from serac_jax.edits.disk import CannotWrite, Disk
+from serac_jax.edits.journal import Tail
 from serac_jax.edits.operations import REDO, START, UNDO, Operation, after, net, to_redo, to_undo
 from serac_jax.edits.records import Edit
 from serac_jax.edits.view import View
 
 
 class Store(View):
-    """Edits by id, in the order of their making. Every change is one operation that can be undone;
-    readers see whole operations."""
+    """Edits by id, oldest first. Every change is one operation, which can be undone.
+
+    Several programs may use one file: each writes in its turn, after it has read what the others
+    wrote, and readers see whole operations only.
+    """
 
     def __init__(self, disk: Disk | None = None, author: str | None = None):
         super().__init__()
         self._disk, self._author = disk, author
-        self._older = 0  # where the journal goes on with what was done before opening
+        self._older = 0  # the journal's offset up to which operations are older than `_recent`
         self._recent: list[Operation] = []  # since opening, oldest first
+        self._apart = False  # whether the file was read without the journal, for want of writing
         self._turn = threading.RLock()
 
     @classmethod
     def open(cls, path: str | Path | None = None, author: str | None = None) -> Store:
-        """The memory of a file, which need not exist yet; without a path, one of this process only,
-        which `save` writes.
+        """Opens a memory.
 
-        `author` signs operations; by default $SERAC_AUTHOR, git's user.name or the login name does.
-        Raises UserError with the line where the file is no memory or is damaged.
+        Args:
+          path: The memory file, which need not exist yet; None keeps the edits in this process,
+            until `save`.
+          author: Who signs operations; by default $SERAC_AUTHOR, git's user.name or the login name.
+
+        Raises:
+          UserError: The file is not a memory file, or a line of it, which is named, is damaged.
         """
         store = cls(Disk(path) if path is not None else None, author)
         store._load()
         return store
 
+    def __repr__(self) -> str:
+        where = repr(str(self.path)) if self.path else "in this process only"
+        return f"Store({where}, {len(self.edits)} edits, operation {self.seq})"
+
     @property
     def path(self) -> Path | None:
+        """The memory file, if there is one."""
         return self._disk.path if self._disk else None
 
     @property
     def author(self) -> str:
+        """Who signs operations."""
         self._author = default_author() if self._author is None else self._author
         return self._author
 
     def make(self, prompt: str, answer: str, **fields: object) -> Edit:
-        """An edit of this author, made now, unless the fields say otherwise; it is not in the
-        memory yet. Raises UserError."""
+        """Makes an edit, by this author and now unless the fields say otherwise; adds nothing.
+
+        Raises:
+          UserError: Names the field that is not right.
+        """
         named: dict[str, Any] = {"author": self.author, "time": records.now()} | fields
         return records.make(prompt, answer, **named)
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """No one else writes meanwhile, and what all others wrote has been read: for what is looked
-        up and then changed. Raises UserError as `open` does."""
+        """Keeps other programs and threads from writing, and reads what they wrote before.
+
+        For changes that depend on what the memory holds.
+
+        Raises:
+          UserError: As from `open`, or if the file cannot be written.
+        """
         with self._turn:
             if self._disk is None:
                 yield
@@ -77,45 +101,56 @@ class Store(View):
         message: str = "",
         do: str = "add",
     ) -> tuple[Edit, ...]:
-        """Adds edits and removes those with the ids `replacing`, as one operation; the edits as the
-        memory holds them now.
+        """Adds edits, and removes others, as one operation. See `insert` for conflicts.
 
-        An edit that is there already stays as it is, unless its note, source or expiry is another:
-        then the new one comes at the end in its stead. Raises UserError where an id of `replacing`
-        is unknown."""
+        An edit that the memory holds stays as it is, unless its note, source or expiry differs:
+        then the new one replaces it, at the end.
+
+        Args:
+          edits: What is added.
+          replacing: Ids of edits that are removed.
+          message: Why, for the log.
+          do: What the log calls the operation.
+
+        Returns:
+          The edits as the memory holds them now.
+
+        Raises:
+          UserError: An id of `replacing` is unknown.
+        """
         with self.turn():
             wanted = {edit.id: edit for edit in edits}
             new = {
                 key: edit for key, edit in wanted.items() if not same(self._edits.get(key), edit)
             }
-            self._commit(
-                do,
-                replace(
-                    self._edits,
-                    (self._known(replacing) - wanted.keys()) | (new.keys() & self._edits.keys()),
-                    new.values(),
-                ),
-                message,
-            )
+            gone = (self._known(replacing) - wanted.keys()) | (new.keys() & self._edits.keys())
+            self._commit(do, replace(self._edits, gone, new.values()), message)
             return tuple(self._edits[key] for key in wanted)
 
     def remove(self, ids: Iterable[str], *, message: str = "") -> tuple[Edit, ...]:
-        """Removes edits, as one operation. Raises UserError where an id is unknown."""
+        """Removes edits as one operation, and returns them.
+
+        Raises:
+          UserError: An id is unknown.
+        """
         with self.turn():
             gone = replace(self._edits, self._known(ids), ())
             self._commit("remove", gone, message)
             return tuple(edit for _, edit in gone.removed)
 
     def replace_all(self, edits: Iterable[Edit], *, do: str, message: str = "") -> Change:
-        """Makes these, in their order, the edits of the memory, as one operation; what changed."""
+        """Makes these, in this order, the edits of the memory; returns what changed."""
         with self.turn():
             change = difference(self._edits, {edit.id: edit for edit in edits})
             self._commit(do, change, message)
             return change
 
     def undo(self) -> Operation:
-        """Takes back the newest operation that stands, whoever did it, and gives it. Raises
-        UserError where there is none."""
+        """Undoes the newest operation that stands, whoever made it, and returns it.
+
+        Raises:
+          UserError: There is none.
+        """
         with self.turn():
             operation = to_undo(self.log())
             if operation is None:
@@ -124,8 +159,11 @@ class Store(View):
             return operation
 
     def redo(self) -> Operation:
-        """Does again what was undone last, and gives the operation. Raises UserError where nothing
-        was undone since the last change."""
+        """Redoes the operation that was undone last, and returns it.
+
+        Raises:
+          UserError: Nothing was undone since the last change.
+        """
         with self.turn():
             undoing = to_redo(self.log())
             if undoing is None:
@@ -133,31 +171,29 @@ class Store(View):
             self._commit(REDO, inverse(undoing.change), "", of=undoing.of)
             return next(operation for operation in self.log() if operation.seq == undoing.of)
 
-    def log(self) -> Iterator[Operation]:
-        """All operations, the newest first; older ones are read from the journal as they are asked
-        for."""
-        yield from reversed(self._recent)
-        if self._disk:
-            yield from self._disk.history(self._older)
+    def log(self, until: int | str | None = None) -> Iterator[Operation]:
+        """The operations, newest first; old ones are read from the journal as they are asked for.
+
+        Args:
+          until: Begin with this operation, by its number, or with the newest one that is not later
+            than this time. `as_of` is the memory after it.
+
+        Raises:
+          UserError: There is no operation of this number, or the time is not ISO 8601.
+        """
+        return self._all() if until is None else dropwhile(self._later_than(until), self._all())
 
     def as_of(self, when: int | str) -> dict[str, Edit]:
-        """The edits after the operation of a number, or at a time of ISO 8601. Raises UserError
-        where the number or time is none."""
-        if isinstance(when, int) and not 0 <= when <= self.seq:
-            raise UserError(f"there is no operation {when}; the last is {self.seq}")
-        when = when if isinstance(when, int) else records.utc(when, "the time")
-        later = (
-            self._after(when)
-            if isinstance(when, int)
-            else takewhile(lambda operation: operation.time > when, self.log())
-        )
+        """The edits after operation number `when`, or at a time; see `log`."""
+        is_later = self._later_than(when)
+        operations = self._after(when) if isinstance(when, int) else self._all()
+        later = takewhile(is_later, operations)
         return replay(self._edits.values(), (inverse(operation.change) for operation in later))
 
     def changes_since(self, seq: int) -> tuple[list[Edit], list[str]]:
-        """Edits that came and ids that went since an operation, which is what an index must follow;
-        an edit whose note changed does both.
+        """What an index must follow: edits that are new since an operation, and ids that are gone.
 
-        It costs as much as there were changes.
+        An edit whose note changed is in both. The cost depends on the number of changes only.
         """
         before = net(self._after(seq))
         changed = {
@@ -168,26 +204,27 @@ class Store(View):
         ]
 
     def refresh(self) -> bool:
-        """Reads what others changed since; whether anything was. Costs as much as there is new.
-        Raises UserError as `open` does.
+        """Reads what others wrote since; whether there was anything. Costs as much as is new.
 
-        What someone who may not write has opened, and is not as the journal tells it, stays as it
-        was read."""
+        A change by hand or by git becomes an operation; where the file cannot be written, it is
+        not followed.
+
+        Raises:
+          UserError: As from `open`.
+        """
         with self._turn:
             seq = self._seq
-            if (
-                self._disk
-                and not self._disk.unchanged()
-                and not self._follow_others(self._disk)
-                and self._disk.writable()
-            ):
-                with self.turn():
-                    pass
+            if self._disk and not self._disk.unchanged():
+                tail = self._read_tail(self._disk)
+                if not self._apart and self._agrees(self._disk, tail):
+                    self._follow_to(self._disk, tail)
+                else:
+                    with suppress(CannotWrite), self.turn():
+                        pass
             return self._seq > seq
 
     def save(self, path: str | Path) -> None:
-        """Writes the memory to a file: a new one with the whole history, or one more operation of
-        the memory that is there."""
+        """Writes the memory to a file: a new one with the history, or one operation of another."""
         disk = Disk(path)
         if self._disk and disk.path == self._disk.path:
             return
@@ -198,8 +235,21 @@ class Store(View):
                     return
         Store.open(path, self._author).replace_all(self._edits.values(), do="save")
 
+    def _later_than(self, when: int | str) -> Callable[[Operation], bool]:
+        if isinstance(when, str):
+            time = records.utc(when, "the time")
+            return lambda operation: operation.time > time
+        if not 0 <= when <= self.seq:
+            raise UserError(f"there is no operation {when}; the last is {self.seq}")
+        return lambda operation: operation.seq > when
+
+    def _all(self) -> Iterator[Operation]:
+        yield from reversed(self._recent)
+        if self._disk:
+            yield from self._disk.history(self._older)
+
     def _after(self, seq: int) -> Iterator[Operation]:
-        return after(self.log(), seq) if seq < self._seq else iter(())
+        return after(self._all(), seq) if seq < self._seq else iter(())
 
     def _known(self, ids: Iterable[str]) -> set[str]:
         known = list(ids)
@@ -209,23 +259,25 @@ class Store(View):
         return set(known)
 
     def _load(self) -> None:
-        """Reads the file. What a kill has left undone is done, and what people or git changed in
-        the file becomes an operation."""
-        if self._disk is None:
+        """Reads the files, which it writes only if people or git changed the memory file."""
+        if (disk := self._disk) is None:
             return
-        data = self._disk.in_step(self._disk.read_tail())
-        if data is None and not self._disk.writable():
-            self._take(
-                self._disk,
-                memory_file.parse(memory_file.read(self._disk.path), self._disk.path).edits,
-            )
-        elif data is None:
-            with self._disk.locked():
-                self._settle(self._disk)
-        else:
-            self._take(self._disk, memory_file.parse_trusted(data))
+        tail = disk.read_tail()
+        data = disk.in_step(tail)
+        data = disk.replayed(tail) if data is None else data
+        if data is not None:
+            self._take(disk, memory_file.parse_trusted(data))
+            return
+        try:
+            with disk.locked():
+                self._settle(disk)
+        except CannotWrite:
+            edits = memory_file.parse(files.read(disk.path), disk.path).edits
+            disk.tail, self._recent, self._apart = Tail(), [], True
+            self._take(disk, edits)
 
     def _settle(self, disk: Disk) -> None:
+        """Reads files of which nothing is known yet; a change by hand or git is committed."""
         tail = disk.read_tail()
         finished = disk.finish(tail)
         data = disk.in_step(disk.read_tail() if finished else tail)
@@ -237,54 +289,57 @@ class Store(View):
         self._take_outside(disk)
 
     def _catch_up(self, disk: Disk) -> None:
-        """Follows what other writers did, finishes what a kill has left, and takes in what was
-        changed by hand or by git."""
-        if disk.unchanged() or self._follow_others(disk):
+        """Brings both files and this object up to the last operation, before it writes."""
+        if self._apart:
+            self._settle(disk)
+            self._apart = False
             return
-        tail = disk.read_tail()
-        finished = disk.finish(tail)
-        for operation in disk.newer(tail, self._seq):
-            self._follow(operation)
-        if not finished:
+        if disk.unchanged() and not disk.tail.begin:
+            return
+        tail = self._read_tail(disk)
+        agrees = disk.finish(tail) or self._agrees(disk, tail)
+        self._follow_to(disk, tail)
+        if not agrees:
             disk.tail = tail
             self._take_outside(disk)
 
-    def _follow_others(self, disk: Disk) -> bool:
-        """Follows other writers' operations, if the file is what their last one left. Raises
-        UserError where the journal is another file now."""
+    def _read_tail(self, disk: Disk) -> Tail:
         tail = disk.read_tail()
         if disk.replaced() or tail.seq < self._seq:
             raise UserError(
                 f"{disk.journal} was replaced while this memory was open; open the memory again"
             )
-        if not disk.grown(tail) and disk.in_step(tail) is None:
-            return False
+        return tail
+
+    def _agrees(self, disk: Disk, tail: Tail) -> bool:
+        """Whether the memory file holds what the journal says, or lacks the last operation only."""
+        return disk.grown(tail) or disk.in_step(tail) is not None or disk.replayed(tail) is not None
+
+    def _follow_to(self, disk: Disk, tail: Tail) -> None:
         for operation in disk.newer(tail, self._seq):
             self._follow(operation)
-        return True
 
     def _take_outside(self, disk: Disk) -> None:
-        """Makes one operation of what was changed in the file. Raises UserError where that is no
-        memory any more."""
-        data = memory_file.read(disk.path)
+        """Commits what was changed in the file as one operation.
+
+        Raises:
+          UserError: The file is not a memory file any more, or is empty.
+        """
+        data = files.read(disk.path)
         if self._edits and not data:
             raise UserError(
-                f"{disk.path}:1: the file is gone or empty, but its journal knows"
+                f"{disk.path}:1: the file is gone or empty, but its journal has"
                 f" {len(self._edits)} edits: `check --repair` writes them again; to begin a new"
                 f" memory, move {disk.journal.name} away too"
             )
         parsed = memory_file.parse(data, disk.path)
-        self._commit(
-            "outside" if self._seq else START,
-            difference(self._edits, parsed.edits),
-            "",
-            tidy=parsed.tidy,
-        )
+        change = difference(self._edits, parsed.edits)
+        self._commit("outside" if self._seq else START, change, "", tidy=parsed.tidy)
 
     def _commit(
         self, do: str, change: Change, message: str, of: int = 0, tidy: bytes | None = None
     ) -> None:
-        """One operation more, unless it changes nothing."""
+        """Commits one operation, unless it changes nothing."""
         if change == Change():
             if tidy is not None and self._disk:
                 self._disk.tidy(tidy)
@@ -307,6 +362,5 @@ class Store(View):
 
 
 def same(old: Edit | None, new: Edit) -> bool:
-    """Whether an edit says nothing that the one in the memory does not; who said it first, and
-    when, stays."""
+    """Whether a new edit says nothing that the old one does not; its author and time aside."""
     return old is not None and old._replace(author=new.author, time=new.time) == new

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float, UInt64
 
+from serac_jax.core import files
 from serac_jax.core.errors import UserError
-from serac_jax.edits import memory_file
 
 HEADER = 64  # bytes
 # of checksums: a row of zeros, as a full disk or a crash may leave it, is no row
@@ -62,19 +62,19 @@ class KeyCache:
         rows["sum"] = self.sums(rows)
         with suppress(OSError, UserError):
             self.file.parent.mkdir(exist_ok=True)
-            with memory_file.locked(self.file) as file:
+            with files.locked(self.file) as file:
                 size = file.seek(0, 2)
                 begun = size >= HEADER
                 file.seek(size - (size - HEADER) % self.row.itemsize if begun else 0)
                 file.truncate()  # what a killed writer left of a row
-                memory_file.write_all(file, (b"" if begun else self.header) + rows.tobytes())
+                files.write_all(file, (b"" if begun else self.header) + rows.tobytes())
 
     def refresh(self) -> None:
         """Looks at rows that were appended since; at all where the file is another one now. A file
         with another header is put away."""
         try:
             with self.file.open("rb") as file:
-                inode, size, _ = memory_file.stamp(self.file)
+                inode, size, _ = files.stamp(self.file)
                 count = (size - HEADER) // self.row.itemsize
                 if size >= HEADER and file.read(HEADER) != self.header:
                     self.file.unlink()

@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 
 import tensorflow_datasets as tfds
 
-from serac_jax.edits.memory_file import locked
+from serac_jax.core.files import locked
 from serac_jax.text.queries import DataError
 
 Row = TypeVar("Row")

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from serac_jax.core import files
 from serac_jax.core.errors import UserError
 from serac_jax.edits import memory_file, records
 from serac_jax.edits.disk import Disk, journal_of
@@ -155,13 +156,13 @@ class Memory(RuleBasedStateMachine):
         """A program adds an edit and is killed: while it writes the journal, before it writes the
         file, or before it says that it has."""
         self.stores[who].refresh()
-        before, begin = memory_file.read(self.file), Disk(self.file).read_tail().end
+        before, begin = files.read(self.file), Disk(self.file).read_tail().end
         store = Store.open(self.file, "Killed")
         held_before = store.seq
         store.add([edit])
         if store.seq == held_before:
             return
-        file, journal = memory_file.read(self.file), memory_file.read(journal_of(self.file))
+        file, journal = files.read(self.file), files.read(journal_of(self.file))
         committed = journal.rindex(b'{"written"')
         if what == "torn":
             cut = begin + int(part * (committed - 1 - begin))
@@ -184,6 +185,9 @@ class Memory(RuleBasedStateMachine):
                 overwrite(self.file, file[: len(before) + int(part * (len(file) - len(before)))])
             self.done_now([held for held in self.now if held.id != edit.id] + [edit])
         self.stores[1 - who].refresh()
+        assert list(self.stores[1 - who].edits.values()) == self.now  # read without writing
+        with self.stores[1 - who].turn():  # the next writer finishes it
+            pass
 
     def put_back(self, data: bytes) -> None:
         overwrite(self.file, data) if data else self.file.unlink()

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from serac_jax.core import files
 from serac_jax.core.errors import UserError
 from serac_jax.edits import journal, memory_file, records
 from serac_jax.edits.disk import journal_of
@@ -89,7 +90,8 @@ def test_no_committed_edit_is_lost_when_a_writer_is_killed(file):
             last = next(store.log())  # an operation that was committed, but not told yet
             assert list(store.as_of(last.seq - 1)) == list(expected)
             expected = dict.fromkeys(found)
-        assert memory_file.parse(file.read_bytes(), file).edits == store.edits
+        with store.turn():  # the next writer finishes what the killed one began
+            assert memory_file.parse(file.read_bytes(), file).edits == store.edits
     assert [operation.seq for operation in store.log()] == list(range(store.seq, 0, -1))
 
 
@@ -209,12 +211,12 @@ def test_readers_see_whole_operations(file):
 
 def test_a_writer_waits_for_another_and_says_so_in_the_end(file):
     with (
-        memory_file.locked(journal_of(file)),
+        files.locked(journal_of(file)),
         pytest.raises(
             UserError,
             match=r"another program has been writing to .*edits.jsonl.journal for 0 seconds",
         ),
-        memory_file.locked(journal_of(file), 0),
+        files.locked(journal_of(file), 0),
     ):
         pass
 
@@ -244,7 +246,7 @@ def test_a_disk_that_is_full_after_the_journal_was_written_keeps_the_operation(f
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(memory_file, "write", full)
+        patch.setattr(files, "write", full)
         with pytest.raises(
             UserError,
             match=(
@@ -313,7 +315,7 @@ def test_a_memory_that_cannot_be_written_can_be_read():
         ),
         (
             lambda data: b"",
-            "edits.jsonl:1: the file is gone or empty, but its journal knows 3 edits",
+            "edits.jsonl:1: the file is gone or empty, but its journal has 3 edits",
         ),
         (lambda data: os.urandom(200), "edits.jsonl:1: not"),
     ],
@@ -465,3 +467,131 @@ def test_a_memory_is_saved_with_its_history(file, there):
     saved.undo()
     assert list(Store.open(file).edits) == [edit.id for edit in EDITS[: 1 if there else 2]]
     saved.save(file)  # itself: nothing to do
+
+
+def full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def no_locks(*_: object) -> None:
+    raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+
+@pytest.mark.parametrize("broken", ["disk", "locks"])
+def test_a_committed_removal_is_read_where_nothing_can_be_written(file, monkeypatch, broken):
+    """The memory file lacks it: the disk was full. Readers replay it and write nothing."""
+    store = Store.open(file, "Ann")
+    store.add(EDITS[:3])
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "write", full)
+        with pytest.raises(UserError, match="the operation counts"):
+            store.remove([EDITS[0].id])
+    left = file.read_bytes(), journal_of(file).read_bytes()
+    with monkeypatch.context() as patch:
+        if broken == "disk":
+            patch.setattr(files, "write_all", full)
+        else:
+            patch.setattr(files.fcntl, "flock", no_locks)
+        reader = Store.open(file, "Bob")
+        assert list(reader.edits) == [EDITS[1].id, EDITS[2].id]
+        assert not reader.refresh()
+        assert [operation.do for operation in reader.log()] == ["remove", "add"]
+        assert store.refresh()
+        assert store.edits == reader.edits
+        with pytest.raises(UserError, match="cannot write"):
+            reader.add(EDITS[3:4])
+    assert (file.read_bytes(), journal_of(file).read_bytes()) == left
+    reader.add(EDITS[3:4])
+    assert [operation.do for operation in Store.open(file).log()] == ["add", "remove", "add"]
+    assert memory_file.parse(file.read_bytes(), file).edits == reader.edits
+
+
+def test_a_change_by_hand_that_cannot_be_committed_is_read_and_followed_later(file, monkeypatch):
+    Store.open(file, "Ann").add(EDITS[:2])
+    file.write_bytes(memory_file.FIRST + memory_file.line(EDITS[1]) + memory_file.line(EDITS[2]))
+    with monkeypatch.context() as patch:
+        patch.setattr(files.fcntl, "flock", no_locks)
+        store = Store.open(file, "Bob")
+        assert list(store.edits) == [EDITS[1].id, EDITS[2].id]
+        assert list(store.log()) == []
+        assert not store.refresh()
+    assert store.refresh()
+    assert [operation.do for operation in store.log()] == ["outside", "add"]
+    assert list(store.as_of(1)) == [EDITS[0].id, EDITS[1].id]
+
+
+def test_a_file_is_replaced_by_way_of_a_new_one_that_errors_remove(tmp_path, monkeypatch):
+    """Nobody can prepare a link or a file under the name that the new one gets."""
+    target, names = tmp_path / "edits.jsonl", []
+    (tmp_path / "edits.jsonl.new").symlink_to(tmp_path / "victim")
+    opened = os.open
+
+    def seen(path: object, *rest: object, **more: object) -> int:
+        names.append(Path(str(path)).name)
+        return opened(path, *rest, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(files.os, "open", seen)
+    files.write(target, b"one")
+    files.write(target, b"two")
+    assert target.read_bytes() == b"two"
+    assert not (tmp_path / "victim").exists()
+    assert len({name for name in names if name.endswith(".new")}) == 2
+    mode = target.stat().st_mode & 0o777
+    target.chmod(0o640)
+    files.write(target, b"three")
+    assert (mode & 0o600, target.stat().st_mode & 0o777) == (0o600, 0o640)
+    monkeypatch.setattr(files, "write_all", full)
+    with pytest.raises(OSError, match="No space left"):
+        files.write(target, b"four")
+    assert target.read_bytes() == b"three"
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["edits.jsonl", "edits.jsonl.new"]
+
+
+def test_what_a_killed_replacement_left_is_removed_by_who_finishes_it(file):
+    store = Store.open(file, "Ann")
+    store.add(EDITS[:2])
+    before = file.read_bytes()
+    store.remove([EDITS[0].id])
+    written = journal_of(file).read_bytes()
+    journal_of(file).write_bytes(written[: written.rindex(b'{"written"')])
+    file.write_bytes(before)
+    left = file.with_name(f".{file.name}.{'0' * 16}.new")
+    left.write_bytes(b"half")
+    Store.open(file, "Ann").add(EDITS[2:3])
+    assert not left.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("afile/x", "not a usable path .Not a directory"),
+        ("x" * 5_000, "not a usable path .File name too long"),
+        ("loop", "not a usable path"),
+        ("~nosuch/x", "not a usable path"),
+        ("a\0b", "not a usable path"),
+        ("fifo", "expected a file, not a pipe"),
+        (".", "expected a file, not a directory"),
+        ("x" * 250, "not a usable path .File name too long"),
+    ],
+)
+def test_paths_that_hold_no_memory_are_told(tmp_path, monkeypatch, name, message):
+    monkeypatch.chdir(tmp_path)
+    Path("afile").write_text("text")
+    Path("loop").symlink_to("loop")
+    os.mkfifo("fifo")
+    with pytest.raises(UserError, match=message) as raised:
+        Store.open(name)
+    assert len(str(raised.value)) < 400
+
+
+def test_times_that_go_backwards_mean_the_same_to_the_log_and_to_the_edits(file, monkeypatch):
+    store = Store.open(file, "Ann")
+    for edit, hour in zip(EDITS, (10, 12, 11, 13), strict=False):
+        with monkeypatch.context() as patch:
+            patch.setattr(records, "now", lambda hour=hour: f"2026-01-01T{hour}:00:00Z")
+            store.add([edit])
+    for hour in range(9, 14):
+        time = f"2026-01-01T{hour:02}:30"
+        shown = [edit for _, edit in (op.change.added[0] for op in store.log(until=time))]
+        assert list(store.as_of(time).values()) == shown[::-1]
+    assert [operation.seq for operation in store.log(until="2026-01-01T11:30")] == [3, 2, 1]

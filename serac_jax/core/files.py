@@ -1,0 +1,170 @@
+"""Reading, replacing and locking files, so that a kill or a full disk never leaves half a file."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import shutil
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from io import FileIO
+from pathlib import Path
+
+from serac_jax.core.errors import UserError
+
+PATIENCE = 30.0  # seconds that a writer waits for another
+
+
+def resolve(path: str | Path) -> Path:
+    """The absolute path of a regular file, which need not exist, with links followed.
+
+    Raises:
+      UserError: Nothing could be read or written there, as at a directory, a pipe, a loop of links
+        or a name that is too long.
+    """
+    try:
+        found = Path(path).expanduser().resolve()
+        mode = found.stat().st_mode
+    except FileNotFoundError:
+        return found
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UserError(f"{path!s:.200}: not a usable path ({reason(error)})") from error
+    if not stat.S_ISREG(mode):
+        raise UserError(f"{path}: expected a file, not a {kind(mode)}")
+    return found
+
+
+def reason(error: Exception) -> str:
+    """An error of the system in a few words."""
+    text = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+    return text.splitlines()[0][:200] if text else type(error).__name__
+
+
+def kind(mode: int) -> str:
+    """What a path leads to, in a word."""
+    kinds = {stat.S_ISDIR: "directory", stat.S_ISFIFO: "pipe", stat.S_ISSOCK: "socket"}
+    return next((name for test, name in kinds.items() if test(mode)), "device")
+
+
+def read(path: Path) -> bytes:
+    """The file's bytes; none if it does not exist.
+
+    Raises:
+      UserError: It cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise UserError(f"cannot read {path} ({reason(error)})") from error
+
+
+def write(path: Path, data: bytes) -> None:
+    """Replaces a file, or makes it, durably: at any time there is the old one or the new one.
+
+    The bytes first go to a new file in the same folder, whose name nobody can guess or prepare. It
+    is removed if anything fails.
+    """
+    new = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.new")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(new, flags, 0o666), "wb", buffering=0) as file:
+        try:
+            write_all(file, data)
+            os.fsync(file.fileno())
+            if path.exists():
+                shutil.copymode(path, new)
+            new.replace(path)
+        except BaseException:
+            new.unlink(missing_ok=True)
+            raise
+    sync_folder(path.parent)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Removes what `write` left when it was killed. Only for who holds the file's lock."""
+    for new in path.parent.glob(f".{glob_safe(path.name[:100])}.{'[0-9a-f]' * 16}.new"):
+        with suppress(OSError):
+            new.unlink()
+
+
+def glob_safe(name: str) -> str:
+    """A name as a pattern that matches only itself."""
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
+
+
+def append(path: Path, size: int, data: bytes) -> None:
+    """Writes bytes after the first `size` ones, durably, and drops what was there."""
+    with path.open("r+b", buffering=0) as file:
+        file.seek(size)
+        file.truncate()
+        write_all(file, data)
+        os.fsync(file.fileno())
+
+
+def write_all(file: FileIO, data: bytes) -> None:
+    """Writes without a buffer, so that an error comes at once and not when the file is closed."""
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) or 0 :]
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes new names in a folder durable, where the file system can."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def locked(path: Path, patience: float = PATIENCE) -> Iterator[FileIO]:
+    """Holds the lock of a file, which is made if need be.
+
+    Args:
+      path: The file that stands for what is locked.
+      patience: How many seconds to wait for another holder.
+
+    Yields:
+      The file, open for reading and writing without a buffer.
+
+    Raises:
+      UserError: Another program held the lock for too long.
+      OSError: The file cannot be opened for writing, or its file system has no locks.
+    """
+    deadline = time.monotonic() + patience
+    while True:
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        with os.fdopen(os.open(path, flags, 0o666), "r+b", buffering=0) as file:
+            while not lock(file):
+                if time.monotonic() > deadline:
+                    raise UserError(
+                        f"another program has been writing to {path} for {patience:.0f} seconds;"
+                        " try again when it has ended"
+                    )
+                time.sleep(0.005)
+            if stamp(path)[0] == os.fstat(file.fileno()).st_ino:  # else it was replaced meanwhile
+                yield file
+                return
+
+
+def lock(file: FileIO) -> bool:
+    """Whether the lock was free, and is now held."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def stamp(path: Path) -> tuple[int, int, int]:
+    """A file's inode, size and time of change; zeros if there is none."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return 0, 0, 0
+    return status.st_ino, status.st_size, status.st_mtime_ns
