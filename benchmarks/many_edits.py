@@ -1,15 +1,15 @@
-"""What many edits held at once do to one another: edit success and drawdown of a live editor in the
-small world, by the number of edits in its memory.
+"""What many edits held at once do to each other: edit success and drawdown of a loaded editor in
+the small world, by the number of edits in its memory.
 
-    python -m benchmarks.many_edits                                        the shipped editor; 1, 10, 100, 1,000 and 5,000 edits
-    python -m benchmarks.many_edits --editor=runs/mine --json=table.json   a run of train.py on zsRE, or a saved editor
+    python -m benchmarks.many_edits      the shipped editor; 1, 10, 100, 1,000 and 5,000 edits
+    python -m benchmarks.many_edits --editor=runs/mine --json=table.json
 
-The facts of the test split, whose subjects no part of the editor has seen, are divided in two
+The facts of the test split, whose subjects no part of the editor has seen, are divided into two
 halves, which take turns: one half is edited, N facts at a time, and each fact is asked back, by its
 own question or in a form that training never shows; the other half, true facts, is out of scope. So
-every fact is asked once in scope and once out of scope, whatever N. Where N is more than a half,
-facts about other subjects are edited besides. From 100 edits on, nearly every question out of scope
-is a near miss: its subject is edited in another relation, and its relation for other subjects."""
+every fact is asked once in scope and once out of scope, whatever N. Where N exceeds a half, facts
+about other subjects are edited as well. From 100 edits on, nearly every out-of-scope question is a
+near miss: its subject is edited in another relation, and its relation for other subjects."""
 
 from __future__ import annotations
 

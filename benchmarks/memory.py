@@ -1,24 +1,24 @@
-"""How long it takes to find the edit that a question falls under, among many: ours beside faiss,
-and beside embedding every edit again, as the original does.
+"""Finding the edit that a question falls under: our index, faiss, and embedding every edit again.
 
     python -m benchmarks.memory                            10², 10⁴ and 10⁶ edits
     python -m benchmarks.memory --sizes 100 10000 --hnsw 10000 --json=table.json
 
-The sides take turns in one process, on the same keys and queries, each right behind a search of its
-own that does not count. Keys are 128 numbers, the width of the shipped scope classifier, drawn from
-a normal distribution; a query is the key of a random edit plus half as much noise, so that the true
-edit is known. All find the 8 nearest, as the editor does.
+The sides take turns in one process, on the same keys and queries, each right after an untimed
+search of its own. Keys are 128 numbers, the width of the shipped router, drawn from a normal
+distribution; a query is the key of a random edit plus half as much noise, so the true edit is
+known. All sides return the 8 nearest, as the editor needs.
 
-    ours                 `live.index.BlockedIndex`: exact; its keys, squared lengths and tags (a search looks at these too)
-    ours, bfloat16       the same with rounded keys; exact ones on the host, which count too, score again what is proposed
-    ours, int8           likewise
-    faiss flat           IndexFlatL2: exact
-    faiss HNSW           IndexHNSWFlat with 32 links, efConstruction 40, efSearch 64: approximate; up to --hnsw edits, for it takes long to build
-    embedding again      every edit is embedded for every batch of queries, which the shipped classifier does for texts that are tokenised already; measured up
-                         to 10⁴ edits, and beyond that 10⁴ edits' time in proportion
+    ours                `index.blocked.BlockedIndex`: exact; counts keys, squared lengths and tags
+    ours, bfloat16      rounded keys on the device; exact ones on the host score what they propose
+    ours, int8          the same with 8 bits
+    faiss flat          IndexFlatL2: exact
+    faiss HNSW          IndexHNSWFlat with 32 links, efConstruction 40, efSearch 64: approximate;
+                        up to --hnsw edits, since it takes long to build
+    embedding again     every edit is embedded for every batch of queries by the shipped router,
+                        from tokens; measured up to 10⁴ edits, and extrapolated beyond
 
-Then a search among 10⁴ edits beside a forward pass of T5-small (random weights; 13 tokens of
-question, 4 of answer), and 100,000 inserts, one at a time: how often programs are compiled; and a
+Then a search among 10⁴ edits next to a forward pass of T5-small (random weights; 13 tokens of
+question, 4 of answer); 100,000 inserts one at a time, and how often programs are compiled; and a
 memory file of the largest size, with kept keys, opened up to its first answer. faiss is optional:
 pip install faiss-cpu."""
 
@@ -181,9 +181,7 @@ def compare(
             for number, side in enumerate(found):
                 if not side.slow or spent[number] < seconds:
                     if not side.slow:
-                        side.search(
-                            queries
-                        )  # does not count: what the others left in the caches and threads is not its own
+                        side.search(queries)  # untimed: the others left caches and threads cold
                     begun = time.perf_counter()
                     slots = side.search(queries)
                     took = time.perf_counter() - begun
