@@ -67,7 +67,13 @@ def main() -> None:
         scores = None
         if step % train.val_every == 0 or step == train.steps:
             scores = steps.evaluate(
-                eval_step, state.params, run.base_params, validation, run.mesh, train.val_batches
+                eval_step,
+                state.params,
+                run.base_params,
+                validation,
+                run.mesh,
+                train.val_batches,
+                run.task.kinds,
             )
             progress.validated(step, scores)
         if scores or step % train.save_every == 0:

@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import serac_jax
 from serac_jax.core.metrics import Score
 from serac_jax.edits.store import Store
-from serac_jax.evaluation.report import estimate
+from serac_jax.evaluation.estimates import estimate
 from serac_jax.evaluation.trials import Trial
 from serac_jax.runtime import program
 from serac_jax.serving.service import EditorService

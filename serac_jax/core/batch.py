@@ -100,18 +100,17 @@ class EditBatch(NamedTuple):
     edit_of, outside_of: the edit that a query belongs to: the one it follows from, or the one it is
         paired with as a negative of the scope loss.
     wanted: false for answers that the edit should make less likely (sentiment editing).
-    hard_inside: the query is an implication or a yes/no form; hard_outside: it was drawn near its
-        edit.
+    inside_kind, outside_kind: the kind of each query, as its position in the task's list of kinds.
     """
 
     edits: Examples
     inside: Examples
     edit_of: Int[Array, " b"]
     wanted: Bool[Array, " b"]
-    hard_inside: Bool[Array, " b"]
+    inside_kind: Int[Array, " b"]
     outside: Examples
     outside_of: Int[Array, " o"]
-    hard_outside: Bool[Array, " o"]
+    outside_kind: Int[Array, " o"]
     layout: Layout = NOTHING_KNOWN
 
     @property

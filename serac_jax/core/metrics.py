@@ -1,21 +1,38 @@
-"""Scores, one value a row, so that whoever reports them can average them, sum them over batches or
-resample them."""
+"""Scores with one value per row, to be averaged, summed, split by kind or resampled."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Scalar
+from jaxtyping import Array, Float, Int, Scalar
 
+from serac_jax.core.batch import EditBatch
 from serac_jax.core.losses import token_kl, weighted_mean
 
 
 class Score(NamedTuple):
-    """One value a row; a row of weight 0 does not count."""
+    """One value per row; a row of weight 0 does not count.
+
+    kind: the kind of each row's question, as a position in the task's list of kinds. None: the rows
+        are no questions.
+    edit: the edit of the batch that each row belongs to. None: rows belong to no edit.
+    """
 
     value: Float[Array, " n"]
     weight: Float[Array, " n"]
+    kind: Int[Array, " n"] | None = None
+    edit: Int[Array, " n"] | None = None
+
+
+def inside_score(batch: EditBatch, value: Float[Array, " b"]) -> Score:
+    """A score with a value per query in scope."""
+    return Score(value, batch.inside.rows, batch.inside_kind, batch.edit_of)
+
+
+def outside_score(batch: EditBatch, value: Float[Array, " o"]) -> Score:
+    """A score with a value per query out of scope."""
+    return Score(value, batch.outside.rows, batch.outside_kind, batch.outside_of)
 
 
 def whole_answer_right(
@@ -29,8 +46,10 @@ def whole_answer_right(
 def answer_kept(
     before: Float[Array, "n t v"], after: Float[Array, "n t v"], weight: Float[Array, "n t"]
 ) -> Float[Array, " n"]:
-    """1 where no labelled position's argmax changed; drawdown is 1 − its mean. A row without labels
-    is kept."""
+    """1 where no labelled position's argmax changed, and for rows without labels.
+
+    Drawdown is 1 minus its mean.
+    """
     return ((before.argmax(-1) == after.argmax(-1)) | (weight == 0)).all(-1).astype(jnp.float32)
 
 
@@ -45,13 +64,6 @@ def mean_kl(
 def scope_right(log_similarity: Float[Array, " n"], in_scope: bool) -> Float[Array, " n"]:
     """1 where the similarity is on the right side of one half."""
     return ((jnp.exp(log_similarity) > 0.5) == in_scope).astype(jnp.float32)
-
-
-def split_by_difficulty(
-    rows: Float[Array, " n"], hard: Bool[Array, " n"]
-) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
-    """Row weights of the easy and of the hard rows."""
-    return rows * (1 - hard.astype(rows.dtype)), rows * hard.astype(rows.dtype)
 
 
 def scalar_score(value: Scalar) -> Score:

@@ -168,6 +168,8 @@ def entry(run: Run) -> dict[str, Any]:
         "experiment": run.experiment,
         "editor": run.editor,
         "scores": found["results"]["scores"],
+        "pooled": found["results"]["pooled"],
+        "kinds": found["results"]["kinds"],
         "counts": found["results"]["counts"],
         "step": found["results"]["step"],
         "seconds": found["seconds"],
@@ -190,7 +192,7 @@ def told(found: dict[str, Any]) -> str:
 
 
 def main_scores(found: dict[str, Any]) -> Iterator[tuple[str, dict[str, float]]]:
-    return ((name, found["scores"][name]) for name in ("edit_success", "drawdown"))
+    return ((name, found["pooled"][name]) for name in ("edit_success", "drawdown"))
 
 
 def write(runs: list[Run], out: Path) -> None:
@@ -210,7 +212,7 @@ def markdown(entries: list[dict[str, Any]]) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for experiment, group in groupby(entries, key=lambda found: found["experiment"]):
-        for found in sorted(group, key=lambda found: -found["scores"]["edit_success"]["mean"]):
+        for found in sorted(group, key=lambda found: -found["pooled"]["edit_success"]["mean"]):
             scores = [
                 f"{score['mean']:.3f} [{score['low']:.3f}, {score['high']:.3f}]"
                 for _, score in main_scores(found)
@@ -219,7 +221,7 @@ def markdown(entries: list[dict[str, Any]]) -> str:
                 experiment,
                 found["editor"],
                 *scores,
-                found["scores"]["edit_success"]["n"],
+                found["pooled"]["edit_success"]["n"],
                 *(f"{found['seconds'][name]:.0f}" for name in ("train", "eval")),
             ]
             lines.append(f"| {' | '.join(map(str, cells))} |")

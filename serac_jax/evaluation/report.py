@@ -1,101 +1,61 @@
-"""Results of an evaluation: averages with bootstrap intervals, a table, examples in words, and
-results.json.
+"""The results of an evaluation: results.json, and the table that eval.py prints.
 
-The schema of results.json:
+results.json is an object with
 
-    scores              {name: {"mean", "low", "high", "n"}}: the average over n rows and its 95% bootstrap interval; names: MEANING
+    scores              {score: {kind: estimate}}; an estimate is {"mean", "low", "high", "n"}: the
+                        mean over n questions and its 95% bootstrap interval over edits. A score
+                        that is not about questions has the one kind "all".
+    pooled              {score: estimate} over several kinds together, as papers report it, and
+                        {score_near: estimate} over the hard negatives together
+    kinds               [{"name", "inside", "meaning", "pool"}]: the kinds of questions
     counts              {"batches", "edits", "inside", "outside"}: what was scored
     seconds             {"first_batch", "rest"}: the first batch includes compilation
     queries_per_second  after the first batch, edits and answers before and after included
-    step                of the checkpoint
-    examples            [{"edit", "kind", "query", "before", "after"}]
-    config, versions    of the run
+    split               the split that was evaluated
+    step                the step of the checkpoint; null for a saved editor
+    examples            some lines of predictions.jsonl
+    config, versions    what was evaluated, and by which packages
+    command             the command line
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import Any
 
 from serac_jax.core.batch import EditBatch
 from serac_jax.core.metrics import Score
 from serac_jax.core.types import Config
+from serac_jax.evaluation.estimates import ALL, by_kind, pooled
+from serac_jax.evaluation.predictions import Prediction
+from serac_jax.tasks.kinds import Kind
 from serac_jax.training.run_folder import as_json, versions
 
-# What each score means, in the order in which they are shown.
+# What each score means, in the order in which scores are listed.
 MEANING = {
-    "edit_success": (
-        "in scope: answered as the edit asks (teacher forcing); in sentiment editing sentiment ×"
-        " topic"
-    ),
-    "edit_success_generated": "in scope: free (greedy) generation gives exactly the new answer",
-    "edit_success_easy": "… of the question itself and its rephrasings",
-    "edit_success_hard": "… of implications, yes/no questions and claims that evidence decides",
-    "sentiment": "… wanted opinions are likelier than the others",
-    "topic": "… likelihood that is left of the wanted opinions",
-    "drawdown": (
-        "out of scope: the answer changed (teacher forcing; in sentiment editing KL(before ‖ after)"
-        " a token); lower is better"
-    ),
-    "drawdown_generated": "out of scope: free generation changed; lower is better",
-    "drawdown_hard": "… hard negatives, drawn near the edit",
-    "kl": "out of scope: KL(before ‖ after) a token; lower is better",
-    "base_accuracy": "out of scope: true answers of the unedited model",
-    "base_accuracy_generated": "… in free generation",
-    "scope_inside_easy": "in scope, routed to an edit",
-    "scope_inside_hard": "… implications, yes/no questions and claims that evidence decides",
-    "scope_outside_easy": "out of scope, left to the base model",
-    "scope_outside_hard": "… hard negatives",
-    "retrieval": "in scope: the nearest stored edit is the right one",
-    "counterfactual_accuracy": (
-        "in scope: the counterfactual model, given the right edit, answers as wanted"
-    ),
+    "edit_success": "in scope: the new answer, token by token (sentiment: sentiment × topic)",
+    "edit_success_generated": "in scope: the generated answer is the new answer",
+    "sentiment": "in scope: wanted opinions are likelier than the others",
+    "topic": "in scope: how much of the likelihood of wanted opinions is left",
+    "drawdown": "out of scope: the answer changed (sentiment: KL per token); lower is better",
+    "drawdown_generated": "out of scope: the generated answer changed; lower is better",
+    "kl": "out of scope: KL(before ‖ after) per token; lower is better",
+    "scope_inside": "in scope: routed to an edit",
+    "scope_outside": "out of scope: left to the base model",
+    "retrieval": "in scope: the nearest edit is the right one",
+    "counterfactual_accuracy": "in scope: the new answer, when given the right edit",
+    "base_accuracy": "out of scope: the base model's answer is true",
+    "base_accuracy_generated": "out of scope: the base model's generated answer is true",
+    "pairs_inside": "in scope: similar to its own edit",
+    "pairs_outside": "out of scope: not similar to the edit that it was drawn for",
     "loss": "the training loss",
 }
-
-
-class Estimate(NamedTuple):
-    mean: float
-    low: float
-    high: float
-    n: int
-
-
-def estimate(scores: list[Score], resamples: int, seed: int) -> Estimate | None:
-    """The weighted mean over all rows, with the 2.5% and 97.5% quantiles of its bootstrap; None
-    where no row counts."""
-    value = np.concatenate([np.asarray(score.value) for score in scores])
-    weight = np.concatenate([np.asarray(score.weight) for score in scores])
-    value, weight = value[weight > 0].astype(np.float64), weight[weight > 0].astype(np.float64)
-    if not len(value):
-        return None
-    rng = np.random.default_rng(seed)
-    means = np.empty(resamples)
-    for i in range(resamples):
-        drawn = rng.integers(len(value), size=len(value))
-        means[i] = (value[drawn] * weight[drawn]).sum() / weight[drawn].sum()
-    low, high = np.quantile(means, [0.025, 0.975]) if resamples else (np.nan, np.nan)
-    return Estimate(
-        float((value * weight).sum() / weight.sum()), float(low), float(high), len(value)
-    )
-
-
-def estimates(batches: list[dict[str, Score]], resamples: int, seed: int) -> dict[str, Estimate]:
-    """An estimate of every score, in the order of MEANING."""
-    names = [*MEANING, *sorted(set(batches[0]) - set(MEANING))]
-    found = {
-        name: estimate([scores[name] for scores in batches], resamples, seed)
-        for name in names
-        if name in batches[0]
-    }
-    return {name: value for name, value in found.items() if value is not None}
+# What results.json holds, but the table does not.
+NOT_SHOWN = ("kl", "loss", "pairs_")
 
 
 class Clock:
-    """Counts and times batches; the first one, which compiles, apart."""
+    """Counts and times batches; the first one, which compiles, is timed separately."""
 
     def __init__(self):
         self.counts = {"batches": 0, "edits": 0, "inside": 0, "outside": 0}
@@ -103,6 +63,7 @@ class Clock:
         self.first_queries, self.since = 0, time.monotonic()
 
     def tick(self, batch: EditBatch) -> None:
+        """Counts a batch that is done."""
         rows = {
             name: int(getattr(batch, name).weight.any(-1).sum())
             for name in ("edits", "inside", "outside")
@@ -115,105 +76,111 @@ class Clock:
         self.since = now
 
     def rate(self) -> float | None:
-        """Queries a second after the first batch; None where there was only one."""
+        """Queries per second after the first batch; None where there was only one."""
         queries = self.counts["inside"] + self.counts["outside"] - self.first_queries
         return queries / self.seconds["rest"] if queries else None
+
+    def remaining(self, edits: int) -> float | None:
+        """The seconds that so many more edits take; None before the second batch is done."""
+        first = self.counts["edits"] / max(self.counts["batches"], 1)
+        done = self.counts["edits"] - first
+        return edits * self.seconds["rest"] / done if self.counts["batches"] > 1 else None
+
+
+def ordered(scores: dict[str, Score]) -> dict[str, Score]:
+    """Scores in the order of MEANING, others behind."""
+    names = [*(name for name in MEANING if name in scores), *sorted(scores.keys() - MEANING)]
+    return {name: scores[name] for name in names}
 
 
 def results(
     scores: list[dict[str, Score]],
+    kinds: tuple[Kind, ...],
     clock: Clock,
     config: Config,
-    step: int,
-    texts: list[dict[str, str]],
+    *,
+    split: str,
+    step: int | None,
+    examples: list[Prediction],
+    command: str,
 ) -> dict[str, Any]:
-    """Everything that results.json holds."""
-    found = estimates(scores, config.eval.resamples, config.seed)
+    """The content of results.json."""
+    scores = [ordered(batch) for batch in scores]
+    resamples, seed = config.eval.resamples, config.seed
+    found = by_kind(scores, kinds, resamples, seed)
+    together = pooled(scores, kinds, resamples, seed)
     return {
-        "scores": {name: value._asdict() for name, value in found.items()},
+        "scores": {
+            name: {kind: value._asdict() for kind, value in estimates.items()}
+            for name, estimates in found.items()
+        },
+        "pooled": {name: value._asdict() for name, value in together.items()},
+        "kinds": [
+            {
+                "name": kind.name,
+                "inside": kind.inside,
+                "meaning": kind.meaning,
+                "pool": kind.pool,
+            }
+            for kind in kinds
+        ],
         "counts": clock.counts,
         "seconds": clock.seconds,
         "queries_per_second": clock.rate(),
+        "split": split,
         "step": step,
-        "examples": texts,
+        "examples": examples,
         "config": as_json(config),
         "versions": versions(),
+        "command": command,
     }
 
 
 def table(results: dict[str, Any]) -> str:
-    """Scores, counts and times as lines of text."""
-    scores, counts, seconds = results["scores"], results["counts"], results["seconds"]
-    width = max(map(len, scores))
-    lines = [
-        f"{name:<{width}}  {s['mean']:6.3f}  [{s['low']:.3f}, {s['high']:.3f}]  n={s['n']:<6}"
-        f" {MEANING.get(name, '')}".rstrip()
-        for name, s in scores.items()
+    """Scores by kind, counts and times, as lines of text."""
+    lines: list[str] = []
+    pools = {kind["name"]: kind["pool"] for kind in results["kinds"]}
+    scores = {
+        name: estimates
+        for name, estimates in results["scores"].items()
+        if not name.startswith(NOT_SHOWN)
+    }
+    for name, estimates in scores.items():
+        lines.append(f"{name}  {MEANING.get(name, '')}".rstrip())
+        lines += [line("" if kind == ALL else kind, value) for kind, value in estimates.items()]
+        present = [pools[kind] for kind in estimates if kind in pools]
+        for pool in dict.fromkeys(present):
+            if present.count(pool) > 1:
+                label = "_".join(part for part in (name, pool) if part)
+                lines.append(line(f"{pool} pooled".strip(), results["pooled"][label]))
+    asked = {kind for estimates in scores.values() for kind in estimates}
+    meanings = [
+        f"{kind['name']}: {kind['meaning']}" for kind in results["kinds"] if kind["name"] in asked
     ]
-    rate = (
-        f", {results['queries_per_second']:.0f} queries a second"
-        if results["queries_per_second"]
-        else ""
-    )
-    lines.append(
-        f"{counts['edits']} edits, {counts['inside']} + {counts['outside']} queries in"
-        f" {seconds['first_batch'] + seconds['rest']:.0f} s{rate}"
-    )
-    return "\n".join(lines)
-
-
-def examples(
-    batch: EditBatch,
-    generated: dict[str, np.ndarray],
-    tokenizer: Any,
-    words: Callable[[Any], str],
-    count: int,
-) -> list[dict[str, str]]:
-    """Queries in words, in and out of scope by turns, with the edit they belong to and the answers
-    before and after.
-
-    tokenizer: of questions. words: an answer's ids as text.
-    """
-
-    def text(ids: Any) -> str:
-        return tokenizer.decode(ids, skip_special_tokens=True)
-
-    found, chosen = [], set()
-    for number in range(count):
-        side = "inside" if number % 2 == 0 else "outside"
-        queries, of = (
-            getattr(batch, side),
-            getattr(batch, "edit_of" if side == "inside" else "outside_of"),
-        )
-        row = (
-            number // 2 if side == "inside" or number % 4 == 1 else len(of) - 1 - number // 2
-        )  # from both ends: the hard negatives come last
-        if not 0 <= row < len(of) or (side, row) in chosen or not queries.weight[row].any():
-            continue
-        chosen.add((side, row))
-        edit = int(of[row])
-        found.append(
-            {
-                "edit": f"{text(batch.edits.inputs.ids[edit])} → {words(batch.edits.labels[edit])}",
-                "kind": (
-                    "in scope"
-                    if side == "inside"
-                    else "hard negative"
-                    if batch.hard_outside[row]
-                    else "out of scope"
-                ),
-                "query": text(queries.inputs.ids[row]),
-                "before": words(generated[f"{side}_before"][row]),
-                "after": words(generated[f"{side}_after"][row]),
-            }
-        )
-    return found
-
-
-def shown(examples: list[dict[str, str]]) -> str:
-    """Examples as lines of text."""
     return "\n".join(
-        f"  edit: {e['edit']}\n  {e['kind']}: {e['query']}\n    before: {e['before']}\n    after: "
-        f" {e['after']}"
-        for e in examples
+        [
+            *lines,
+            "",
+            *meanings,
+            "pooled: several kinds together; without a name, as papers report it",
+            "",
+            summary(results),
+        ]
+    )
+
+
+def line(label: str, value: dict[str, Any]) -> str:
+    interval = "" if value["low"] is None else f"[{value['low']:.3f}, {value['high']:.3f}]"
+    return f"  {label:<14} {value['mean']:6.3f}  {interval:<16} n={value['n']}"
+
+
+def summary(results: dict[str, Any]) -> str:
+    """What was scored, in how many seconds."""
+    counts, seconds = results["counts"], results["seconds"]
+    rate = results["queries_per_second"]
+    return (
+        f"{counts['edits']} edits, {counts['inside']} questions in scope and"
+        f" {counts['outside']} out of scope in"
+        f" {seconds['first_batch'] + seconds['rest']:.0f} s"
+        + (f" ({rate:.0f} per second)" if rate else "")
     )

@@ -1,4 +1,4 @@
-"""Tasks: where the batches of an experiment come from, and how its answers are scored."""
+"""The protocol of a task: where an experiment's batches come from and how answers are scored."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ from serac_jax.core.batch import EditBatch
 from serac_jax.core.fields import Fields
 from serac_jax.core.metrics import Score
 from serac_jax.core.types import Config
+from serac_jax.tasks.kinds import Kind
 from serac_jax.text.encoder import Encoder
+from serac_jax.text.queries import Encode
 
 
 class Needs(NamedTuple):
-    """What batches of a split are made of.
+    """What the batches of a split are made of.
 
-    folder, rows: where its files are, and how many rows of them are used.
-    embedder: the model by which hard negatives will be found; empty where there is none.
+    folder, rows: where its files are, and how many of their rows are used.
+    embedder: the model that finds hard negatives; empty where none is needed.
     """
 
     folder: Path
@@ -31,29 +33,33 @@ class Needs(NamedTuple):
 class Task(NamedTuple):
     """An experiment's data and scores.
 
-    needs: (split) -> Needs; prepares the split's files, and raises DataError where one is missing
-        or malformed.
-    batches: (split, size, train) -> batches of `size` edits, endless in training, else every row
-        once. A fourth argument gives them in another form: a function of the TextBatch.
-    widest: (size, train) -> a batch of padding, as large as any of `batches` can be, made without
-        data.
-    score: ((inside, outside) logits before, the same after, batch) -> scores, a row each.
-    score_answers: (answers of free generation, by "inside_before" etc., batch) -> scores, a row
-        each.
-    words: an answer's ids as text.
+    kinds: the kinds of questions, in the order of `EditBatch.inside_kind` and `outside_kind`.
+    splits: () -> the names of the splits that have a file, in their usual order.
+    needs: (split) -> Needs. Prepares the split's files; raises DataError where one is missing or
+        malformed.
+    batches: (split, size, train, encode) -> batches of `size` edits, without end in training, else
+        every row once. `encode`, by default the task's own, turns a TextBatch into a batch.
+    widest: (size, train) -> a batch of padding, as large as any of `batches`, made without data.
+    score: (logits (inside, outside) before, the same after, batch) -> scores under teacher forcing.
+    score_answers: (generated answers by "inside_before" etc., batch) -> scores of generation.
+    encode: TextBatch -> EditBatch.
+    words: an answer's ids -> text.
     """
 
+    kinds: tuple[Kind, ...]
+    splits: Callable[[], list[str]]
     needs: Callable[[str], Needs]
     batches: Callable[..., grain.IterDataset]
     widest: Callable[[int, bool], EditBatch]
     score: Callable[[Any, Any, EditBatch], dict[str, Score]]
     score_answers: Callable[[dict[str, Any], EditBatch], dict[str, Score]]
+    encode: Encode
     words: Callable[[Any], str]
 
 
 def widths(config: Config) -> dict[str, Any]:
-    """The fields of an Encoder that all tasks have, but for the two lists that each gives
-    itself."""
+    """The fields of an Encoder that all tasks have, except for the two lists of widths that each
+    task gives itself."""
     of = {
         name: tuple(config.data[name])
         for name in (
@@ -69,8 +75,8 @@ def widths(config: Config) -> dict[str, Any]:
 
 
 def widest(encode: Encoder, asked: int, alike: int, size: int, train: bool) -> EditBatch:
-    """With `asked` in-scope queries an edit, of which in training `alike` share a question;
-    evaluation asks out of scope both far from an edit and near it."""
+    """A batch of padding with `asked` in-scope queries per edit, of which in training `alike` share
+    a question. Evaluation asks two questions out of scope per edit: a far one and a near one."""
     return encode.widest(size, size * asked, size if train else 2 * size, alike if train else 1)
 
 

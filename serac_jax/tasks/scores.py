@@ -1,4 +1,4 @@
-"""Scores of experiments whose answers are right or wrong."""
+"""Scores of tasks whose answers are right or wrong."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from serac_jax.core.batch import EditBatch
 from serac_jax.core.metrics import (
     Score,
     answer_kept,
+    inside_score,
     mean_kl,
-    split_by_difficulty,
+    outside_score,
     whole_answer_right,
 )
 
@@ -17,22 +18,24 @@ from serac_jax.core.metrics import (
 def right_or_wrong(
     before: tuple[Any, Any], after: tuple[Any, Any], batch: EditBatch
 ) -> dict[str, Score]:
-    """Scores of a batch, a row each, from logits (inside, outside) before and after the edits.
+    """Scores of a batch, a value per question, under teacher forcing.
 
-    edit_success: the whole new answer is the most likely one, in-scope queries. drawdown: 1 where
-        an answer out of scope
-    changed. "_hard" marks queries that are harder to place.
+    Args:
+      before: logits of the queries in scope and out of scope before the edits.
+      after: the same after the edits.
+      batch: the edits and queries.
+
+    Returns:
+      edit_success: 1 where the whole new answer is the most likely one, in scope.
+      drawdown: 1 where an answer out of scope changed.
+      kl: KL(before ‖ after) per token, out of scope.
     """
     inside, outside = batch.inside, batch.outside
-    easy_in, hard_in = split_by_difficulty(inside.rows, batch.hard_inside)
-    easy_out, hard_out = split_by_difficulty(outside.rows, batch.hard_outside)
-    success = whole_answer_right(after[0], inside.labels, inside.weight)
     moved = 1 - answer_kept(before[1], after[1], outside.weight)
     return {
-        "edit_success": Score(success, inside.rows),
-        "edit_success_easy": Score(success, easy_in),
-        "edit_success_hard": Score(success, hard_in),
-        "drawdown": Score(moved, easy_out),
-        "drawdown_hard": Score(moved, hard_out),
-        "kl": Score(mean_kl(before[1], after[1], outside.weight), easy_out),
+        "edit_success": inside_score(
+            batch, whole_answer_right(after[0], inside.labels, inside.weight)
+        ),
+        "drawdown": outside_score(batch, moved),
+        "kl": outside_score(batch, mean_kl(before[1], after[1], outside.weight)),
     }

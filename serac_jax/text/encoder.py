@@ -44,6 +44,7 @@ class Encoder:
         texts, of two that are read together, and of answers in scope that is computed in training;
         without them, all are.
     pairs: whether the scope classifier reads edits and queries together.
+    kinds: the names of the task's kinds of questions.
     classes: where given, an answer is one of them, its label is their number, and nothing that
         reads an edit is told the answer.
     The scope classifier reads lower case where the base vocabulary knows no other, as in the
@@ -64,6 +65,7 @@ class Encoder:
     context_fill: tuple[float, ...] = ()
     label_fill: tuple[float, ...] = ()
     pairs: bool = False
+    kinds: tuple[str, ...] = ("",)
     template: str = "plain"  # of the base model, a name in `templates.TEMPLATES`
 
     @cached_property
@@ -120,10 +122,10 @@ class Encoder:
             inside=inside,
             edit_of=host(batch.edit_of, np.int32),
             wanted=host([query is None or query.wanted for query in batch.inside], bool),
-            hard_inside=host([bool(query and query.hard) for query in batch.inside], bool),
+            inside_kind=self.kind_numbers(batch.inside),
             outside=outside,
             outside_of=host(batch.outside_of, np.int32),
-            hard_outside=host([bool(query and query.hard) for query in batch.outside], bool),
+            outside_kind=self.kind_numbers(batch.outside),
             layout=Layout(
                 size.context, batch.alike, size.text_fill, size.context_fill, size.label_fill
             ),
@@ -281,6 +283,10 @@ class Encoder:
             form.context(question, answer, limit + self.label_widths[-1])
             for question, answer in zip(questions, answers, strict=True)
         ]
+
+    def kind_numbers(self, group: Sequence[Query | None]) -> Any:
+        """The position of each query's kind in `kinds`; 0 for padding."""
+        return host([self.kinds.index(query.kind) if query else 0 for query in group], np.int32)
 
     def words(self, answer: Any) -> str:
         """An answer's ids as text, or its class."""

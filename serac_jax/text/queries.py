@@ -13,12 +13,16 @@ class DataError(UserError):
 
 
 class Query(NamedTuple):
-    """A question, the answer it should get, and where it comes from (for messages). An answer that
-    is not wanted should become less likely."""
+    """A question and the answer that it should get.
+
+    kind: the name of one of the task's kinds of questions.
+    source: where it comes from, for messages.
+    wanted: False for an answer that the edit should make less likely.
+    """
 
     question: str
     answer: str
-    hard: bool = False
+    kind: str = ""
     source: str = ""
     wanted: bool = True
 

@@ -4,7 +4,7 @@ shape."""
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Scalar
 
 from serac_jax.core.batch import EditBatch, Rows
-from serac_jax.core.metrics import Score, split_by_difficulty
+from serac_jax.core.metrics import Score, inside_score, outside_score, scope_right
 from serac_jax.core.sharding import (
     batch_sharding,
     gather_fsdp,
@@ -31,8 +31,16 @@ from serac_jax.editors.protocol import Aux, Decision, Editor
 from serac_jax.models import Model
 from serac_jax.models.generate import generate
 from serac_jax.models.linear import at_least_float32
+from serac_jax.tasks.kinds import Kind
 
 Sums = dict[str, tuple[Array, Array]]  # Σ w·x and Σ w, by name
+
+
+class Routes(NamedTuple):
+    """The nearest stored edit of each query, for editors with a memory."""
+
+    inside: Decision
+    outside: Decision
 
 
 class OptState(NamedTuple):
@@ -181,11 +189,16 @@ def overwrite(params: Any, leaves: dict[str, Array], kept: Array) -> Any:
 
 def make_eval_step(
     editor: Editor, base_model: Model, score: Callable[..., dict[str, Score]]
-) -> Callable[..., dict[str, Score]]:
-    """(params, base, batch) -> scores, a row each: the loss, and the task's scores after applying
-    all edits of the batch at once."""
+) -> Callable[..., tuple[dict[str, Score], Routes | None]]:
+    """(params, base, batch) -> (scores, routes), after applying all edits of the batch at once.
 
-    def eval_step(params: Any, base: Any, batch: EditBatch) -> dict[str, Score]:
+    The scores are the task's, those of the editor's loss, and those of routing. The routes are None
+    for editors without a memory.
+    """
+
+    def eval_step(
+        params: Any, base: Any, batch: EditBatch
+    ) -> tuple[dict[str, Score], Routes | None]:
         edited = editor.edit(params, editor.start(params, base, batch.edits), batch.edits)
         base, queries = gather_fsdp(base), (batch.inside, batch.outside)
         before = tuple(base_model.logits(base, query) for query in queries)
@@ -194,9 +207,10 @@ def make_eval_step(
         if editor.loss:
             loss, aux = editor.loss(params, base, batch, None)
             scores |= aux.metrics | {"loss": Score(loss[None], jnp.ones(1))}
-        return scores | (
-            scope_scores(editor.decide, params, edited, batch) if editor.decide else {}
-        )
+        if editor.decide is None:
+            return scores, None
+        routes = Routes(*(editor.decide(params, edited, query) for query in queries))
+        return scores | scope_scores(routes, batch), routes
 
     return jax.jit(eval_step)
 
@@ -230,47 +244,65 @@ def make_answer_step(editor: Editor, base_model: Model) -> Callable[..., dict[st
 
 
 def evaluate(
-    eval_step: Callable[..., dict[str, Score]],
+    eval_step: Callable[..., tuple[dict[str, Score], Routes | None]],
     params: Any,
     base: Any,
     batches: Iterable[EditBatch],
     mesh: Mesh,
     limit: int,
+    kinds: tuple[Kind, ...],
 ) -> dict[str, float]:
-    """Average scores over at most `limit` batches (0: all)."""
-    summed = jax.jit(total)
+    """Average scores, by kind and pooled, over at most `limit` batches (0: all)."""
+    summed = jax.jit(partial(total, kinds=kinds))
     sums = [
-        summed(eval_step(params, base, shard_batch(batch, mesh)))
+        summed(eval_step(params, base, shard_batch(batch, mesh))[0])
         for batch in itertools.islice(batches, limit or None)
     ]
     return averages(sums)
 
 
-def scope_scores(
-    decide: Callable[..., Decision], params: Any, edited: Any, batch: EditBatch
-) -> dict[str, Score]:
-    """Whether queries are routed to an edit exactly when they are in scope, all edits of the batch
-    being in memory; and to the right one."""
-    inside, outside = (decide(params, edited, query) for query in (batch.inside, batch.outside))
-    hit, miss = jnp.exp(inside.log_similarity) > 0.5, jnp.exp(outside.log_similarity) <= 0.5
-    hit, miss = hit.astype(jnp.float32), miss.astype(jnp.float32)
-    easy_in, hard_in = split_by_difficulty(batch.inside.rows, batch.hard_inside)
-    easy_out, hard_out = split_by_difficulty(batch.outside.rows, batch.hard_outside)
+def scope_scores(routes: Routes, batch: EditBatch) -> dict[str, Score]:
+    """Scores of routing, with all edits of the batch in memory.
+
+    scope_inside: 1 where a query in scope is routed to an edit. scope_outside: 1 where a query out
+        of scope is left to the base model.
+    retrieval: 1 where the nearest edit of a query in scope is its own.
+    """
+    own = (routes.inside.index == batch.edit_of).astype(jnp.float32)
     return {
-        "scope_inside_easy": Score(hit, easy_in),
-        "scope_inside_hard": Score(hit, hard_in),
-        "scope_outside_easy": Score(miss, easy_out),
-        "scope_outside_hard": Score(miss, hard_out),
-        "retrieval": Score((inside.index == batch.edit_of).astype(jnp.float32), batch.inside.rows),
+        "scope_inside": inside_score(batch, scope_right(routes.inside.log_similarity, True)),
+        "scope_outside": outside_score(batch, scope_right(routes.outside.log_similarity, False)),
+        "retrieval": inside_score(batch, own),
     }
 
 
-def total(scores: dict[str, Score]) -> Sums:
-    """Σ w·x and Σ w of every score: what is kept of a batch when only the average is wanted."""
-    return {
-        name: ((score.value * score.weight).sum(), score.weight.sum())
-        for name, score in scores.items()
-    }
+def total(scores: dict[str, Score], kinds: tuple[Kind, ...] = ()) -> Sums:
+    """Σ w·x and Σ w of every score: what is kept of a batch when only the average is wanted.
+
+    Where `kinds` are given, each score of questions is summed as "NAME/KIND" for every kind, and as
+    "NAME_pooled" over all kinds that are pooled under the same name.
+    """
+    sums: Sums = {}
+    for name, score in scores.items():
+        for label, weight in labelled_weights(name, score, kinds):
+            sums[label] = (score.value * weight).sum(), weight.sum()
+    return sums
+
+
+def labelled_weights(
+    name: str, score: Score, kinds: tuple[Kind, ...]
+) -> Iterator[tuple[str, Array]]:
+    """The names under which a score is reported, with the row weights that count for each."""
+    if score.kind is None or not kinds:
+        yield name, score.weight
+        return
+    pools: dict[str, Array] = {}
+    for number, kind in enumerate(kinds):
+        weight = score.weight * (score.kind == number).astype(score.weight.dtype)
+        yield f"{name}/{kind.name}", weight
+        pool = "_".join(part for part in (name, kind.pool, "pooled") if part)
+        pools[pool] = pools.get(pool, 0.0) + weight
+    yield from pools.items()
 
 
 def averages(sums: list[Sums]) -> dict[str, float]:

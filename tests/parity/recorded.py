@@ -267,7 +267,7 @@ def with_rows(batch: EditBatch, rows: int) -> EditBatch:
             lambda leaf: np.pad(leaf, [(0, missing)] + [(0, 0)] * (leaf.ndim - 1)),
             getattr(batch, name),
         )
-        for name in ("inside", "edit_of", "hard_inside")
+        for name in ("inside", "edit_of", "inside_kind")
     }
     return batch._replace(wanted=np.pad(batch.wanted, (0, missing), constant_values=True), **padded)
 

@@ -97,7 +97,7 @@ def test_a_killed_table_goes_on_and_is_whole(configs, tmp_path):
             for line in (out / "table.md").read_text().splitlines()
             if f"| {found['editor']} |" in line
         )
-        assert f"{found['scores']['edit_success']['mean']:.3f}" in row
+        assert f"{found['pooled']['edit_success']['mean']:.3f}" in row
         assert (
             f"--config={configs / 'zsre'}_{found['editor']}.py:mini" in found["commands"]["train"]
         )

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
-from serac_jax.evaluation.report import examples
 from serac_jax.models import WeightError
 from serac_jax.tasks import fnli
 from serac_jax.tasks.fnli import fnli_questions
@@ -113,7 +112,13 @@ def test_queries_follow_from_the_evidence(tmp_path):
             None,
             None,
         ]
-        assert [query and query.hard for query in batch.outside] == [False, False, True, None]
+        assert [query and query.kind for query in batch.inside[:2]] == ["supports", "refutes"]
+        assert [query and query.kind for query in batch.outside] == [
+            "other_page",
+            "other_page",
+            "same_page",
+            None,
+        ]
         assert batch.outside[2].question == rows[2].claim
         assert all(query is None or query.answer == "" for query in batch.outside)
         seen.update(query.question.split(" had")[0] for query in batch.outside[:2])
@@ -195,7 +200,9 @@ def test_batches_hold_classes_and_contexts_without_an_answer(run):
     assert batch.inside.labels.tolist() == [[1], [0], [0], [1]]
     assert batch.inside.rows.tolist() == [1, 1, 0, 1]
     assert batch.outside.rows.tolist() == [1] * 4
-    assert batch.hard_outside.tolist() == [False, False, True, False]
+    kinds = [kind.name for kind in built.task.kinds]
+    asked = [kinds[number] for number in batch.outside_kind]
+    assert asked == ["other_page", "other_page", "same_page", "other_page"]
     evidence = EVIDENCE.format("dev page 0.").lower()
     prefix = batch.edits.prefix
     assert prefix.ids[0][prefix.mask[0]].tolist() == base(evidence)["input_ids"][:-1]
@@ -270,26 +277,23 @@ def test_classes_are_scored_and_told_in_words(run):
     assert losses[-1] < losses[0]
 
     batch = next(iter(built.task.batches("dev", 4, False)))
-    scores = steps.make_eval_step(built.editor, built.base, built.task.score)(
+    scores, _ = steps.make_eval_step(built.editor, built.base, built.task.score)(
         state.params, built.base_params, batch
     )
-    assert scores["edit_success_hard"].weight.tolist() == [1, 1, 0, 1]
-    assert scores["drawdown"].weight.tolist() == [1, 1, 0, 1]
-    assert scores["drawdown_hard"].weight.tolist() == [0, 0, 1, 0]
+    rows = {
+        name: int(weight) for name, (_, weight) in steps.total(scores, built.task.kinds).items()
+    }
+    assert [rows[f"edit_success/{kind}"] for kind in ("supports", "refutes")] == [2, 1]
+    assert [rows[f"drawdown/{kind}"] for kind in ("other_page", "same_page")] == [3, 1]
+    assert [rows[name] for name in ("edit_success_pooled", "drawdown_pooled")] == [3, 3]
+    assert rows["drawdown_near_pooled"] == 1
     answers = jax.device_get(
         steps.make_answer_step(built.editor, built.base)(state.params, built.base_params, batch)
     )
     assert answers["inside_after"].shape == (4, 1)
     assert built.task.score_answers(answers, batch) == {}
-    told = examples(batch, answers, built.base.tokenizer, built.task.words, 4)
-    assert (
-        told[0]["edit"]
-        == f"{EVIDENCE.format('dev page 0.').lower().replace(' ,', ',').replace(' .', '.')} →"
-        " supported"
-    )
-    assert {example[when] for example in told for when in ("before", "after")} <= set(
-        fnli_questions.CLASSES
-    )
+    classes = {built.task.words(row) for rows in answers.values() for row in rows}
+    assert classes <= set(fnli_questions.CLASSES)
 
 
 def test_a_base_model_without_a_class_is_refused(data, tmp_path):

@@ -31,14 +31,6 @@ def test_rows_of_weight_0_do_not_count():
     assert metrics.mean(Score(jnp.array([1.0]), jnp.array([0.0]))) == 0
 
 
-def test_hard_and_easy_rows_are_told_apart():
-    easy, hard = metrics.split_by_difficulty(
-        jnp.array([1.0, 1.0, 0.0]), jnp.array([True, False, True])
-    )
-    assert easy.tolist() == [0, 1, 0]
-    assert hard.tolist() == [1, 0, 0]
-
-
 def test_scope_is_right_on_its_side_of_one_half():
     sims = jnp.log(jnp.array([0.4, 0.6]))
     assert metrics.scope_right(sims, True).tolist() == [0, 1]

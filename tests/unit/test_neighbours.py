@@ -160,8 +160,10 @@ def test_the_pool_has_one_form_of_every_row_and_is_always_the_same(tmp_path):
 def test_half_of_the_training_batches_are_hard_and_a_function_of_the_step(task):
     batches, again = (iter(task().batches("dev", 4, True)) for _ in range(2))
     run = list(islice(batches, 40))
-    hard = [bool(batch.hard_outside.all()) for batch in run]
-    assert hard == [bool(batch.hard_outside.any()) for batch in run]  # a whole batch or nothing
+    kinds = [kind.name for kind in task().kinds]
+    drawn = [{kinds[number] for number in batch.outside_kind} for batch in run]
+    assert all(found in ({"near"}, {"unrelated"}) for found in drawn)  # a whole batch or nothing
+    hard = [found == {"near"} for found in drawn]
     assert 8 <= sum(hard) <= 32
     for batch, other in zip(run, again, strict=False):
         assert all(

@@ -13,6 +13,7 @@ from transformers import AutoTokenizer
 from configs import experiments
 from serac_jax.core.batch import EditBatch, Examples
 from serac_jax.tasks import sent
+from serac_jax.tasks.kinds import names
 from serac_jax.tasks.sent import sent_questions
 from serac_jax.text.encoder import Encoder
 from serac_jax.text.queries import DataError
@@ -132,7 +133,11 @@ def test_topics_out_of_scope_are_not_edited(tmp_path):
         folder_of(tmp_path, [*ROWS, ROW | {"ent": "red bridge"}]), tmp_path / "cache", "train"
     )
     draw = sent_questions.Draw(
-        rows, None, sent_questions.Options(6), Encoder(*tokenizers(), (32,), (16,)), True
+        rows,
+        None,
+        sent_questions.Options(6),
+        Encoder(*tokenizers(), (32,), (16,), kinds=names(sent_questions.KINDS)),
+        True,
     )
     for seed in range(30):
         texts = draw.texts(np.arange(4), np.random.default_rng(seed))
@@ -174,9 +179,10 @@ def test_hard_negatives_are_topics_near_the_edit(tmp_path):
         "data.hard_negative_exclude": 1,
     }
     task = task_of(tmp_path, **fields, **{"data.hard_negative_rate": 1.0})
-    assert next(iter(task.batches("train", 2, True))).hard_outside.any()
+    kinds = [kind.name for kind in task.kinds]
+    assert kinds.index("near") in next(iter(task.batches("train", 2, True))).outside_kind
     both = next(iter(task.batches("train", 2, False)))
-    assert both.hard_outside.tolist()[:2] == [False, False]
+    assert both.outside_kind.tolist()[:2] == [kinds.index("unrelated")] * 2
     assert both.outside.labels.shape[0] == 4
 
 
@@ -188,20 +194,16 @@ def test_scores_are_those_of_each_edit():
         jnp.asarray([[1, 1, 0], [1, 0, 0], [1, 1, 1], [1, 1, 0], [0, 0, 0]], jnp.float32),
     )
     blank = Examples(*(None,) * 3, labels=jnp.zeros((2, 3), jnp.int32), weight=jnp.ones((2, 3)))
-    of, wanted, no = (
-        jnp.array([0, 0, 1, 1, 1]),
-        jnp.array([True, False, True, False, True]),
-        jnp.zeros(5, bool),
-    )
+    of, wanted = jnp.array([0, 0, 1, 1, 1]), jnp.array([True, False, True, False, True])
     batch = EditBatch(
         blank,
         blank._replace(labels=labels, weight=weight),
         of,
         wanted,
-        no,
+        jnp.zeros(5, jnp.int32),
         blank,
         jnp.arange(2),
-        jnp.zeros(2, bool),
+        jnp.ones(2, jnp.int32),
     )
     before, after = (
         tuple(jnp.asarray(rng.normal(0, 1, (rows, 3, 7)), jnp.float32) for rows in (5, 2))
@@ -232,7 +234,7 @@ def test_opinions_share_questions_in_training_only(tmp_path):
     """Two questions an edit, each before three opinions in a row; evaluation draws one for every
     opinion."""
     rows = sent_questions.open_rows(folder_of(tmp_path, ROWS), tmp_path / "cache", "train")
-    encode = Encoder(*tokenizers(), (32,), (16,))
+    encode = Encoder(*tokenizers(), (32,), (16,), kinds=names(sent_questions.KINDS))
     for train, alike in ((True, 3), (False, 1)):
         texts = sent_questions.Draw(rows, None, sent_questions.Options(6, 3), encode, train).texts(
             np.arange(2), np.random.default_rng(0)

@@ -14,6 +14,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from serac_jax import models
+from serac_jax.evaluation import report
 from serac_jax.training import experiment, steps
 from serac_jax.training.checkpoints import Checkpoints
 from tests.conftest import MODELS, ROOT
@@ -185,26 +186,60 @@ def test_evaluation_writes_what_it_documents(finished, cache):
         start("eval.py", f"--config.data.cache={cache}", folder=finished.parent)
     )  # bare: the newest run under runs/
     results = json.loads((finished / "results.json").read_text())
-    for name in (
-        "edit_success",
-        "drawdown",
-        "drawdown_hard",
-        "edit_success_generated",
-        "scope_inside_easy",
-        "scope_outside_easy",
-        "scope_outside_hard",
-        "base_accuracy",
-    ):
-        score = results["scores"][name]
-        assert set(score) == {"mean", "low", "high", "n"}
-        assert score["low"] <= score["mean"] <= score["high"]
-        assert score["n"] == (60 if name == "base_accuracy" else 30)
+    near = {"same_subject", "same_relation"}
+    for name, kinds in {
+        "edit_success": {"prompt", "rephrase"},
+        "edit_success_generated": {"prompt", "rephrase"},
+        "scope_inside": {"prompt", "rephrase"},
+        "drawdown": {"unrelated"} | near,
+        "scope_outside": {"unrelated"} | near,
+        "base_accuracy": {"unrelated"} | near,
+        "loss": {"all"},
+    }.items():
+        assert set(results["scores"][name]) == kinds
         assert name in out
+        for score in results["scores"][name].values():
+            assert set(score) == {"mean", "low", "high", "n"}
+            assert score["low"] <= score["mean"] <= score["high"]
+    for name in ("edit_success", "drawdown", "drawdown_near"):
+        score, near_ones = results["pooled"][name], name.endswith("_near")
+        parts = [
+            part
+            for kind, part in results["scores"][name.removesuffix("_near")].items()
+            if (kind in near) == near_ones
+        ]
+        assert score["n"] == sum(part["n"] for part in parts) == 30
+        pooled = sum(part["mean"] * part["n"] for part in parts) / 30
+        assert score["mean"] == pytest.approx(pooled)
     assert results["counts"] == {"batches": 3, "edits": 30, "inside": 30, "outside": 60}
     assert results["config"]["train"]["steps"] == STEPS
     assert {"jax", "python", "devices"} <= set(results["versions"])
-    assert set(results["examples"][0]) == {"edit", "kind", "query", "before", "after"}
     assert results["step"] in losses(finished)[1]
+    assert results["split"] == "dev"
+    assert "eval.py" in results["command"]
+    assert report.table(results) in out
+    assert max(map(len, report.table(results).splitlines())) <= 100
+
+
+def test_evaluation_writes_a_line_per_question(finished):
+    """Its lines say what was asked and answered, and add up to the scores of results.json."""
+    results = json.loads((finished / "results.json").read_text())
+    lines = [json.loads(line) for line in (finished / "predictions.jsonl").read_text().splitlines()]
+    assert len(lines) == results["counts"]["inside"] + results["counts"]["outside"]
+    assert results["examples"][0] in lines
+    for kind, score in results["scores"]["scope_inside"].items():
+        hits = [line["hit"] for line in lines if line["kind"] == kind]
+        assert len(hits) == score["n"]
+        assert sum(hits) / len(hits) == pytest.approx(score["mean"])
+    for line in lines:
+        inside = line["kind"] in ("prompt", "rephrase")
+        assert line["wanted"] == (line["edit"]["answer"] if inside else line["before"])
+        assert (line["question"] == line["edit"]["prompt"]) == (line["kind"] == "prompt")
+        assert line["right"] or line["after"] != line["wanted"]
+        assert line["hit"] == (line["score"] > 0.5)
+        assert 0 <= line["edit"]["index"] < results["counts"]["edits"]
+        assert line["source"].startswith("structured_zeroshot-dev")
+    assert {line["edit"]["index"] for line in lines} == set(range(results["counts"]["edits"]))
 
 
 def test_the_run_folder_tells_what_was_run(finished):

@@ -143,15 +143,15 @@ def test_queries_follow_from_the_new_answer(tmp_path):
         edit, query = zsre_questions.draw_edit(row, rng, options)
         assert edit.question == row.question
         assert edit.answer in row.alternatives
-        seen.setdefault(query.hard, set()).add((query.question, query.answer, edit.answer))
-    assert {question for question, _, _ in seen[False]} == {row.question, *row.rephrasings}
-    assert all(answer == new for _, answer, new in seen[False])
-    implied = {entry for entry in seen[True] if entry[0].startswith("Which river")}
-    assert implied == {
+        seen.setdefault(query.kind, set()).add((query.question, query.answer, edit.answer))
+    assert {question for question, _, _ in seen["prompt"]} == {row.question}
+    assert {question for question, _, _ in seen["rephrase"]} == set(row.rephrasings)
+    assert all(answer == new for _, answer, new in seen["prompt"] | seen["rephrase"])
+    assert seen["implied"] == {
         ("Which river flows through Rome?", "the Aker", "Rome"),
         ("Which river flows through Lima?", "the Aker", "Lima"),
     }
-    for question, answer, new in seen[True] - implied:
+    for question, answer, new in seen["yes_no"]:
         prompt, statement = question.split(": ")
         assert f"{prompt}: " in {*zsre_questions.PROMPTS, *map(str.lower, zsre_questions.PROMPTS)}
         assert (f"in {new}?" in statement) == (answer == "True")
@@ -166,6 +166,10 @@ def task(tmp_path_factory):
     return lambda **fields: zsre.build(
         config_of(**fields), base, scope, tmp_path_factory.getbasetemp() / "cache"
     )
+
+
+def kind_of(task, number):
+    return task().kinds[number].name
 
 
 def leaves(batch):
@@ -244,10 +248,15 @@ def test_queries_out_of_scope_are_about_other_rows(task):
 
 def test_hard_negatives_are_marked_and_belong_to_their_edit(task):
     batch = next(iter(task().batches("dev", 4, False)))
-    assert batch.hard_outside.tolist() == [False] * 4 + [True] * 4
+    near = [kind_of(task, number) for number in batch.outside_kind]
+    assert near[:4] == ["unrelated"] * 4
+    assert set(near[4:]) == {"same_subject", "same_relation"}
     assert batch.outside_of.tolist() == [0, 1, 2, 3] * 2
     hard = next(iter(task(**{"data.hard_negative_rate": 1.0}).batches("train", 4, True)))
-    assert hard.hard_outside.all()
+    assert {kind_of(task, number) for number in hard.outside_kind} <= {
+        "same_subject",
+        "same_relation",
+    }
 
 
 def test_natural_questions_are_an_out_of_scope_pool(task, tmp_path):

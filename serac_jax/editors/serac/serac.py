@@ -25,7 +25,13 @@ from serac_jax.core.batch import (
     take,
 )
 from serac_jax.core.losses import EPS, balanced_bce, edit_loss, locality_loss
-from serac_jax.core.metrics import Score, scalar_score, scope_right, whole_answer_right
+from serac_jax.core.metrics import (
+    Score,
+    inside_score,
+    scalar_score,
+    scope_right,
+    whole_answer_right,
+)
 from serac_jax.core.types import Params
 from serac_jax.editors import edit_table
 from serac_jax.editors.edit_table import EditTable
@@ -231,7 +237,7 @@ def serac(
 
         metrics = {
             "loss_scope": scalar_score(scope_loss),
-            "pairs_inside": Score(scope_right(positive, True), inside.rows),
+            "pairs_inside": inside_score(batch, scope_right(positive, True)),
             "pairs_outside": Score(scope_right(negative, False), negative_weight),
         }
         if counterfactual is None:
@@ -243,7 +249,7 @@ def serac(
         right = batch.whole(whole_answer_right(logits, answers.labels, answers.weight))
         metrics |= {
             "loss_counterfactual": scalar_score(answer_loss),
-            "counterfactual_accuracy": Score(right, inside.rows),
+            "counterfactual_accuracy": inside_score(batch, right),
         }
         return options.cedit * answer_loss + options.cloc * scope_loss, Aux(metrics)
 

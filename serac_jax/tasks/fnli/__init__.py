@@ -15,6 +15,7 @@ from serac_jax.core.metrics import Score
 from serac_jax.core.types import Config
 from serac_jax.tasks import archive
 from serac_jax.tasks.fnli import fnli_questions
+from serac_jax.tasks.kinds import names
 from serac_jax.tasks.protocol import Needs, Task, widest, widths
 from serac_jax.tasks.sampling import batches
 from serac_jax.tasks.scores import right_or_wrong
@@ -36,7 +37,13 @@ def build(
     data = config.data
     locate = partial(archive.locate, data.dir, cache)  # may download
     encode = Encoder(
-        base, scope, tuple(data.text_widths), (1,), classes=fnli_questions.CLASSES, **widths(config)
+        base,
+        scope,
+        tuple(data.text_widths),
+        (1,),
+        classes=fnli_questions.CLASSES,
+        kinds=names(fnli_questions.KINDS),
+        **widths(config),
     )
 
     def needs(split: str) -> Needs:
@@ -44,10 +51,6 @@ def build(
 
     def make(split: str, size: int, train: bool, encode: Encode = encode) -> grain.IterDataset:
         rows = fnli_questions.open_rows(locate(), cache, split)
-        order, workers = (
-            fnli_questions.order(rows, split, size, train),
-            (data.workers if train else 0),
-        )
         return batches(
             len(rows),
             fnli_questions.Draw(rows, encode),
@@ -55,13 +58,23 @@ def build(
             seed=config.seed,
             split=split,
             train=train,
-            workers=workers,
-            order=order,
+            workers=data.workers if train else 0,
+            order=fnli_questions.order(rows, split, size, train),
         )
 
-    def nothing_more(answers: dict[str, Any], batch: EditBatch) -> dict[str, Score]:
-        return {}  # a class is not generated
-
     return Task(
-        needs, make, partial(widest, encode, 1, 1), right_or_wrong, nothing_more, encode.words
+        kinds=fnli_questions.KINDS,
+        splits=lambda: fnli_questions.splits(locate()),
+        needs=needs,
+        batches=make,
+        widest=partial(widest, encode, 1, 1),
+        score=right_or_wrong,
+        score_answers=nothing_generated,
+        encode=encode,
+        words=encode.words,
     )
+
+
+def nothing_generated(answers: dict[str, Any], batch: EditBatch) -> dict[str, Score]:
+    """No further scores: the class is the answer."""
+    return {}

@@ -20,14 +20,19 @@ from jaxtyping import Int
 from serac_jax.core.batch import EditBatch
 from serac_jax.tasks.data_files import Rows, prepare
 from serac_jax.tasks.fnli import fnli_rows
+from serac_jax.tasks.kinds import Kind
 from serac_jax.tasks.sampling import Order
 from serac_jax.text.queries import DataError, Encode, Query, TextBatch
 
-CLASSES = ("refuted", "supported")  # what a fact checker says of a text, in the order of its logits
-ANSWERS = {
-    "SUPPORTS": "supported",
-    "REFUTES": "refuted",
-}  # a claim with too little evidence has none
+KINDS = (
+    Kind("supports", True, "a claim that the edit's evidence supports"),
+    Kind("refutes", True, "a claim that the edit's evidence refutes"),
+    Kind("other_page", False, "a claim about another page"),
+    Kind("same_page", False, "a claim about the edit's page that its evidence leaves open", "near"),
+)
+CLASSES = ("refuted", "supported")  # of a text, in the order of the fact checker's logits
+# Kind and answer by label. A claim that the evidence leaves open has none.
+ANSWERS = {"SUPPORTS": ("supports", "supported"), "REFUTES": ("refutes", "refuted")}
 
 
 @dataclass(frozen=True)
@@ -61,37 +66,38 @@ class Draw:
         pages = [row.page for row in rows if row]
         return TextBatch(
             edits=[
-                Query(row.evidence, "supported", False, row.source) if row else None for row in rows
+                Query(row.evidence, "supported", source=row.source) if row else None for row in rows
             ],
-            inside=[
-                (
-                    Query(row.claim, ANSWERS[row.label], True, row.source)
-                    if row and row.label in ANSWERS
-                    else None
-                )
-                for row in rows
-            ],
+            inside=[inside(row) if row else None for row in rows],
             edit_of=range(len(index)),
             outside=[self.outside(row, pages, rng) if row else None for row in rows],
             outside_of=range(len(index)),
         )
 
     def outside(self, row: Row, pages: list[str], rng: np.random.Generator) -> Query:
-        """The row's own claim, where the evidence does not settle it, else a claim about another
-        page than those that are edited.
+        """The row's own claim where the evidence leaves it open, else a claim about a page that is
+        not edited.
 
-        Neither has an answer: what the base model says of it should stay.
+        Neither has an answer: the base model's should stay as it is.
         """
         if row.label not in ANSWERS:
-            return Query(row.claim, "", True, row.source)
+            return Query(row.claim, "", "same_page", row.source)
         for _ in range(1000):
             other = self.rows[int(rng.integers(len(self.rows)))]
             if not any(overlap(other.page, page) for page in pages):
-                return Query(other.claim, "", False, other.source)
+                return Query(other.claim, "", "other_page", other.source)
         raise DataError(
             "found no claim about another page than the batch's in 1000 draws; lower the number of"
             " edits or add rows of other pages"
         )
+
+
+def inside(row: Row) -> Query | None:
+    """The row's claim, where the evidence decides it."""
+    if row.label not in ANSWERS:
+        return None
+    kind, answer = ANSWERS[row.label]
+    return Query(row.claim, answer, kind, row.source)
 
 
 def overlap(page: str, other: str) -> bool:
@@ -151,12 +157,17 @@ def order(rows: Rows[Row], split: str, size: int, train: bool) -> Order:
     return partial(epoch, labels, pages, size, split != "test", train)
 
 
+def splits(folder: Path) -> list[str]:
+    """The splits that have a file."""
+    return [name for name in fnli_rows.SPLITS if (folder / "vitaminc" / f"{name}.jsonl").exists()]
+
+
 def open_rows(folder: Path, cache: Path, split: str) -> Rows[Row]:
     """The rows of a split. Raises DataError where its file is missing."""
     base = folder / "vitaminc"
-    if not (base / f"{split}.jsonl").exists():
-        there = [name for name in fnli_rows.SPLITS if (base / f"{name}.jsonl").exists()]
+    if split not in splits(folder):
         raise DataError(
-            f"{base} has no split {split!r} ({split}.jsonl); it has {', '.join(there) or 'none'}"
+            f"{base} has no split {split!r} ({split}.jsonl); it has"
+            f" {', '.join(splits(folder)) or 'none'}"
         )
     return Rows(prepare(fnli_rows.VitaminC, base, cache).as_data_source(split), decode)

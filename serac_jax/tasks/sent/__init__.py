@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from serac_jax.core.fields import COUNT, Field, Fields
 from serac_jax.core.types import Config
 from serac_jax.tasks import archive
+from serac_jax.tasks.kinds import names
 from serac_jax.tasks.protocol import Needs, Task, widest, widths
 from serac_jax.tasks.sampling import batches
 from serac_jax.tasks.sent import sent_questions
@@ -54,6 +55,7 @@ def build(
         tuple(data.text_widths),
         tuple(data.label_widths),
         cut_labels=True,
+        kinds=names(sent_questions.KINDS),
         **widths(config),
     )
 
@@ -77,10 +79,13 @@ def build(
         )
 
     return Task(
-        needs,
-        make,
-        partial(widest, encode, options.opinions, options.alike),
-        sent_questions.score,
-        sent_questions.score_answers,
-        encode.words,
+        kinds=sent_questions.KINDS,
+        splits=lambda: sent_questions.splits(locate()),
+        needs=needs,
+        batches=make,
+        widest=partial(widest, encode, options.opinions, options.alike),
+        score=sent_questions.score,
+        score_answers=sent_questions.score_answers,
+        encode=encode,
+        words=encode.words,
     )

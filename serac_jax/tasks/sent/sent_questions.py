@@ -17,14 +17,20 @@ from jaxtyping import Array, Float
 
 from serac_jax.core.batch import EditBatch
 from serac_jax.core.losses import token_log_probs
-from serac_jax.core.metrics import Score, mean_kl, split_by_difficulty
+from serac_jax.core.metrics import Score, mean_kl, outside_score
 from serac_jax.core.types import Config
 from serac_jax.tasks import neighbours
 from serac_jax.tasks.data_files import Rows, prepare
+from serac_jax.tasks.kinds import Kind
 from serac_jax.tasks.sampling import choose
 from serac_jax.tasks.sent import sent_rows
 from serac_jax.text.queries import DataError, Encode, Query, TextBatch
 
+OPINION, UNRELATED, NEAR = KINDS = (
+    Kind("opinion", True, "a question about the edit's topic", one_answer=False),
+    Kind("unrelated", False, "the topic of another row"),
+    Kind("near", False, "a topic that is near the edit's in embedding space", "near"),
+)
 NOUNS = (
     "opinion of,stance on,position on,attitude about,view on,take on,impression of,assessment"
     " of,judgment of,sentiment of".split(",")
@@ -136,7 +142,7 @@ class Draw:
         for _ in range(100):
             row = self.rows[int(rng.choice(numbers, p=chances))]
             if row.topic.lower() not in edited:
-                return draw_edit(row, rng)._replace(hard=True)
+                return draw_edit(row, rng)._replace(kind=NEAR.name)
         return None
 
     def outside(self, edited: set[str], rng: np.random.Generator) -> Query:
@@ -152,10 +158,12 @@ class Draw:
 
 
 def draw_edit(row: Row, rng: np.random.Generator) -> Query:
+    """A sentiment for the row's topic: an edit, or a query outside the scope of others."""
     return Query(
         f"Topic: {row.topic}",
         f"Sentiment: {choose(('Positive', 'Negative'), rng)}",
-        source=row.source,
+        UNRELATED.name,
+        row.source,
     )
 
 
@@ -183,18 +191,23 @@ def draw_opinions(
                 if len(queries) % alike
                 else choose(QUESTIONS, rng).format(row.topic)
             )
-            queries.append(Query(question, opinions[number], source=row.source, wanted=liked))
+            queries.append(Query(question, opinions[number], OPINION.name, row.source, liked))
     return queries
 
 
 def score(before: tuple[Any, Any], after: tuple[Any, Any], batch: EditBatch) -> dict[str, Score]:
-    """Scores of a batch from logits (inside, outside) before and after the edits; in scope a value
-    an edit, out of scope a value a row.
+    """Scores of a batch: a value per edit in scope, a value per query out of scope.
 
-    edit_success: sentiment · topic (section 4.2). sentiment: σ(mean log p of wanted − of unwanted
-        answers) after the edit.
-    topic: how much of the likelihood of wanted answers is left, at most 1. drawdown: KL(before ‖
-        after).
+    Args:
+      before: logits of the queries in scope and out of scope before the edits.
+      after: the same after the edits.
+      batch: the edits and queries.
+
+    Returns:
+      edit_success: sentiment · topic (Mitchell et al. 2022, section 4.2).
+      sentiment: σ(mean log p of wanted − of unwanted answers) after the edit.
+      topic: how much of the likelihood of wanted answers is left, at most 1.
+      drawdown: KL(before ‖ after).
     """
     inside, outside = batch.inside, batch.outside
     log_before, log_after = (
@@ -212,14 +225,13 @@ def score(before: tuple[Any, Any], after: tuple[Any, Any], batch: EditBatch) -> 
         jnp.minimum(1.0, jnp.exp(liked - liked_before)),
         found * found_other,
     )
-    easy, hard = split_by_difficulty(outside.rows, batch.hard_outside)
-    kl = mean_kl(before[1], after[1], outside.weight)
+    edit = jnp.arange(len(found))
+    kind = jnp.full_like(edit, KINDS.index(OPINION))
     return {
-        "edit_success": Score(sentiment * topic, both),
-        "sentiment": Score(sentiment, both),
-        "topic": Score(topic, found),
-        "drawdown": Score(kl, easy),
-        "drawdown_hard": Score(kl, hard),
+        "edit_success": Score(sentiment * topic, both, kind, edit),
+        "sentiment": Score(sentiment, both, kind, edit),
+        "topic": Score(topic, found, kind, edit),
+        "drawdown": outside_score(batch, mean_kl(before[1], after[1], outside.weight)),
     }
 
 
@@ -239,24 +251,25 @@ def mean_of_edits(
 
 
 def score_answers(answers: dict[str, Any], batch: EditBatch) -> dict[str, Score]:
-    """Whether freely generated answers (token ids "n t") changed out of scope; in scope no one
-    answer is the right one."""
+    """Whether generated answers (token ids "n t") changed out of scope. In scope, no single answer
+    is the right one."""
     moved = (answers["outside_before"] != answers["outside_after"]).any(-1)
-    return {
-        "drawdown_generated": Score(
-            moved, split_by_difficulty(batch.outside.rows, batch.hard_outside)[0]
-        )
-    }
+    return {"drawdown_generated": outside_score(batch, moved)}
+
+
+def splits(folder: Path) -> list[str]:
+    """The splits that have a file."""
+    base = folder / "sentiment"
+    return [name for name in sent_rows.SPLITS if (base / sent_rows.ROWS.format(name)).exists()]
 
 
 def open_rows(folder: Path, cache: Path, split: str) -> Rows[Row]:
     """The rows of a split. Raises DataError where it is missing."""
     base = folder / "sentiment"
-    if not (base / sent_rows.ROWS.format(split)).exists():
-        there = [name for name in sent_rows.SPLITS if (base / sent_rows.ROWS.format(name)).exists()]
+    if split not in splits(folder):
         raise DataError(
             f"{base} has no split {split!r} ({sent_rows.ROWS.format(split)}); it has"
-            f" {', '.join(there) or 'none'}"
+            f" {', '.join(splits(folder)) or 'none'}"
         )
     return Rows(prepare(sent_rows.ConvSent, base, cache).as_data_source(split), decode)
 

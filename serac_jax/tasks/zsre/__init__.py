@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from serac_jax.core.fields import Field, Fields
 from serac_jax.core.types import Config
 from serac_jax.tasks import archive
+from serac_jax.tasks.kinds import names
 from serac_jax.tasks.protocol import Needs, Task, widest, widths
 from serac_jax.tasks.sampling import batches
 from serac_jax.tasks.zsre import zsre_questions
@@ -39,7 +40,12 @@ def build(
         data.implications, data.yes_no, data.natural_questions, data.hard_negative_rate
     )
     encode = Encoder(
-        base, scope, tuple(data.text_widths), tuple(data.label_widths), **widths(config)
+        base,
+        scope,
+        tuple(data.text_widths),
+        tuple(data.label_widths),
+        kinds=names(zsre_questions.KINDS),
+        **widths(config),
     )
 
     def needs(split: str) -> Needs:
@@ -66,10 +72,13 @@ def build(
         )
 
     return Task(
-        needs,
-        make,
-        partial(widest, encode, 1, 1),
-        zsre_questions.score,
-        zsre_questions.score_answers,
-        encode.words,
+        kinds=zsre_questions.KINDS,
+        splits=lambda: zsre_questions.splits(locate()),
+        needs=needs,
+        batches=make,
+        widest=partial(widest, encode, 1, 1),
+        score=zsre_questions.score,
+        score_answers=zsre_questions.score_answers,
+        encode=encode,
+        words=encode.words,
     )

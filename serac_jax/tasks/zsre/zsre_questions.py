@@ -1,8 +1,9 @@
-"""zsRE question answering, plain and hard: what is edited at a step, and which queries test it.
+"""Question answering on zsRE, plain and hard: what a step edits, and which queries test it.
 
-Mitchell et al. 2022, section 4; De Cao et al. 2021 for the data. An edit gives a question a new
-answer. In scope are the question, its rephrasings and, in the hard variant, questions implied by
-the new answer and yes/no forms. Out of scope are other questions with their true answers."""
+An edit gives a question a new answer. In scope are the question, its rephrasings and, in the hard
+variant, questions implied by the new answer and yes/no forms. Out of scope are other questions with
+their true answers. (Mitchell et al. 2022, section 4; De Cao et al. 2021 for the data.)
+"""
 
 from __future__ import annotations
 
@@ -17,15 +18,26 @@ import numpy as np
 from tqdm import tqdm
 
 from serac_jax.core.batch import EditBatch
-from serac_jax.core.metrics import Score, split_by_difficulty, whole_answer_right
+from serac_jax.core.metrics import Score, inside_score, outside_score, whole_answer_right
 from serac_jax.core.types import Config
 from serac_jax.tasks import archive, neighbours
 from serac_jax.tasks.data_files import Rows, prepare
+from serac_jax.tasks.kinds import Kind
 from serac_jax.tasks.sampling import choose
 from serac_jax.tasks.scores import right_or_wrong
 from serac_jax.tasks.zsre import zsre_rows
 from serac_jax.text.queries import DataError, Encode, Query, TextBatch
 
+KINDS = (
+    Kind("prompt", True, "the edit's own words"),
+    Kind("rephrase", True, "the edit's question in other words"),
+    Kind("implied", True, "a question whose answer follows from the new answer"),
+    Kind("yes_no", True, "a true-or-false question about the new answer"),
+    Kind("unrelated", False, "a question about another row, or from Natural Questions"),
+    Kind("same_subject", False, "another question about the edit's subject", "near"),
+    Kind("same_relation", False, "the same question about another subject", "near"),
+    Kind("near", False, "another question that is near the edit in embedding space", "near"),
+)
 PROMPTS = ("True or False: ", "True/False: ", "T/F: ", "Answer True or False: ")
 
 
@@ -37,27 +49,27 @@ class Row:
     answer: str
     alternatives: tuple[str, ...]
     rephrasings: tuple[str, ...]
-    implications: tuple[tuple[str, str], ...]
+    implications: tuple[tuple[str, ...], ...]  # question, answer
     yes_no: str
-    hard_negatives: tuple[tuple[str, str], ...]
+    hard_negatives: tuple[tuple[str, ...], ...]  # question, answer, kind
     source: str
 
 
 def decode(example: dict[str, Any]) -> Row:
     """A TFDS example, whose texts are bytes, as a Row."""
 
-    def pairs(field: str) -> tuple[tuple[str, str], ...]:
-        both = zip(example[field]["question"], example[field]["answer"], strict=True)
-        return tuple((question.decode(), answer.decode()) for question, answer in both)
+    def columns(field: str, *names: str) -> tuple[tuple[str, ...], ...]:
+        rows = zip(*(example[field][name] for name in names), strict=True)
+        return tuple(tuple(text.decode() for text in row) for row in rows)
 
     return Row(
         question=example["question"].decode(),
         answer=example["answer"].decode(),
         alternatives=tuple(text.decode() for text in example["alternatives"]),
         rephrasings=tuple(text.decode() for text in example["rephrasings"]),
-        implications=pairs("implications"),
+        implications=columns("implications", "question", "answer"),
         yes_no=example["yes_no"].decode(),
-        hard_negatives=pairs("hard_negatives"),
+        hard_negatives=columns("hard_negatives", "question", "answer", "kind"),
         source=example["source"].decode(),
     )
 
@@ -87,7 +99,7 @@ class Pool:
     def __getitem__(self, number: int) -> Query:
         if self.questions is not None:
             example = self.questions[number]
-            return Query(example["question"].decode(), example["answer"].decode())
+            return Query(example["question"].decode(), example["answer"].decode(), "unrelated")
         rng = np.random.default_rng(number)
         return next(
             query
@@ -159,16 +171,16 @@ class Draw:
         """A question near the edit and outside the scope of the whole batch; None where there is
         none."""
         if self.near is None:
-            own = [pair for pair in row.hard_negatives if pair[0] not in taken]
+            own = [negative for negative in row.hard_negatives if negative[0] not in taken]
             if not own:
                 return None
-            question, answer = choose(own, rng)
-            return Query(question, answer, True, row.source)
+            question, answer, kind = choose(own, rng)
+            return Query(question, answer, kind, row.source)
         numbers, chances = self.near.of(number)
         for _ in range(100):
             query = self.pool[int(rng.choice(numbers, p=chances))]
             if not taken & {query.question, query.source}:
-                return query._replace(hard=True)
+                return query._replace(kind="near")
         return None
 
     def outside(self, edited: set[int], taken: set[str], rng: np.random.Generator) -> Query:
@@ -194,8 +206,8 @@ def draw_edit(row: Row, rng: np.random.Generator, options: Options) -> tuple[Que
     """A new answer for the row's question, and a query that is answered by it."""
     label = choose(row.alternatives, rng)
     queries = [
-        Query(row.question, label, False, row.source),
-        Query(choose(row.rephrasings, rng), label, False, row.source),
+        Query(row.question, label, "prompt", row.source),
+        Query(choose(row.rephrasings, rng), label, "rephrase", row.source),
     ]
     about = (
         [pair for pair in row.implications if mentions(pair[0], row.answer)]
@@ -204,7 +216,7 @@ def draw_edit(row: Row, rng: np.random.Generator, options: Options) -> tuple[Que
     )
     if about:
         question, answer = choose(about, rng)
-        queries.append(Query(rename(question, row.answer, label), answer, True, row.source))
+        queries.append(Query(rename(question, row.answer, label), answer, "implied", row.source))
     if options.yes_no and mentions(row.yes_no, row.answer):
         others = [other for other in row.alternatives if other != label]
         true = not others or rng.random() < 0.5
@@ -212,31 +224,28 @@ def draw_edit(row: Row, rng: np.random.Generator, options: Options) -> tuple[Que
             row.yes_no.replace(" - ", "-"), row.answer, label if true else choose(others, rng)
         )
         queries.append(
-            Query(prompted(statement, rng), "True" if true else "False", True, row.source)
+            Query(prompted(statement, rng), "True" if true else "False", "yes_no", row.source)
         )
     return queries[0], choose(queries, rng)
 
 
 def draw_fact(row: Row, rng: np.random.Generator, options: Options) -> Query | None:
-    """A form of the row with its true answer, each kind equally often; None where the row lacks the
-    form that was drawn."""
-    kinds = (
-        ["question", "rephrasing"]
-        + ["implication"] * options.implications
-        + ["yes_no"] * options.yes_no
+    """One form of the row's question, each equally often, with its true answer.
+
+    None where the row lacks the form that was drawn.
+    """
+    forms = (
+        ["prompt", "rephrase"] + ["implied"] * options.implications + ["yes_no"] * options.yes_no
     )
-    kind = choose(kinds, rng)
-    if kind == "implication":
+    form = choose(forms, rng)
+    question, answer = row.question, row.answer
+    if form == "rephrase":
+        question = choose(row.rephrasings, rng)
+    elif form == "implied":
         question, answer = choose(row.implications, rng) if row.implications else ("", "")
-        return Query(question, answer, False, row.source) if question else None
-    if kind == "yes_no":
-        return Query(prompted(row.yes_no, rng), "True", False, row.source) if row.yes_no else None
-    return Query(
-        row.question if kind == "question" else choose(row.rephrasings, rng),
-        row.answer,
-        False,
-        row.source,
-    )
+    elif form == "yes_no":
+        question, answer = (prompted(row.yes_no, rng) if row.yes_no else ""), "True"
+    return Query(question, answer, "unrelated", row.source) if question else None
 
 
 def mentions(text: str, answer: str) -> bool:
@@ -255,40 +264,42 @@ def prompted(statement: str, rng: np.random.Generator) -> str:
 
 
 def score(before: tuple[Any, Any], after: tuple[Any, Any], batch: EditBatch) -> dict[str, Score]:
-    """Scores of a batch, a row each; base_accuracy: true answers of the unedited model. "_hard"
-    marks implications, yes/no forms and hard negatives."""
+    """Scores of a batch under teacher forcing, a value per question (see `right_or_wrong`).
+
+    base_accuracy: 1 where the unedited model gives the true answer, out of scope.
+    """
     outside = batch.outside
-    accuracy = Score(whole_answer_right(before[1], outside.labels, outside.weight), outside.rows)
-    return right_or_wrong(before, after, batch) | {"base_accuracy": accuracy}
+    accuracy = whole_answer_right(before[1], outside.labels, outside.weight)
+    return right_or_wrong(before, after, batch) | {"base_accuracy": outside_score(batch, accuracy)}
 
 
 def score_answers(answers: dict[str, Any], batch: EditBatch) -> dict[str, Score]:
-    """The same of freely generated answers (token ids "n t"), which must agree with the label to
-    the last token."""
-    inside, outside = batch.inside, batch.outside
+    """Scores of generated answers (token ids "n t"), which must equal the label to the last
+    token."""
+    right = (answers["inside_after"] == batch.inside.labels).all(-1)
     moved = (answers["outside_before"] != answers["outside_after"]).any(-1)
+    known = (answers["outside_before"] == batch.outside.labels).all(-1)
     return {
-        "edit_success_generated": Score(
-            (answers["inside_after"] == inside.labels).all(-1), inside.rows
-        ),
-        "drawdown_generated": Score(
-            moved, split_by_difficulty(outside.rows, batch.hard_outside)[0]
-        ),
-        "base_accuracy_generated": Score(
-            (answers["outside_before"] == outside.labels).all(-1), outside.rows
-        ),
+        "edit_success_generated": inside_score(batch, right),
+        "drawdown_generated": outside_score(batch, moved),
+        "base_accuracy_generated": outside_score(batch, known),
     }
+
+
+def splits(folder: Path) -> list[str]:
+    """The splits that have a file."""
+    base = folder / "zsre"
+    return [name for name in zsre_rows.SPLITS if (base / zsre_rows.ROWS.format(name)).exists()]
 
 
 def open_rows(folder: Path, cache: Path, split: str, options: Options) -> tuple[Rows[Row], Pool]:
     """The rows of a split and the pool of questions outside their scope. Raises DataError where
     something is missing."""
     base = folder / "zsre"
-    if not (base / zsre_rows.ROWS.format(split)).exists():
-        there = [name for name in zsre_rows.SPLITS if (base / zsre_rows.ROWS.format(name)).exists()]
+    if split not in splits(folder):
         raise DataError(
             f"{base} has no split {split!r} ({zsre_rows.ROWS.format(split)}); it has"
-            f" {', '.join(there) or 'none'}"
+            f" {', '.join(splits(folder)) or 'none'}"
         )
     for wanted, name in (
         (options.implications, f"impl_{split}.json"),

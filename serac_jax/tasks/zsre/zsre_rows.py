@@ -3,12 +3,16 @@
 Under one folder:
 
     zsre/structured_zeroshot-{split}-new_annotated_final.jsonl   one question a line
-    zsre/impl_{split}.json      (optional) for every line, a list of [question, answer, …] that follow from its answer
-    zsre/zsre_yn_{split}.txt    (optional) for every line, a yes/no question that states its answer, or an empty line
+    zsre/impl_{split}.json      (optional) for every line, a list of [question, answer, …] that
+                                follow from its answer
+    zsre/zsre_yn_{split}.txt    (optional) for every line, a yes/no question that states its answer,
+                                or an empty line
     nq/{train,validation}.json  (optional) {"questions": […], "answers": […]}
 
-A line of the jsonl file may also carry "hard_negatives": a list of [question, answer] near the
-question but outside its scope."""
+A line of the jsonl file may also carry "hard_negatives": a list of [question, answer] or
+[question, answer, "subject" or "relation"], near the question but outside its scope. The third item
+says what they have in common.
+"""
 
 from __future__ import annotations
 
@@ -24,13 +28,15 @@ from serac_jax.text.queries import DataError
 
 SPLITS = ("train", "dev", "test")
 ROWS = "structured_zeroshot-{}-new_annotated_final.jsonl"
-PAIRS = tfds.features.Sequence({"question": tfds.features.Text(), "answer": tfds.features.Text()})
+PAIR = {"question": tfds.features.Text(), "answer": tfds.features.Text()}
+# The third item of a hard negative: what it has in common with the edit, and so its kind.
+NEAR = {"subject": "same_subject", "relation": "same_relation"}
 
 
 class Zsre(tfds.core.GeneratorBasedBuilder):
     """Rows that can be edited: those with an alternative answer and a rephrasing."""
 
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("1.1.0")
 
     def __init__(self, *, folder: Path, **options: Any):
         self.folder = Path(folder)
@@ -43,9 +49,9 @@ class Zsre(tfds.core.GeneratorBasedBuilder):
             "answer": text,
             "alternatives": texts,
             "rephrasings": texts,
-            "implications": PAIRS,
+            "implications": tfds.features.Sequence(PAIR),
             "yes_no": text,
-            "hard_negatives": PAIRS,
+            "hard_negatives": tfds.features.Sequence(PAIR | {"kind": text}),
             "source": text,
         }
         return self.dataset_info_from_configs(
@@ -154,7 +160,7 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
                     expect(row, "alternatives", list, where), f"{where}: field 'alternatives'"
                 ),
                 "rephrasings": [text for text in rephrasings if text != question],
-                "hard_negatives": check_pairs(
+                "hard_negatives": check_negatives(
                     row.get("hard_negatives", []), f"{where}: field 'hard_negatives'"
                 ),
                 "source": f"{path.name}:{number}",
@@ -172,14 +178,26 @@ def read_implications(path: Path) -> dict[int, list[dict[str, str]]]:
 
 
 def read_yes_no(path: Path) -> dict[int, str]:
-    """Yes/no questions by row number; rows whose line is empty have none."""
+    """Yes/no questions by row number; rows whose line is empty have none.
+
+    Lines end at "\\n" only: a text may contain other separators, such as U+2028.
+    """
     if not path.exists():
         return {}
     return {
         number: text.strip()
-        for number, text in enumerate(path.read_text(encoding="utf-8").splitlines())
+        for number, text in enumerate(path.read_text(encoding="utf-8").split("\n"))
         if text.strip()
     }
+
+
+def check_negatives(negatives: Any, where: str) -> list[dict[str, str]]:
+    """Hard negatives as dictionaries, with the kind that each one's third item says."""
+    pairs = check_pairs(negatives, where)
+    return [
+        pair | {"kind": NEAR.get(str(negative[2]) if len(negative) > 2 else "", "near")}
+        for pair, negative in zip(pairs, negatives, strict=True)
+    ]
 
 
 def check_pairs(pairs: Any, where: str) -> list[dict[str, str]]:
