@@ -5,6 +5,7 @@ the repository. A line `<!-- generate: NAME -->` is replaced by what the functio
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -45,7 +46,7 @@ def serac(*arguments: str) -> str:
     done = subprocess.run(
         [sys.executable, "-c", SERAC, *arguments],
         cwd=ROOT,
-        env=os.environ | {"COLUMNS": "92"},
+        env=os.environ | {"COLUMNS": "80"},
         capture_output=True,
         text=True,
     )
@@ -67,7 +68,18 @@ def cli() -> str:
 
 def config() -> str:
     """Every field of every section, with its default and meaning."""
-    return "```python\n" + (ROOT / "configs" / "common.py").read_text() + "```\n"
+    from serac_jax.training.sections import SECTIONS
+
+    parts = []
+    for name, fields in SECTIONS.items():
+        parts += [f"### {name or 'run'}", "", "| field | default | meaning |", "|---|---|---|"]
+        for field, found in fields.items():
+            full = f"{name}.{field}" if name else field
+            default = json.dumps(found.default, ensure_ascii=False).replace("|", "\\|")
+            meaning = f"{found.meaning} ({found.rule.says})" if found.rule else found.meaning
+            parts.append(f"| `{full}` | `{default}` | {meaning} |")
+        parts.append("")
+    return "\n".join(parts)
 
 
 GENERATED: dict[str, Callable[[], str]] = {"cli": cli, "config": config}
