@@ -11,7 +11,7 @@ from transformers import AutoTokenizer
 
 from serac_jax.core.errors import UserError
 from serac_jax.tasks import zsre
-from serac_jax.tasks.zsre import zsre_questions
+from serac_jax.tasks.zsre import zsre_questions, zsre_rows
 from serac_jax.text.queries import DataError
 from tests.conftest import ASSETS
 from tests.tiny import config_of
@@ -257,6 +257,18 @@ def test_hard_negatives_are_marked_and_belong_to_their_edit(task):
         "same_subject",
         "same_relation",
     }
+
+
+def test_hard_negatives_about_the_same_subject_name_it():
+    """By the subjects that the shipped rows carry."""
+    folder = ASSETS / "data" / "zsre"
+    rows = list(zsre_rows.read_rows(folder / zsre_rows.ROWS.format("dev")))
+    lines = (folder / zsre_rows.ROWS.format("dev")).read_text().split("\n")
+    for row, line in zip(rows, lines, strict=False):
+        subject = json.loads(line)["subject"].lower()
+        for negative in row["hard_negatives"]:
+            named = subject in negative["question"].lower()
+            assert negative["kind"] == ("same_subject" if named else "same_relation")
 
 
 def test_natural_questions_are_an_out_of_scope_pool(task, tmp_path):

@@ -11,7 +11,7 @@ Under one folder:
 
 A line of the jsonl file may also carry "hard_negatives": a list of [question, answer] or
 [question, answer, "subject" or "relation"], near the question but outside its scope. The third item
-says what they have in common.
+says what differs: another subject of the same relation, or another relation of the same subject.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from serac_jax.text.queries import DataError
 SPLITS = ("train", "dev", "test")
 ROWS = "structured_zeroshot-{}-new_annotated_final.jsonl"
 PAIR = {"question": tfds.features.Text(), "answer": tfds.features.Text()}
-# The third item of a hard negative: what it has in common with the edit, and so its kind.
-NEAR = {"subject": "same_subject", "relation": "same_relation"}
+# The third item of a hard negative says what differs from the edit, and so what is the same.
+NEAR = {"relation": "same_subject", "subject": "same_relation"}
 
 
 class Zsre(tfds.core.GeneratorBasedBuilder):
     """Rows that can be edited: those with an alternative answer and a rephrasing."""
 
-    VERSION = tfds.core.Version("1.1.0")
+    VERSION = tfds.core.Version("1.1.1")
 
     def __init__(self, *, folder: Path, **options: Any):
         self.folder = Path(folder)
