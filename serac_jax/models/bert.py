@@ -2,8 +2,8 @@
 head, in linen.
 
 The two share one network: DistilBERT leaves out the token types and the pooler, names its weights
-    differently, and has
-another head. A checkpoint without a head serves as an embedding scope classifier.
+differently, and has another head. A checkpoint without a head serves as an embedding scope
+classifier.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from serac_jax.core.batch import Tokens
-from serac_jax.models.convert import Network
+from serac_jax.models.layers import ACTIVATIONS, known_activation
 from serac_jax.models.linear import Dropout, Embed, Linear, at_least_float32, masked
+from serac_jax.models.network import Architecture, Network
 from serac_jax.models.packing import Packing, packing
 
 
@@ -45,13 +46,6 @@ class BertConfig:
     remat: bool
 
 
-ACTIVATIONS = {
-    "gelu": lambda x: jax.nn.gelu(x, approximate=False),
-    "gelu_new": lambda x: jax.nn.gelu(x, approximate=True),
-    "relu": jax.nn.relu,
-}
-
-
 def bert_from_hf(
     hf: Mapping[str, Any], output: str, dropout: float, dtype: Any, remat: bool
 ) -> BertConfig:
@@ -65,7 +59,7 @@ def bert_from_hf(
         positions=hf["max_position_embeddings"],
         types=hf["type_vocab_size"],
         eps=hf["layer_norm_eps"],
-        activation=hf["hidden_act"],
+        activation=known_activation(hf["hidden_act"]),
         output=output,
         relu_head=False,
         labels=len(hf["id2label"]),
@@ -88,7 +82,7 @@ def distilbert_from_hf(
         positions=hf["max_position_embeddings"],
         types=0,
         eps=1e-12,
-        activation=hf["activation"],
+        activation=known_activation(hf["activation"]),
         output=output,
         relu_head=True,
         labels=len(hf["id2label"]),
@@ -98,15 +92,39 @@ def distilbert_from_hf(
     )
 
 
-BERT_HANDLED = frozenset(
-    """vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads max_position_embeddings
-    type_vocab_size layer_norm_eps hidden_act id2label label2id num_labels hidden_dropout_prob
-    attention_probs_dropout_prob classifier_dropout""".split()
+TWO_CLASSES = {"id2label": {"0": "LABEL_0", "1": "LABEL_1"}, "num_labels": None}
+BERT_ATTRIBUTES = {
+    "vocab_size": 30522,
+    "hidden_size": 768,
+    "intermediate_size": 3072,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "max_position_embeddings": 512,
+    "type_vocab_size": 2,
+    "layer_norm_eps": 1e-12,
+    "hidden_act": "gelu",
+} | TWO_CLASSES
+BERT_INERT = frozenset(
+    """attention_probs_dropout_prob directionality hidden_dropout_prob pooler_fc_size
+    pooler_num_attention_heads pooler_num_fc_layers pooler_size_per_head pooler_type""".split()
 )
-DISTILBERT_HANDLED = frozenset(
-    """vocab_size dim hidden_dim n_layers n_heads max_position_embeddings activation id2label label2id num_labels
-    dropout attention_dropout seq_classif_dropout qa_dropout""".split()
-)
+DISTILBERT_ATTRIBUTES = {
+    "vocab_size": 30522,
+    "dim": 768,
+    "hidden_dim": 3072,
+    "n_layers": 6,
+    "n_heads": 12,
+    "max_position_embeddings": 512,
+    "activation": "gelu",
+} | TWO_CLASSES
+DISTILBERT_INERT = frozenset(("attention_dropout", "dropout", "qa_dropout", "seq_classif_dropout"))
+SPECIAL_TOKENS = {
+    "unk_token": "[UNK]",
+    "sep_token": "[SEP]",
+    "pad_token": "[PAD]",
+    "cls_token": "[CLS]",
+    "mask_token": "[MASK]",
+}
 
 # Hugging Face key ↔ parameter path; kernels are transposed (placeholders: convert.py).
 BERT_RULES = (
@@ -280,15 +298,32 @@ class Bert(nn.Module):
 OPTIONAL = ("pooler", "pre_head", "head")
 OUTPUTS = ("cls", "pooler", "mean", "head")
 BERT = Network(
-    Bert, bert_from_hf, BERT_RULES, lambda config: {}, BERT_IGNORED, OPTIONAL, BERT_HANDLED, OUTPUTS
+    module=Bert,
+    config=bert_from_hf,
+    attributes=BERT_ATTRIBUTES,
+    fixed={"position_embedding_type": "absolute"},
+    inert=BERT_INERT,
+    rules=BERT_RULES,
+    ignored=BERT_IGNORED,
+    optional=OPTIONAL,
+    special_tokens=SPECIAL_TOKENS,
+    architecture=Architecture("BertModel"),
+    head=Architecture("BertForSequenceClassification", "bert.", ("classifier.",)),
+    outputs=OUTPUTS,
 )
 DISTILBERT = Network(
-    Bert,
-    distilbert_from_hf,
-    DISTILBERT_RULES,
-    lambda config: {},
-    DISTILBERT_IGNORED,
-    OPTIONAL,
-    DISTILBERT_HANDLED,
-    OUTPUTS,
+    module=Bert,
+    config=distilbert_from_hf,
+    attributes=DISTILBERT_ATTRIBUTES,
+    fixed={"sinusoidal_pos_embds": False},
+    inert=DISTILBERT_INERT,
+    rules=DISTILBERT_RULES,
+    ignored=DISTILBERT_IGNORED,
+    optional=OPTIONAL,
+    special_tokens=SPECIAL_TOKENS,
+    architecture=Architecture("DistilBertModel"),
+    head=Architecture(
+        "DistilBertForSequenceClassification", "distilbert.", ("classifier.", "pre_classifier.")
+    ),
+    outputs=OUTPUTS,
 )

@@ -15,10 +15,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Scalar
 
 from serac_jax.core.batch import Tokens, spread
-from serac_jax.models.bert import ACTIVATIONS
+from serac_jax.models.blenderbot_tokenizer import SPECIAL_TOKENS, read_codec
 from serac_jax.models.cache import Cache, Pair, written
-from serac_jax.models.convert import Network, WeightError
+from serac_jax.models.layers import ACTIVATIONS, known_activation
 from serac_jax.models.linear import Dropout, Embed, Linear, at_least_float32, masked
+from serac_jax.models.network import Architecture, Network, WeightError
 from serac_jax.models.packing import NOTHING_PACKED, Packing, packing
 
 
@@ -48,8 +49,8 @@ class StackConfig:
 def config_from_hf(
     hf: Mapping[str, Any], output: str, dropout: float, dtype: Any, remat: bool
 ) -> BlenderbotConfig:
-    """Reads the attributes of a Hugging Face Blenderbot-small configuration; it has one output, so
-    `output` is not read."""
+    """Reads the attributes of a Hugging Face Blenderbot-small configuration, whose only output is
+    ""."""
     encoder, decoder = (
         StackConfig(hf[f"{side}_layers"], hf[f"{side}_attention_heads"], hf[f"{side}_ffn_dim"])
         for side in ("encoder", "decoder")
@@ -60,7 +61,7 @@ def config_from_hf(
         positions=hf["max_position_embeddings"],
         encoder=encoder,
         decoder=decoder,
-        activation=hf["activation_function"],
+        activation=known_activation(hf["activation_function"]),
         scaled=hf["scale_embedding"],
         start=hf["decoder_start_token_id"],
         eos=hf["eos_token_id"],
@@ -70,12 +71,39 @@ def config_from_hf(
     )
 
 
-# The first line is read; the others say how a model is trained or decoded.
-HANDLED = frozenset(
-    """vocab_size d_model max_position_embeddings encoder_layers decoder_layers encoder_attention_heads decoder_attention_heads encoder_ffn_dim
-    decoder_ffn_dim activation_function scale_embedding decoder_start_token_id eos_token_id
-    num_hidden_layers dropout attention_dropout activation_dropout encoder_layerdrop decoder_layerdrop init_std forced_eos_token_id""".split()
+ATTRIBUTES = {
+    "vocab_size": 50265,
+    "d_model": 512,
+    "max_position_embeddings": 512,
+    "encoder_layers": 8,
+    "decoder_layers": 8,
+    "encoder_attention_heads": 16,
+    "decoder_attention_heads": 16,
+    "encoder_ffn_dim": 2048,
+    "decoder_ffn_dim": 2048,
+    "activation_function": "gelu",
+    "scale_embedding": False,
+    "decoder_start_token_id": 1,
+    "eos_token_id": 2,
+}
+# How a model is trained, and another name of encoder_layers.
+INERT = frozenset(
+    """activation_dropout attention_dropout decoder_layerdrop dropout encoder_layerdrop init_std
+    num_hidden_layers""".split()
 )
+# Attributes that published configurations set, and `transformers` no longer knows.
+FIXED = {
+    "add_bias_logits": False,
+    "add_final_layer_norm": False,
+    "do_blenderbot_90_layernorm": True,
+    "extra_layer_norm": False,
+    "extra_pos_embeddings": 0,
+    "force_bos_token_to_be_generated": False,
+    "layernorm_variant": "xlm",
+    "normalize_before": False,
+    "normalize_embedding": True,
+    "static_position_embeddings": False,
+}
 
 # Hugging Face key ↔ parameter path; kernels are transposed (placeholders: convert.py).
 RULES = (
@@ -346,4 +374,15 @@ class Blenderbot(nn.Module):
         return self.output(x)[:, 0], cache
 
 
-NETWORK = Network(Blenderbot, config_from_hf, RULES, lambda config: COPIES, (), (), HANDLED)
+NETWORK = Network(
+    module=Blenderbot,
+    config=config_from_hf,
+    attributes=ATTRIBUTES,
+    fixed=FIXED,
+    inert=INERT,
+    rules=RULES,
+    copies=lambda config: COPIES,
+    special_tokens=SPECIAL_TOKENS,
+    codec=read_codec,
+    architecture=Architecture("BlenderbotSmallForConditionalGeneration"),
+)

@@ -1,25 +1,24 @@
 """Hugging Face weights to parameters and back, through one table of names a network.
 
 A table pairs templates: ("encoder.block.{i}.layer_norm.weight", "encoder/block_{i}/norm/scale"). It
-    is strict both ways:
-exactly one rule matches a key, every leaf is filled once, and a key that nothing uses is an error
-unless it is listed."""
+is strict both ways: exactly one rule matches a key, every leaf is filled once, and a key that
+nothing uses is an error unless it is listed.
+"""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import flax.linen as nn
 import numpy as np
-from flax import serialization, traverse_util
-from safetensors import safe_open
+from flax import traverse_util
+from safetensors import SafetensorError, safe_open
 
-from serac_jax.core.errors import UserError
 from serac_jax.models import torch_file
+from serac_jax.models.files import DamagedFile, read_json
+from serac_jax.models.network import Rules, WeightError
 
 Reader = Callable[[], np.ndarray]  # reads one tensor when it is called
 
@@ -33,31 +32,6 @@ PLACEHOLDERS = {
     "w": "weight|bias|kernel|scale",
 }
 LEAVES = {"weight": ("kernel", "scale"), "bias": ("bias",)}
-
-
-class WeightError(UserError):
-    """A checkpoint does not fit the network."""
-
-
-class Network(NamedTuple):
-    """How one Hugging Face `model_type` becomes a module.
-
-    config: (Hugging Face attributes, output, dropout, dtype, remat) -> the module's own
-        configuration.
-    rules, copies, ignored, optional: see `from_hf`; `copies` depends on the configuration, which
-        may tie weights.
-    handled: the attributes that `config` reads; any other must have its default value.
-    outputs: what the network can be read for, with "" for answers in words (see `models.load`).
-    """
-
-    module: Callable[[Any], nn.Module]
-    config: Callable[[Mapping[str, Any], str, float, Any, bool], Any]
-    rules: tuple[tuple[str, str], ...]
-    copies: Callable[[Any], dict[str, str]]
-    ignored: tuple[str, ...]
-    optional: tuple[str, ...]
-    handled: frozenset[str]
-    outputs: tuple[str, ...] = ("",)
 
 
 def pattern(template: str) -> re.Pattern[str]:
@@ -78,7 +52,7 @@ def candidates(template: str, groups: Mapping[str, str]) -> list[str]:
     return [template.format(**(dict(groups) | {"w": leaf})) for leaf in leaves]
 
 
-def path_of(key: str, rules: tuple[tuple[str, str], ...], leaves: Mapping[str, Any]) -> str | None:
+def path_of(key: str, rules: Rules, leaves: Mapping[str, Any]) -> str | None:
     """The parameter path of a Hugging Face key; one that the network lacks comes back too; None
     where no rule matches."""
     found = [
@@ -95,7 +69,7 @@ def path_of(key: str, rules: tuple[tuple[str, str], ...], leaves: Mapping[str, A
     return next((path for path in found[0] if path in leaves), found[0][0])
 
 
-def key_of(path: str, rules: tuple[tuple[str, str], ...]) -> str:
+def key_of(path: str, rules: Rules) -> str:
     """The Hugging Face key of a parameter path."""
     for hf, template in rules:
         if match := pattern(template).fullmatch(path):
@@ -128,7 +102,7 @@ def from_hf(
     tensors: Mapping[str, Reader],
     leaves: Mapping[str, Any],
     *,
-    rules: tuple[tuple[str, str], ...],
+    rules: Rules,
     copies: Mapping[str, str] = {},
     ignored: tuple[str, ...] = (),
     optional: tuple[str, ...] = (),
@@ -167,6 +141,10 @@ def from_hf(
             raise WeightError(
                 f"{source}: the weight {key!r} has shape {found}, but config.json says {shape}"
             )
+        if not np.isfinite(array).all():
+            raise WeightError(
+                f"{source}: the weight {key!r} has values that are not finite; is the file damaged?"
+            )
         filled.add(path)
         yield path, array
     missing = sorted(
@@ -197,7 +175,7 @@ def merge_copies(
     return merged
 
 
-def to_hf(leaves: Mapping[str, Any], rules: tuple[tuple[str, str], ...]) -> dict[str, np.ndarray]:
+def to_hf(leaves: Mapping[str, Any], rules: Rules) -> dict[str, np.ndarray]:
     """Parameters by path to Hugging Face keys and orientation; works on gradients and on optimizer
     moments as well."""
     tensors = {}
@@ -236,15 +214,18 @@ def read_weights(folder: Path) -> dict[str, Reader]:
     file = next((folder / name for name in WEIGHTS if (folder / name).exists()), None)
     if file is None:
         raise WeightError(f"{folder} has no weights: expected one of {', '.join(WEIGHTS)}")
-    files = [file]
-    if file.name.endswith(".index.json"):
-        files = [
-            folder / name
-            for name in sorted(set(json.loads(file.read_text())["weight_map"].values()))
-        ]
-        if absent := [part.name for part in files if not part.exists()]:
-            raise WeightError(f"{file} names files that are not there: {', '.join(absent)}")
-    return read_files(files)
+    return read_files(parts_of(file) if file.name.endswith(".index.json") else [file])
+
+
+def parts_of(index: Path) -> list[Path]:
+    """The files that an index names. Raises WeightError where one is not there."""
+    names = read_json(index).get("weight_map")
+    if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
+        raise DamagedFile(index, "names no files (`weight_map`)")
+    files = [index.parent / Path(name).name for name in sorted(set(names.values()))]
+    if absent := [part.name for part in files if not part.exists()]:
+        raise WeightError(f"{index} names files that are not there: {', '.join(absent)}")
+    return files
 
 
 def read_files(files: list[Path]) -> dict[str, Reader]:
@@ -264,27 +245,44 @@ def read_files(files: list[Path]) -> dict[str, Reader]:
 
 
 def read_safetensors(file: Path) -> dict[str, Reader]:
-    handle = safe_open(file, framework="numpy")
-    return {key: lambda key=key: as_float32(handle.get_tensor(key)) for key in handle.keys()}  # noqa: SIM118
+    """Readers of the tensors of a .safetensors file, whose sizes the library checks."""
+    try:
+        handle = safe_open(file, framework="numpy")
+    except (SafetensorError, OSError, ValueError) as error:
+        raise DamagedFile(file, f"is not a safetensors file ({error})") from error
+
+    def reader(key: str) -> Reader:
+        def read() -> np.ndarray:
+            try:
+                return as_float32(handle.get_tensor(key))
+            except (SafetensorError, TypeError, ValueError) as error:
+                raise DamagedFile(file, f"the tensor {key!r} cannot be read ({error})") from error
+
+        return read
+
+    return {key: reader(key) for key in handle.keys()}  # noqa: SIM118
 
 
 def read_msgpack(file: Path) -> dict[str, Reader]:
-    """Flax names and orientation, put back into those of PyTorch, which the tables speak."""
+    """Flax names and orientation, put back into those of PyTorch, which the tables use."""
+    from flax import serialization
+
+    try:
+        leaves = flatten(dict(serialization.msgpack_restore(file.read_bytes())))
+    except Exception as error:  # whatever msgpack and numpy raise on other bytes
+        raise DamagedFile(file, f"is not a Flax checkpoint ({type(error).__name__})") from error
     tensors: dict[str, Reader] = {}
-    for path, array in flatten(dict(serialization.msgpack_restore(file.read_bytes()))).items():
-        *parents, leaf = path.split("/")
-        turned = array.T if leaf == "kernel" else array
-        key = ".".join(
-            [
-                *parents,
-                {"kernel": "weight", "embedding": "weight", "scale": "weight"}.get(leaf, leaf),
-            ]
-        )
-        tensors[key] = lambda turned=turned: as_float32(turned)
+    for path, leaf in leaves.items():
+        *parents, last = path.split("/")
+        array = np.asarray(leaf)
+        turned = array.T if last == "kernel" else array
+        name = {"kernel": "weight", "embedding": "weight", "scale": "weight"}.get(last, last)
+        tensors[".".join([*parents, name])] = lambda turned=turned: as_float32(turned)
     return tensors
 
 
 def read_torch(file: Path) -> dict[str, Reader]:
+    """Readers of the tensors that `torch.save` wrote."""
     state = torch_file.load(file)
     if not isinstance(state, dict) or not all(
         isinstance(tensor, torch_file.Tensor) for tensor in state.values()
@@ -297,8 +295,4 @@ def read_torch(file: Path) -> dict[str, Reader]:
 
 
 def as_float32(array: np.ndarray) -> np.ndarray:
-    return (
-        np.asarray(array).astype(np.float32)
-        if np.asarray(array).dtype != np.float32
-        else np.asarray(array)
-    )
+    return np.asarray(array, np.float32)

@@ -3,15 +3,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Scalar
-from transformers import GenerationConfig
 
-from serac_jax.models.convert import WeightError
+from serac_jax.models.files import read_json
+from serac_jax.models.network import WeightError
 
 
 class Decoding(NamedTuple):
@@ -36,60 +35,76 @@ READ = {
     "min_length": "min_length",
     "no_repeat_ngram_size": "no_repeat",
 }
-# Who made the file, tokens that the network's own configuration names, lengths, which are the
-# caller's, and what only sampling reads.
+# What wrote the file, tokens that config.json names too, lengths, which are the caller's, how to
+# cache and compile, and what only sampling reads.
 INERT = frozenset(
-    """transformers_version _from_model_config bos_token_id eos_token_id pad_token_id decoder_start_token_id use_cache max_length max_new_tokens
-    output_attentions output_hidden_states output_scores return_dict_in_generate temperature top_k top_p typical_p epsilon_cutoff eta_cutoff""".split()
+    """transformers_version _from_model_config bos_token_id eos_token_id pad_token_id
+    decoder_start_token_id use_cache cache_implementation cache_config max_cache_len compile_config
+    disable_compile prefill_chunk_size max_length max_new_tokens output_attentions
+    output_hidden_states output_scores output_logits return_dict_in_generate temperature top_k top_p
+    min_p top_h typical_p epsilon_cutoff eta_cutoff""".split()
 )
-DEFAULTS = {
+# Other options, with the value that is implemented.
+DEFAULTS: dict[str, Any] = {
     "do_sample": False,
     "early_stopping": False,
     "repetition_penalty": 1.0,
     "encoder_repetition_penalty": 1.0,
     "num_return_sequences": 1,
-} | {
     "encoder_no_repeat_ngram_size": 0,
     "num_beam_groups": 1,
     "diversity_penalty": 0.0,
     "remove_invalid_values": False,
     "renormalize_logits": False,
 }
+UNKNOWN = frozenset(
+    """min_new_tokens max_time stop_strings use_mtp bad_words_ids forced_bos_token_id
+    exponential_decay_length_penalty suppress_tokens begin_suppress_tokens sequence_bias
+    token_healing guidance_scale watermarking_config is_assistant num_assistant_tokens
+    num_assistant_tokens_schedule assistant_confidence_threshold prompt_lookup_num_tokens
+    max_matching_ngram_size assistant_early_exit assistant_lookbehind target_lookbehind
+    assistant_ensemble_weight speculation_type continuous_batching_config low_memory penalty_alpha
+    dola_layers constraints force_words_ids""".split()
+)
+FORCED = "forced_eos_token_id"
+# Every option of `transformers.GenerationConfig`, which older models set in config.json.
+GENERATION = frozenset((*READ, *INERT, *DEFAULTS, *UNKNOWN, FORCED))
 
 
 def read(folder: Path, eos: int) -> Decoding:
-    """What the generation_config.json of a folder asks for, or, where there is none, its
-    config.json; `eos`: the network's end of sequence.
+    """What a folder's generation_config.json asks for, or else its config.json.
 
-    Raises WeightError where an option is set that is not implemented.
+    Args:
+        eos: the network's end of sequence.
+
+    Raises:
+        WeightError: an option is set that is not implemented.
     """
-    file = next(
-        file
-        for file in (folder / "generation_config.json", folder / "config.json")
-        if file.exists()
-    )
-    known = GenerationConfig().to_dict()
-    asked = {
-        key: value
-        for key, value in json.loads(file.read_text()).items()
-        if value is not None and (key in known or file.name != "config.json")
-    }
-    forced = asked.pop("forced_eos_token_id", None)
+    file = folder / "generation_config.json"
+    asked = {key: value for key, value in options_in(folder).items() if value is not None}
+    if not file.exists():
+        file = folder / "config.json"
+    forced = asked.pop(FORCED, None)
     if forced not in (None, eos):
         raise WeightError(
-            f"{file} sets forced_eos_token_id={forced!r}, but config.json says that answers end"
-            f" with {eos}"
+            f"{file} sets {FORCED}={forced!r}, but config.json says that answers end with {eos}"
         )
     for key in asked.keys() - READ.keys() - INERT:
         if asked[key] != DEFAULTS.get(key):
             raise WeightError(
                 f"{file} sets {key}={asked[key]!r}, which decoding does not implement; it reads"
-                f" {', '.join(READ)}, forced_eos_token_id"
+                f" {', '.join(READ)}, {FORCED}"
             )
-    return Decoding(
-        **{READ[key]: asked[key] for key in READ.keys() & asked.keys()},
-        forced_end=forced is not None,
-    )
+    found = {READ[key]: asked[key] for key in READ.keys() & asked.keys()}
+    return Decoding(**found, forced_end=forced is not None)
+
+
+def options_in(folder: Path) -> dict[str, Any]:
+    """The options of generation_config.json, or else those among the attributes of config.json."""
+    if (folder / "generation_config.json").exists():
+        return read_json(folder / "generation_config.json")
+    attributes = read_json(folder / "config.json")
+    return {key: value for key, value in attributes.items() if key in GENERATION}
 
 
 def restrict(

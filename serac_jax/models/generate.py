@@ -14,8 +14,8 @@ from jaxtyping import Array, Bool, Float, Int, Scalar
 
 from serac_jax.core.batch import Tokens
 from serac_jax.core.types import Params
-from serac_jax.models import Model
 from serac_jax.models.decoding import Decoding, restrict
+from serac_jax.models.model import Model
 
 FAR = -1e9  # a score that no hypothesis reaches
 

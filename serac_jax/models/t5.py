@@ -1,7 +1,7 @@
 """T5 v1.0 and v1.1 (Raffel et al. 2020): networks of `t5` checkpoints, in linen.
 
-One class serves both versions: v1.1 has a gated feed-forward layer and an output layer of its own
-    (`gated`, `tied`).
+One class serves both versions: v1.1 has a gated feed-forward layer (`gated`) and an output layer of
+its own (not `tied`).
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from jaxtyping import Array, Bool, Float, Int, Scalar
 
 from serac_jax.core.batch import Tokens, spread
 from serac_jax.models.cache import Cache, Pair, written
-from serac_jax.models.convert import Network
+from serac_jax.models.layers import ACTIVATIONS, RMSNorm, known_activation
 from serac_jax.models.linear import Dropout, Embed, Linear, at_least_float32, masked
+from serac_jax.models.network import Architecture, Network
 from serac_jax.models.packing import NOTHING_PACKED, Packing, packing
 
 
@@ -48,22 +49,29 @@ class T5Config:
 def config_from_hf(
     hf: Mapping[str, Any], output: str, dropout: float, dtype: Any, remat: bool
 ) -> T5Config:
-    """Reads the attributes of a Hugging Face T5 configuration; T5 has one output, so `output` is
-    not read."""
+    """Reads the attributes of a Hugging Face T5 configuration, whose only output is "".
+
+    `feed_forward_proj` and `tie_word_embeddings` stand for the attributes that newer versions of
+    `transformers` write.
+    """
+    gate, _, activation = hf["feed_forward_proj"].rpartition("-")
+    if hf["feed_forward_proj"] == "gated-gelu":
+        activation = "gelu_new"  # as in T5 v1.1
+    gated, tied = hf["is_gated_act"], hf["scale_decoder_outputs"]
     return T5Config(
         vocab=hf["vocab_size"],
         width=hf["d_model"],
         head_width=hf["d_kv"],
         mlp_width=hf["d_ff"],
         encoder_layers=hf["num_layers"],
-        decoder_layers=hf["num_decoder_layers"],
+        decoder_layers=hf["num_decoder_layers"] or hf["num_layers"],
         heads=hf["num_heads"],
         buckets=hf["relative_attention_num_buckets"],
         max_distance=hf["relative_attention_max_distance"],
         eps=hf["layer_norm_epsilon"],
-        activation=hf["dense_act_fn"],
-        gated=hf["is_gated_act"],
-        tied=hf["scale_decoder_outputs"],
+        activation=known_activation(hf["dense_act_fn"] or activation),
+        gated=gate == "gated" if gated is None else gated,
+        tied=hf["tie_word_embeddings"] if tied is None else tied,
         start=hf["decoder_start_token_id"],
         eos=hf["eos_token_id"],
         dropout=dropout,
@@ -72,10 +80,27 @@ def config_from_hf(
     )
 
 
-HANDLED = frozenset(
-    """vocab_size d_model d_kv d_ff num_layers num_decoder_layers num_heads relative_attention_num_buckets relative_attention_max_distance
-    layer_norm_epsilon feed_forward_proj dense_act_fn is_gated_act scale_decoder_outputs decoder_start_token_id eos_token_id dropout_rate""".split()
-)
+ATTRIBUTES = {
+    "vocab_size": 32128,
+    "d_model": 512,
+    "d_kv": 64,
+    "d_ff": 2048,
+    "num_layers": 6,
+    "num_decoder_layers": None,
+    "num_heads": 8,
+    "relative_attention_num_buckets": 32,
+    "relative_attention_max_distance": 128,
+    "layer_norm_epsilon": 1e-6,
+    "feed_forward_proj": "relu",
+    "dense_act_fn": None,
+    "is_gated_act": None,
+    "scale_decoder_outputs": None,
+    "tie_word_embeddings": True,
+    "decoder_start_token_id": 0,
+    "eos_token_id": 1,
+}
+INERT = frozenset(("dropout_rate", "initializer_factor", "n_positions"))
+SPECIAL_TOKENS = {"eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
 
 # Hugging Face key ↔ parameter path; kernels are transposed (placeholders: convert.py).
 RULES = (
@@ -107,13 +132,6 @@ IGNORED = (
     r"decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight",
 )  # carried by early checkpoints, never read
 
-ACTIVATIONS = {
-    "relu": jax.nn.relu,
-    "gelu_new": lambda x: jax.nn.gelu(x, approximate=True),
-    "silu": jax.nn.silu,
-    "gelu": lambda x: jax.nn.gelu(x, approximate=False),
-}
-
 
 def relative_bucket(
     distance: np.ndarray, bidirectional: bool, buckets: int, max_distance: int
@@ -131,18 +149,6 @@ def relative_bucket(
     )
     far = np.minimum(exact + (ratio * (buckets - exact)).astype(np.int32), buckets - 1)
     return offset + np.where(distance < exact, distance, far)
-
-
-class RMSNorm(nn.Module):
-    eps: float
-    dtype: Any
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
-        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
-        x = at_least_float32(x)
-        x = x * jax.lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + self.eps)
-        return (x * scale.reshape(*(1,) * (x.ndim - 1), -1)).astype(self.dtype)
 
 
 class Attention(nn.Module):
@@ -387,11 +393,13 @@ class T5(nn.Module):
 
 
 NETWORK = Network(
-    T5,
-    config_from_hf,
-    RULES,
-    lambda config: TIED_COPIES if config.tied else COPIES,
-    IGNORED,
-    (),
-    HANDLED,
+    module=T5,
+    config=config_from_hf,
+    attributes=ATTRIBUTES,
+    inert=INERT,
+    rules=RULES,
+    copies=lambda config: TIED_COPIES if config.tied else COPIES,
+    ignored=IGNORED,
+    special_tokens=SPECIAL_TOKENS,
+    architecture=Architecture("T5ForConditionalGeneration"),
 )

@@ -8,8 +8,11 @@ what it is given and does nothing. No name is ever imported."""
 
 from __future__ import annotations
 
+import io
+import math
 import pickle
 import zipfile
+import zlib
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +22,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from serac_jax.core.errors import UserError
+from serac_jax.models.files import DamagedFile
 
 DTYPES = {
     "DoubleStorage": np.dtype(np.float64),
@@ -33,10 +36,6 @@ DTYPES = {
     "ByteStorage": np.dtype(np.uint8),
     "BoolStorage": np.dtype(bool),
 }
-
-
-class TorchFileError(UserError):
-    """A file is not one that `torch.save` wrote, or is damaged."""
 
 
 class Storage(NamedTuple):
@@ -57,26 +56,53 @@ class Tensor:
     strides: tuple[int, ...]  # in elements
 
     def read(self) -> np.ndarray:
-        """The values. Raises TorchFileError where the archive does not hold all of them."""
+        """The values. Raises DamagedFile where the archive does not hold all of them."""
         file, member, dtype = self.storage
-        with opened(file) as archive:
-            if member not in archive.namelist():
-                raise TorchFileError(
-                    f"{file}: {member}, the bytes of a tensor, is missing; is the file complete?"
-                )
-            flat = np.frombuffer(archive.read(member), dtype)
+        if 0 in self.shape:
+            return np.zeros(self.shape, dtype)
+        if not well_formed(self):
+            raise DamagedFile(file, f"{member} has a tensor without a shape that makes sense")
+        flat = np.frombuffer(member_bytes(file, member, dtype.itemsize), dtype)
         last = self.offset + sum(
             (size - 1) * stride for size, stride in zip(self.shape, self.strides, strict=True)
         )
-        if 0 in self.shape:
-            return np.zeros(self.shape, dtype)
-        if min((self.offset, *self.strides)) < 0 or last >= len(flat):
-            raise TorchFileError(
-                f"{file}: {member} has {len(flat)} values, too few for a tensor of shape"
-                f" {self.shape}; is the file complete?"
+        if last >= len(flat) or math.prod(self.shape) > len(flat):
+            raise DamagedFile(
+                file,
+                f"{member} has {len(flat)} values, too few for a tensor of shape {self.shape}",
             )
         strides = [stride * dtype.itemsize for stride in self.strides]
         return np.lib.stride_tricks.as_strided(flat[self.offset :], self.shape, strides).copy()
+
+
+def well_formed(tensor: Tensor) -> bool:
+    """Whether offset, shape and strides are numbers that are not negative, as many of each."""
+    numbers = (tensor.offset, *tensor.shape, *tensor.strides)
+    return len(tensor.shape) == len(tensor.strides) and all(
+        isinstance(number, int) and number >= 0 for number in numbers
+    )
+
+
+def member_bytes(file: Path, member: str, item: int) -> bytes:
+    """The bytes behind a tensor, cut to whole items. They are stored as they are, so that they are
+    never more than the file."""
+    with opened(file) as archive:
+        if member not in archive.namelist():
+            raise DamagedFile(file, f"{member}, the bytes of a tensor, is missing")
+        size = archive.getinfo(member).file_size
+        if size > file.stat().st_size:
+            raise DamagedFile(file, f"{member} claims {size} bytes, more than the whole file")
+        data = contained(archive, file, member)
+    return data[: len(data) - len(data) % item]
+
+
+def contained(archive: zipfile.ZipFile, file: Path, member: str) -> bytes:
+    """The content of a member. Raises DamagedFile where it cannot be unpacked."""
+    try:
+        return archive.read(member)
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
+        # RuntimeError: of a member that is encrypted, or compressed in an unknown way
+        raise DamagedFile(file, f"{member} cannot be read ({error})") from error
 
 
 class Unknown:
@@ -136,22 +162,27 @@ class Unpickler(pickle.Unpickler):
 
     def persistent_load(self, saved: Any) -> Storage:
         """("storage", its type, its key, its device, its length)."""
-        kind, key = saved[1].name.rpartition(".")[2], saved[2]
+        try:
+            kind, key = saved[1].name.rpartition(".")[2], saved[2]
+        except (TypeError, IndexError, AttributeError) as error:
+            raise DamagedFile(self.source, "its pickle names a tensor without values") from error
         if kind not in DTYPES:
-            raise TorchFileError(
-                f"{self.source}: tensors of {kind} are not supported; supported are"
-                f" {', '.join(DTYPES)}"
+            raise DamagedFile(
+                self.source,
+                f"tensors of {kind} are not supported; supported are {', '.join(DTYPES)}",
             )
         return Storage(self.source, f"{self.root}data/{key}", DTYPES[kind])
 
 
 def opened(file: Path) -> zipfile.ZipFile:
+    """The archive. Raises DamagedFile where the file is none."""
     try:
         return zipfile.ZipFile(file)
-    except zipfile.BadZipFile as error:
-        raise TorchFileError(
-            f"{file} is not a zip archive, as torch.save writes since PyTorch 1.6; is it complete?"
-            " An older one can be written anew by a newer PyTorch"
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise DamagedFile(
+            file,
+            "is not a zip archive, as torch.save writes since PyTorch 1.6 (newer versions can"
+            " rewrite older files)",
         ) from error
 
 
@@ -159,33 +190,28 @@ def load(file: Path) -> Any:
     """What was saved: dictionaries, lists and numbers as they were, a `Tensor` for every tensor, an
     `Unknown` for anything else.
 
-    Raises TorchFileError where the file is damaged or of another kind.
+    Raises:
+        DamagedFile: the file is damaged, or of another kind.
     """
     with opened(file) as archive:
         names = archive.namelist()
         pickles = [name for name in names if name.rpartition("/")[2] == "data.pkl"]
         if len(pickles) != 1:
-            raise TorchFileError(
-                f"{file} holds no data.pkl; it is a zip archive, but not one that torch.save wrote"
+            raise DamagedFile(
+                file, "holds no data.pkl: a zip archive, but not one that torch.save wrote"
             )
         root = pickles[0].removesuffix("data.pkl")
-        if f"{root}byteorder" in names and archive.read(f"{root}byteorder") != b"little":
-            raise TorchFileError(
-                f"{file} was written on a big-endian machine; write it anew on a little-endian one"
-            )
-        with archive.open(pickles[0]) as handle:
-            try:
-                return Unpickler(file, root, handle).load()
-            except (
-                pickle.UnpicklingError,
-                EOFError,
-                AttributeError,
-                IndexError,
-                KeyError,
-                TypeError,
-                ValueError,
-            ) as error:
-                raise TorchFileError(
-                    f"{file}: its pickle cannot be read ({type(error).__name__}: {error}); is the"
-                    " file complete?"
-                ) from error
+        order = f"{root}byteorder"
+        if order in names and contained(archive, file, order) != b"little":
+            raise DamagedFile(file, "was written on a big-endian machine, whose bytes differ")
+        if archive.getinfo(pickles[0]).file_size > 1000 * file.stat().st_size:
+            raise DamagedFile(file, "its pickle unpacks to more than 1,000 times the file's size")
+        pickled = contained(archive, file, pickles[0])
+    try:
+        return Unpickler(file, root, io.BytesIO(pickled)).load()
+    except DamagedFile:
+        raise
+    except Exception as error:  # a damaged pickle can raise anything, from MemoryError to KeyError
+        raise DamagedFile(
+            file, f"its pickle cannot be read ({type(error).__name__}: {error})"
+        ) from error

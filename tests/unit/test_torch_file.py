@@ -12,8 +12,8 @@ import pytest
 import torch
 from transformers import T5Config
 
-from serac_jax.models import torch_file
-from serac_jax.models.torch_file import Tensor, TorchFileError, Unknown
+from serac_jax.models import DamagedFile, torch_file
+from serac_jax.models.torch_file import Tensor, Unknown
 from tests.conftest import MODELS
 
 
@@ -115,11 +115,11 @@ def test_a_malicious_pickle_runs_nothing(tmp_path, protocol):
 def test_damaged_files_are_named(tmp_path):
     file = saved(tmp_path, {"weight": torch.ones(100)})
     (tmp_path / "half.pt").write_bytes(file.read_bytes()[:500])
-    with pytest.raises(TorchFileError, match=r"half.pt is not a zip archive"):
+    with pytest.raises(DamagedFile, match=r"half.pt: is not a zip archive"):
         torch_file.load(tmp_path / "half.pt")
     with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
         archive.writestr("note.txt", "hello")
-    with pytest.raises(TorchFileError, match=r"other.zip holds no data.pkl"):
+    with pytest.raises(DamagedFile, match=r"other.zip: holds no data.pkl"):
         torch_file.load(tmp_path / "other.zip")
     for name, change in (("cut.pt", lambda data: data[:8]), ("broken.pt", lambda data: data)):
         with zipfile.ZipFile(file) as old, zipfile.ZipFile(tmp_path / name, "w") as new:
@@ -138,11 +138,11 @@ def test_damaged_files_are_named(tmp_path):
                     ),
                 )
     with pytest.raises(
-        TorchFileError,
+        DamagedFile,
         match=r"cut.pt: file/data/0 has 2 values, too few for a tensor of shape \(100,\)",
     ):
         torch_file.load(tmp_path / "cut.pt")["weight"].read()
-    with pytest.raises(TorchFileError, match=r"broken.pt: its pickle cannot be read"):
+    with pytest.raises(DamagedFile, match=r"broken.pt: its pickle cannot be read"):
         torch_file.load(tmp_path / "broken.pt")
 
 

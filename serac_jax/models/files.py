@@ -1,0 +1,39 @@
+"""JSON files of a model's folder, and the error for files that cannot be read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from serac_jax.core.errors import UserError
+
+
+class DamagedFile(UserError):
+    """A file of a model is not what its name says, or is incomplete."""
+
+    def __init__(self, file: Path, problem: str):
+        super().__init__(f"{file}: {problem}; is the file complete?")
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """The object in a JSON file of a model.
+
+    Raises:
+        DamagedFile: it is not JSON, or not an object.
+        UserError: it asks for code of its own (`auto_map`), which is never run.
+    """
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DamagedFile(file, f"cannot be read ({error.strerror})") from error
+    except ValueError as error:  # also of bytes that are not UTF-8
+        raise DamagedFile(file, f"is not JSON ({error})") from error
+    if not isinstance(found, dict):
+        raise DamagedFile(file, f"holds a {type(found).__name__}, but should hold an object")
+    if found.get("auto_map"):
+        raise UserError(
+            f"{file}: 'auto_map' asks for code from the model's folder, which is never run; use a"
+            " model of a supported architecture"
+        )
+    return found

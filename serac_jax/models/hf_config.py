@@ -1,0 +1,79 @@
+"""config.json: the attributes that a network reads, and refusal of those it does not implement."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from serac_jax.models.decoding import GENERATION
+from serac_jax.models.files import read_json
+from serac_jax.models.network import Network, WeightError
+
+# Attributes of every configuration that change nothing in what a network computes.
+INERT = frozenset(
+    """_name_or_path architectures bos_token_id classifier_dropout classif_dropout dtype
+    eos_token_id finetuning_task gradient_checkpointing id2label initializer_range
+    is_encoder_decoder label2id model_type name_or_path output_attentions output_hidden_states
+    output_past pad_token_id prefix problem_type return_dict sep_token_id task_specific_params
+    tie_word_embeddings tie_weights_ tokenizer_class torch_dtype transformers_version unk_token_id
+    use_cache""".split()
+)
+# Attributes of every configuration that are accepted at the value that is implemented.
+FIXED = {
+    "add_cross_attention": False,
+    "chunk_size_feed_forward": 0,
+    "cross_attention_hidden_size": None,
+    "is_decoder": False,
+    "pruned_heads": {},
+    "tie_encoder_decoder": False,
+    "torchscript": False,
+    "use_bfloat16": False,
+}
+
+
+def model_type(folder: Path) -> str:
+    """The Hugging Face `model_type` of a folder.
+
+    Raises:
+        DamagedFile, WeightError: config.json is missing, damaged, or names no type.
+    """
+    found = read_json(folder / "config.json").get("model_type")
+    if not isinstance(found, str):
+        raise WeightError(f"{folder / 'config.json'}: expected the name of a 'model_type'")
+    return found
+
+
+def attributes(name: str, folder: Path, network: Network) -> dict[str, Any]:
+    """The attributes that a network reads, those of config.json before the network's defaults.
+
+    Args:
+        name: of the model, for messages.
+
+    Raises:
+        WeightError: an attribute is neither read, nor inert, nor at the value that is implemented;
+            or has a value of the wrong type.
+    """
+    given = read_json(folder / "config.json")
+    fixed = FIXED | dict(network.fixed)
+    passed = INERT | network.inert | GENERATION | network.attributes.keys()
+    for key, value in given.items():
+        if value is None or (key in fixed and value == fixed[key]):
+            continue
+        if key in fixed or key not in passed:
+            raise WeightError(
+                f"{name}: config.json sets {key}={value!r}, which this network does not implement"
+                f" (default: {fixed.get(key)!r})"
+            )
+        check_type(name, key, value, network.attributes.get(key))
+    read = {key: given.get(key) for key in network.attributes}
+    return {key: network.attributes[key] if value is None else value for key, value in read.items()}
+
+
+def check_type(name: str, key: str, value: Any, default: Any) -> None:
+    """Raises WeightError where a value is of another type than the attribute's default."""
+    wanted = type(default)
+    fits = isinstance(value, (int, float) if wanted is float else wanted)
+    if default is not None and (not fits or isinstance(value, bool) != (wanted is bool)):
+        raise WeightError(
+            f"{name}: config.json sets {key}={value!r}; expected a value like {default!r}"
+        )

@@ -1,0 +1,46 @@
+"""Layers that several networks share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from serac_jax.models.linear import at_least_float32
+from serac_jax.models.network import WeightError
+
+# By their names in Hugging Face configurations.
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "relu": jax.nn.relu,
+    "silu": jax.nn.silu,
+    "gelu": lambda x: jax.nn.gelu(x, approximate=False),
+    "gelu_new": lambda x: jax.nn.gelu(x, approximate=True),
+}
+
+
+def known_activation(name: str) -> str:
+    """The name of an activation function. Raises WeightError where it is not implemented."""
+    if name not in ACTIVATIONS:
+        raise WeightError(
+            f"config.json asks for the activation function {name!r}, which is not implemented;"
+            f" implemented are {', '.join(ACTIVATIONS)}"
+        )
+    return name
+
+
+class RMSNorm(nn.Module):
+    """Divides by the root of the mean square, and multiplies by a learned scale."""
+
+    eps: float
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
+        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
+        x = at_least_float32(x)
+        x = x * jax.lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + self.eps)
+        return (x * scale.reshape(*(1,) * (x.ndim - 1), -1)).astype(self.dtype)

@@ -1,0 +1,238 @@
+"""Tokenizers of Hugging Face folders, read without importing `transformers`."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import tokenizers
+
+from serac_jax.core.errors import UserError
+from serac_jax.models.files import DamagedFile, read_json
+
+# The files that a tokenizer may consist of.
+FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "spiece.model",
+    "tokenizer.model",
+)
+ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+CLEANED = (
+    (" .", "."),
+    (" ?", "?"),
+    (" !", "!"),
+    (" ,", ","),
+    (" ' ", "'"),
+    (" n't", "n't"),
+    (" 'm", "'m"),
+    (" 's", "'s"),
+    (" 've", "'ve"),
+    (" 're", "'re"),
+)  # as `transformers` cleans up spaces
+
+
+class Codec(NamedTuple):
+    """What maps text to ids and back.
+
+    Args:
+        encode: (texts, whether to add special tokens) -> a list of ids for each text.
+        decode: (ids, whether to leave out special tokens) -> text.
+        vocab: the ids by token.
+        serialized: the content of tokenizer.json, where there is one to write.
+        spaces_matter: whether spaces before punctuation are always kept, as with BPE.
+    """
+
+    encode: Callable[[list[str], bool], list[list[int]]]
+    decode: Callable[[list[int], bool], str]
+    vocab: dict[str, int]
+    serialized: Callable[[], str] | None = None
+    spaces_matter: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Tokenizer:
+    """A tokenizer, with as much of the interface of `transformers` as is used here.
+
+    Args:
+        folder: where its files are.
+        special_tokens: by role, such as "pad_token".
+        clean_up: whether spaces before punctuation are removed from decoded text.
+    """
+
+    folder: Path
+    codec: Codec
+    special_tokens: Mapping[str, str]
+    clean_up: bool
+
+    def __call__(
+        self, text: str | Sequence[str], add_special_tokens: bool = True
+    ) -> dict[str, Any]:
+        """{"input_ids": the ids of a text, or a list of them for several texts}."""
+        if isinstance(text, str):
+            return {"input_ids": self.codec.encode([text], add_special_tokens)[0]}
+        return {"input_ids": self.codec.encode(list(text), add_special_tokens)}
+
+    def decode(self, ids: Iterable[int], skip_special_tokens: bool = False) -> str:
+        """The text of some ids, as `transformers` decodes it."""
+        text = self.codec.decode([int(number) for number in ids], skip_special_tokens)
+        if self.clean_up and not self.codec.spaces_matter:
+            for spaced, cleaned in CLEANED:
+                text = text.replace(spaced, cleaned)
+        return text
+
+    def batch_decode(
+        self, rows: Iterable[Iterable[int]], skip_special_tokens: bool = False
+    ) -> list[str]:
+        """`decode` of every row."""
+        return [self.decode(row, skip_special_tokens) for row in rows]
+
+    def __len__(self) -> int:
+        return len(self.codec.vocab)
+
+    def get_vocab(self) -> dict[str, int]:
+        """The ids by token."""
+        return dict(self.codec.vocab)
+
+    def special_id(self, role: str) -> int | None:
+        """The id of a special token; None where the tokenizer has none of this role."""
+        return self.codec.vocab.get(self.special_tokens.get(role, ""))
+
+    @property
+    def all_special_tokens(self) -> list[str]:
+        """The special tokens that have a role."""
+        return list(dict.fromkeys(self.special_tokens.values()))
+
+    @property
+    def sep_token(self) -> str | None:
+        return self.special_tokens.get("sep_token")
+
+    @property
+    def sep_token_id(self) -> int | None:
+        return self.special_id("sep_token")
+
+    @property
+    def pad_token_id(self) -> int | None:
+        return self.special_id("pad_token")
+
+    @property
+    def bos_token_id(self) -> int | None:
+        return self.special_id("bos_token")
+
+    @property
+    def eos_token_id(self) -> int | None:
+        return self.special_id("eos_token")
+
+    @property
+    def unk_token_id(self) -> int | None:
+        return self.special_id("unk_token")
+
+    def save_pretrained(self, folder: Path) -> None:
+        """Copies the tokenizer's files, and writes tokenizer.json where it was made in memory."""
+        for name in FILES:
+            if (self.folder / name).is_file():
+                shutil.copyfile(self.folder / name, folder / name)
+        if self.codec.serialized and not (folder / "tokenizer.json").exists():
+            (folder / "tokenizer.json").write_text(self.codec.serialized(), encoding="utf-8")
+
+
+def read(
+    folder: Path,
+    special_tokens: Mapping[str, str] = {},
+    codec: Callable[[Path], Codec] | None = None,
+) -> Tokenizer:
+    """Reads the tokenizer of a folder.
+
+    Args:
+        folder: a Hugging Face folder.
+        special_tokens: those of a tokenizer that does not name its own.
+        codec: reads the files of a tokenizer without tokenizer.json. None: `transformers` does.
+
+    Raises:
+        UserError: there is no tokenizer, its files are damaged, or it asks for code of its own.
+    """
+    settings: dict[str, Any] = {}
+    for name in ("special_tokens_map.json", "tokenizer_config.json"):
+        if (folder / name).exists():
+            settings |= read_json(folder / name)
+    if (folder / "tokenizer.json").exists():
+        return Tokenizer(
+            folder,
+            fast_codec(folder / "tokenizer.json"),
+            roles(settings, special_tokens),
+            bool(settings.get("clean_up_tokenization_spaces", False)),
+        )
+    if codec is not None:
+        return Tokenizer(
+            folder,
+            codec(folder),
+            roles(settings, special_tokens),
+            bool(settings.get("clean_up_tokenization_spaces", False)),
+        )
+    return from_transformers(folder, special_tokens)
+
+
+def roles(settings: Mapping[str, Any], defaults: Mapping[str, str]) -> dict[str, str]:
+    """The special tokens by role; tokens may be written as text or as an object with `content`."""
+    found = dict(defaults)
+    for role in ROLES:
+        token = settings.get(role)
+        if token is not None:
+            found[role] = token["content"] if isinstance(token, dict) else token
+    return found
+
+
+def fast_codec(file: Path) -> Codec:
+    """Reads a tokenizer.json."""
+    try:
+        backend = tokenizers.Tokenizer.from_file(str(file))
+    except Exception as error:  # the library raises nothing more specific
+        raise DamagedFile(file, f"is not a tokenizer ({error})") from error
+    return codec_of(backend)
+
+
+def codec_of(backend: tokenizers.Tokenizer) -> Codec:
+    """The codec of a tokenizer of the `tokenizers` package; it is never changed again, and can be
+    used by several threads."""
+    backend.no_padding()
+    backend.no_truncation()
+
+    def encode(texts: list[str], add_special_tokens: bool) -> list[list[int]]:
+        found = backend.encode_batch_fast(texts, add_special_tokens=add_special_tokens)
+        return [encoding.ids for encoding in found]
+
+    def decode(ids: list[int], skip_special_tokens: bool) -> str:
+        return backend.decode(ids, skip_special_tokens=skip_special_tokens)
+
+    vocab = backend.get_vocab(with_added_tokens=True)
+    return Codec(encode, decode, vocab, backend.to_str, type(backend.model).__name__ == "BPE")
+
+
+def from_transformers(folder: Path, special_tokens: Mapping[str, str]) -> Tokenizer:
+    """Reads a tokenizer in a format that only `transformers` knows, such as spiece.model.
+
+    Its code is that of the installed package; none of the folder's is run.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        read = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        codec = codec_of(tokenizers.Tokenizer.from_str(read.backend_tokenizer.to_str()))
+    except Exception as error:  # whatever the tokenizer's class raises
+        raise UserError(
+            f"{folder}: there is no tokenizer.json, and transformers reads no fast tokenizer from"
+            f" the other files ({type(error).__name__}: {str(error).splitlines()[0]})"
+        ) from error
+    named = {role: getattr(read, role) for role in ROLES if getattr(read, role, None)}
+    return Tokenizer(
+        folder, codec, {**special_tokens, **named}, bool(read.clean_up_tokenization_spaces)
+    )
