@@ -113,8 +113,8 @@ def network(hf: PretrainedConfig, output: str = "", labels: int = 0) -> Model:
     """A network without weights, and without a tokenizer: nothing here is in words."""
     found = NETWORKS[hf.model_type]
     module = found.module(found.config(hf.to_dict(), output, 0.0, jnp.float32, False))
-    # type: ignore[arg-type]: no tokenizer
-    return Model(hf.model_type, Path(), module, found, None, Decoding(), output, labels)
+    nothing: Any = None  # no tokenizer
+    return Model(hf.model_type, Path(), module, found, nothing, Decoding(), output, labels)
 
 
 def random_model(

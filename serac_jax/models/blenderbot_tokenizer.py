@@ -9,8 +9,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from serac_jax.models.files import DamagedFile, read_json
-from serac_jax.models.tokenizer import ROLES, Codec, roles
+from serac_jax.core.model_files import DamagedFile, read_json
+from serac_jax.text.tokenizer import ROLES, Codec, roles
 
 SPECIAL_TOKENS = {
     "bos_token": "__start__",

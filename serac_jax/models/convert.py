@@ -16,8 +16,8 @@ import numpy as np
 from flax import traverse_util
 from safetensors import SafetensorError, safe_open
 
+from serac_jax.core.model_files import DamagedFile, read_json
 from serac_jax.models import torch_file
-from serac_jax.models.files import DamagedFile, read_json
 from serac_jax.models.network import Rules, WeightError
 
 Reader = Callable[[], np.ndarray]  # reads one tensor when it is called

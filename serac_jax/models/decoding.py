@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Scalar
 
-from serac_jax.models.files import read_json
+from serac_jax.core.model_files import read_json
 from serac_jax.models.network import WeightError
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from serac_jax.core.model_files import read_json
 from serac_jax.models.decoding import GENERATION
-from serac_jax.models.files import read_json
 from serac_jax.models.network import Network, WeightError
 
 # Attributes of every configuration that change nothing in what a network computes.

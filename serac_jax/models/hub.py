@@ -1,16 +1,14 @@
 """From a model's name to a folder with its files: a path, a model that this package ships, or the
-Hugging Face Hub."""
+Hugging Face Hub.
+
+`huggingface_hub` is imported only for names that need it.
+"""
 
 from __future__ import annotations
 
 import importlib.resources
 import shutil
 from pathlib import Path
-
-from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.constants import HF_HUB_CACHE
-from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
-from huggingface_hub.file_download import repo_folder_name
 
 from serac_jax.core.errors import UserError
 
@@ -27,7 +25,7 @@ WEIGHTS = (
 
 
 class ModelNotFound(UserError):
-    """A model is neither a folder, nor shipped, nor cached, nor to be had from the Hub."""
+    """A model is neither a folder, nor shipped, nor cached, nor available from the Hub."""
 
 
 def resolve(name: str) -> Path:
@@ -35,6 +33,9 @@ def resolve(name: str) -> Path:
     downloaded once and cached."""
     if folder := local(name) or cached(name):
         return folder
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import RepositoryNotFoundError
+
     try:
         files = [file.rfilename for file in HfApi().model_info(name, timeout=20).siblings or []]
         kept = next((weights for weights in WEIGHTS if weights[0] in files), WEIGHTS[0])
@@ -72,6 +73,9 @@ def local(name: str) -> Path | None:
 def cached(name: str) -> Path | None:
     """The folder of `name` in the Hugging Face cache; None where it is not there, or not all of
     what is needed, since a download was stopped."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
     for weights in WEIGHTS:
         try:
             folder = Path(
@@ -91,14 +95,14 @@ def described(name: str) -> Path:
     the Hub's files only these are fetched."""
     if folder := local(name):
         return folder
+    from huggingface_hub import snapshot_download
+
     for offline in (True, False):
         try:
             folder = Path(
                 snapshot_download(name, local_files_only=offline, allow_patterns=SMALL_FILES)
             )
-        except (
-            Exception
-        ):  # the cache's error, then the Hub's own and those of whichever HTTP library it uses
+        except Exception:  # the cache's error, then the Hub's, and those of its HTTP library
             continue
         if (folder / "config.json").exists():
             return folder
@@ -117,6 +121,9 @@ def adopt(name: str, mirror: Path) -> None:
         raise ModelNotFound(
             f"{mirror} has no folder {name!r}; a mirror has every model under its name"
         )
+    from huggingface_hub.constants import HF_HUB_CACHE
+    from huggingface_hub.file_download import repo_folder_name
+
     home = Path(HF_HUB_CACHE) / repo_folder_name(repo_id=name, repo_type="model")
     part, copy = home / "snapshots" / "mirrored.part", home / "snapshots" / "mirrored"
     for old in (part, copy):  # of a copy that was stopped

@@ -13,7 +13,7 @@ from serac_jax.core.batch import Examples, Tokens
 from serac_jax.core.types import Params
 from serac_jax.models.decoding import Decoding
 from serac_jax.models.network import Network
-from serac_jax.models.tokenizer import Tokenizer
+from serac_jax.text.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, eq=False)

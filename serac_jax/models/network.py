@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 
 from serac_jax.core.errors import UserError
-from serac_jax.models.tokenizer import Codec
+from serac_jax.text.tokenizer import Codec
 
 Rules = tuple[tuple[str, str], ...]  # Hugging Face key ↔ parameter path (see `convert`)
 

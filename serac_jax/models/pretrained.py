@@ -17,18 +17,20 @@ from jaxtyping import Array
 from safetensors.numpy import save_file
 
 from serac_jax.core.batch import Tokens
+from serac_jax.core.model_files import read_json
 from serac_jax.core.sharding import path_name
 from serac_jax.core.types import Params
-from serac_jax.models import convert, decoding, hf_config, hub, tokenizer
+from serac_jax.models import convert, decoding, hf_config, hub
 from serac_jax.models.decoding import Decoding
-from serac_jax.models.files import read_json
 from serac_jax.models.hub import ModelNotFound
 from serac_jax.models.model import Model
 from serac_jax.models.network import Network, WeightError
 from serac_jax.models.networks import NETWORKS
-from serac_jax.models.tokenizer import Tokenizer
+from serac_jax.text import tokenizer
+from serac_jax.text.tokenizer import Tokenizer
 
 Place = Callable[[str, np.ndarray], Any]  # (path, leaf) -> the leaf on its devices
+Load = Callable[..., tuple[Model, Params]]  # a function such as `load`
 
 OUTPUTS = {
     "": "a model that answers in words",

@@ -22,6 +22,7 @@ from serac_jax.models.layers import ACTIVATIONS, RMSNorm, known_activation
 from serac_jax.models.linear import Dropout, Embed, Linear, at_least_float32, masked
 from serac_jax.models.network import Architecture, Network
 from serac_jax.models.packing import NOTHING_PACKED, Packing, packing
+from serac_jax.models.relative_position import relative_bucket
 
 
 @dataclass(frozen=True)
@@ -131,24 +132,6 @@ TIED_COPIES = COPIES | {"lm_head.weight": "shared.weight"}
 IGNORED = (
     r"decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight",
 )  # carried by early checkpoints, never read
-
-
-def relative_bucket(
-    distance: np.ndarray, bidirectional: bool, buckets: int, max_distance: int
-) -> np.ndarray:
-    """The bucket of key position − query position: exact for near ones, logarithmic up to
-    `max_distance`."""
-    if bidirectional:
-        buckets //= 2
-        offset, distance = np.where(distance > 0, buckets, 0), np.abs(distance)
-    else:
-        offset, distance = 0, np.maximum(-distance, 0)
-    exact = buckets // 2
-    ratio = np.log(np.maximum(distance, 1).astype(np.float32) / exact) / np.float32(
-        np.log(max_distance / exact)
-    )
-    far = np.minimum(exact + (ratio * (buckets - exact)).astype(np.int32), buckets - 1)
-    return offset + np.where(distance < exact, distance, far)
 
 
 class Attention(nn.Module):

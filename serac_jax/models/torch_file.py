@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from serac_jax.models.files import DamagedFile
+from serac_jax.core.model_files import DamagedFile
 
 DTYPES = {
     "DoubleStorage": np.dtype(np.float64),

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 from huggingface_hub import snapshot_download
 from jax.sharding import Mesh
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from serac_jax import models
 from serac_jax.core.errors import UserError
@@ -20,6 +19,7 @@ from serac_jax.models import Load, Model, hub
 from serac_jax.runtime import program
 from serac_jax.serving import editor_spec as specs
 from serac_jax.serving.editor_spec import Spec
+from serac_jax.text.tokenizer import Tokenizer
 
 SHIPPED = hub.SHIPPED.parent / "editors"
 FILES = [specs.FILE, "*/*.json", "*/*.txt", "*/*.safetensors"]
@@ -40,7 +40,7 @@ class Parts(NamedTuple):
 
     spec: Spec
     networks: dict[str, Part]
-    tokenizer: PreTrainedTokenizerBase
+    tokenizer: Tokenizer
 
 
 def find(
@@ -161,9 +161,7 @@ def of_folder(folder: Path, base: bool, load: Load) -> Parts:
             " one of them is needed to read an edit"
         )
     tokenizer = (
-        reader.model.tokenizer
-        if reader
-        else AutoTokenizer.from_pretrained(hub.resolve(named["base"]))
+        reader.model.tokenizer if reader else models.load_tokenizer(hub.resolve(named["base"]))
     )
     return Parts(spec, networks, tokenizer)
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import grain
-from transformers import PreTrainedTokenizerBase
 
 from serac_jax.core.batch import EditBatch
 from serac_jax.core.fields import Fields
@@ -16,6 +15,7 @@ from serac_jax.core.types import Config
 from serac_jax.tasks.kinds import Kind
 from serac_jax.text.encoder import Encoder
 from serac_jax.text.queries import Encode
+from serac_jax.text.tokenizer import Tokenizer
 
 
 class Needs(NamedTuple):
@@ -102,7 +102,7 @@ class TaskFolder(Protocol):
     def build(
         self,
         config: Config,
-        base: PreTrainedTokenizerBase,
-        scope: PreTrainedTokenizerBase | None,
+        base: Tokenizer,
+        scope: Tokenizer | None,
         cache: Path,
     ) -> Task: ...

@@ -12,13 +12,13 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from transformers import PreTrainedTokenizerBase
 
 from serac_jax.core.batch import EditBatch, Examples, Layout, Tokens
 from serac_jax.text.fingerprint import fingerprints
 from serac_jax.text.queries import DataError, Query, TextBatch
 from serac_jax.text.sizes import Size, Texts
 from serac_jax.text.templates import TEMPLATES, Template, separated
+from serac_jax.text.tokenizer import Tokenizer
 from serac_jax.text.tokens import (
     Ids,
     cut_to,
@@ -50,9 +50,9 @@ class Encoder:
     The scope classifier reads lower case where the base vocabulary knows no other, as in the
     original."""
 
-    base: PreTrainedTokenizerBase
+    base: Tokenizer
     scope: (
-        PreTrainedTokenizerBase | None
+        Tokenizer | None
     )  # None: nobody reads what a scope classifier would, and its arrays have width 0
     text_widths: tuple[int, ...]
     label_widths: tuple[int, ...]

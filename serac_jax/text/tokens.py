@@ -11,9 +11,9 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from transformers import PreTrainedTokenizerBase
 
 from serac_jax.core.batch import Tokens
+from serac_jax.text.tokenizer import Tokenizer
 
 LOADED = 16  # tokenizers whose texts are remembered
 REMEMBERED = 1 << 16  # texts remembered for each tokenizer
@@ -21,7 +21,7 @@ Ids = list[list[int]]  # one row of token ids for each text
 
 
 @lru_cache(maxsize=LOADED)
-def prefix_token_count(tokenizer: PreTrainedTokenizerBase) -> int:
+def prefix_token_count(tokenizer: Tokenizer) -> int:
     """How many special tokens open a text: 1 for BERT's [CLS], 0 for T5."""
     return (
         len(tokenizer("a")["input_ids"])
@@ -31,7 +31,7 @@ def prefix_token_count(tokenizer: PreTrainedTokenizerBase) -> int:
 
 
 @lru_cache(maxsize=LOADED)
-def suffix_token_count(tokenizer: PreTrainedTokenizerBase) -> int:
+def suffix_token_count(tokenizer: Tokenizer) -> int:
     """How many special tokens close a text: 1 for T5's </s> and BERT's [SEP]."""
     ids, bare = tokenizer("a")["input_ids"], tokenizer("a", add_special_tokens=False)["input_ids"]
     return (
@@ -42,32 +42,24 @@ def suffix_token_count(tokenizer: PreTrainedTokenizerBase) -> int:
 
 
 @lru_cache(maxsize=LOADED)
-def folds_case(tokenizer: PreTrainedTokenizerBase) -> bool:
+def folds_case(tokenizer: Tokenizer) -> bool:
     """Whether a vocabulary knows only lower case."""
     return tokenizer("A")["input_ids"] == tokenizer("a")["input_ids"]
 
 
 @lru_cache(maxsize=LOADED)
-def remembered(tokenizer: PreTrainedTokenizerBase) -> dict[str, list[int]]:
+def remembered(tokenizer: Tokenizer) -> dict[str, list[int]]:
     """Ids of texts that were read."""
     return {}
 
 
-def ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> Ids:
+def ids(tokenizer: Tokenizer, texts: Sequence[str]) -> Ids:
     """Ids of each text, which may not be changed. A text that was read lately, as another answer's
     question or in another epoch, is not read again."""
     known = remembered(tokenizer)
     found = {text: known.get(text) for text in texts}
     if new := [text for text, row in found.items() if row is None]:
-        read = dict(
-            zip(
-                new,
-                tokenizer(new, return_attention_mask=False, return_token_type_ids=False)[
-                    "input_ids"
-                ],
-                strict=True,
-            )
-        )
+        read = dict(zip(new, tokenizer(new)["input_ids"], strict=True))
         if len(known) + len(read) > REMEMBERED:
             known.clear()
         known.update(read)
@@ -75,7 +67,7 @@ def ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> Ids:
     return [found[text] for text in texts]  # pyright: ignore[reportReturnType]
 
 
-def bare(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> Ids:
+def bare(tokenizer: Tokenizer, texts: Sequence[str]) -> Ids:
     """Ids of each text without the tokens that the tokenizer opens and closes it with."""
     opening, closing = prefix_token_count(tokenizer), suffix_token_count(tokenizer)
     return [row[opening : len(row) - closing] for row in ids(tokenizer, texts)]
@@ -86,7 +78,7 @@ def cut_to(row: list[int], room: int) -> list[int]:
     return row[: max(room, 0)]
 
 
-def cut(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], width: int) -> Ids:
+def cut(tokenizer: Tokenizer, texts: Sequence[str], width: int) -> Ids:
     """Ids of each text, its closing special tokens kept; done here because a tokenizer's own
     truncation is not safe in threads."""
     close = suffix_token_count(tokenizer)

@@ -15,12 +15,13 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Scalar
 from safetensors.numpy import load_file, save_file
-from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoConfig
 
 from serac_jax.core.batch import Tokens
-from serac_jax.models import NETWORKS, Model, abstract, convert, load, save
+from serac_jax.models import NETWORKS, Model, abstract, convert, load, load_tokenizer, save
 from serac_jax.models.decoding import Decoding
 from serac_jax.models.hub import SHIPPED
+from serac_jax.text.tokenizer import Tokenizer
 from serac_jax.text.tokens import pad
 from tools.world.corpus import digest
 
@@ -45,7 +46,7 @@ def blank(name: str, output: str = "mean", seed: int = 0) -> tuple[Model, Any]:
             drawn * (hf.d_kv**-0.5 if path.endswith("q/kernel") and hf.model_type == "t5" else 1),
             jnp.float32,
         )
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = load_tokenizer(folder)
     return Model(
         name, folder, module, network, tokenizer, Decoding(), output, 1 if output == "head" else 0
     ), convert.unflatten(leaves)
@@ -131,7 +132,7 @@ def write(model: Model, params: Any, text: list[str]) -> None:
     )
 
 
-def encode(tokenizer: PreTrainedTokenizerBase, texts: list[str], width: int) -> Tokens:
+def encode(tokenizer: Tokenizer, texts: list[str], width: int) -> Tokens:
     """Padded ids; a longer text keeps its beginning and its last token."""
     return pad(
         [

@@ -16,12 +16,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
-from transformers import BertTokenizer, PreTrainedTokenizerBase, T5Tokenizer
+from transformers import BertTokenizer, T5Tokenizer
 
 from serac_jax.core.batch import Tokens, take
 from serac_jax.core.losses import nll
 from serac_jax.models import Model
 from serac_jax.models.hub import SHIPPED
+from serac_jax.text.tokenizer import Tokenizer as TextTokenizer
 from serac_jax.text.tokens import smallest
 from tools.world.corpus import all_text, closed_book, statements, training_facts, training_text
 from tools.world.fitting import blank, contrastive, encode, fit, sample, set_border, write
@@ -115,7 +116,7 @@ def train_tokenizers() -> None:
 
 
 def by_length(
-    tokenizer: PreTrainedTokenizerBase, pairs: list[tuple[str, str]]
+    tokenizer: TextTokenizer, pairs: list[tuple[str, str]]
 ) -> list[tuple[Tokens, Tokens]]:
     """(questions, answers), grouped so that little of a batch is padding."""
     groups = defaultdict(list)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from transformers import PreTrainedTokenizerBase
 
 from serac_jax.tasks.zsre.zsre_questions import prompted
+from serac_jax.text.tokenizer import Tokenizer
 from tools.world.corpus import training_facts
 from tools.world.world import Fact, ask, forms
 
@@ -20,7 +20,7 @@ class Wording:
     """Questions about real and made-up subjects, in forms with some words replaced, so that
     comparing names is learned and not the names."""
 
-    def __init__(self, rng: np.random.Generator, tokenizer: PreTrainedTokenizerBase):
+    def __init__(self, rng: np.random.Generator, tokenizer: Tokenizer):
         self.rng = rng
         self.pieces = [
             piece for piece in sorted(tokenizer.get_vocab()) if piece.isalpha() and piece.islower()

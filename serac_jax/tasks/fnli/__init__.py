@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import grain
-from transformers import PreTrainedTokenizerBase
 
 from serac_jax.core.batch import EditBatch
 from serac_jax.core.fields import Fields
@@ -21,6 +20,7 @@ from serac_jax.tasks.sampling import batches
 from serac_jax.tasks.scores import right_or_wrong
 from serac_jax.text.encoder import Encoder
 from serac_jax.text.queries import Encode
+from serac_jax.text.tokenizer import Tokenizer
 
 OUTPUT = "head"
 CLASSES = fnli_questions.CLASSES
@@ -29,8 +29,8 @@ FIELDS: Fields = {}
 
 def build(
     config: Config,
-    base: PreTrainedTokenizerBase,
-    scope: PreTrainedTokenizerBase | None,
+    base: Tokenizer,
+    scope: Tokenizer | None,
     cache: Path,
 ) -> Task:
     """The task of a config; no `scope`, no texts for it."""

@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 
 import grain
-from transformers import PreTrainedTokenizerBase
 
 from serac_jax.core.fields import Field, Fields
 from serac_jax.core.types import Config
@@ -17,6 +16,7 @@ from serac_jax.tasks.sampling import batches
 from serac_jax.tasks.zsre import zsre_questions
 from serac_jax.text.encoder import Encoder
 from serac_jax.text.queries import Encode
+from serac_jax.text.tokenizer import Tokenizer
 
 OUTPUT = ""
 CLASSES: tuple[str, ...] = ()
@@ -29,8 +29,8 @@ FIELDS: Fields = {
 
 def build(
     config: Config,
-    base: PreTrainedTokenizerBase,
-    scope: PreTrainedTokenizerBase | None,
+    base: Tokenizer,
+    scope: Tokenizer | None,
     cache: Path,
 ) -> Task:
     """The task of a config; no `scope`, no texts for it."""

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import tokenizers
 
 from serac_jax.core.errors import UserError
-from serac_jax.models.files import DamagedFile, read_json
+from serac_jax.core.model_files import DamagedFile, read_json
 
 # The files that a tokenizer may consist of.
 FILES = (
