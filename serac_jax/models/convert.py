@@ -83,7 +83,10 @@ def key_of(path: str, rules: Rules) -> str:
 # Names of the modules around a network; "model." only before BERT's own names, since it belongs to
 # those of other networks.
 WRAPPERS = re.compile(
-    r"^(model\.)*(((bert|distilbert|transformer(?=\.(encoder|decoder|shared)))\.)|(?=(embeddings|encoder\.layer|transformer\.layer|pooler|(pre_)?classifier)\.))"
+    r"""^(model\.)*
+    ( ((bert|distilbert|transformer(?=\.(encoder|decoder|shared)))\.)
+    | (?=(embeddings|encoder\.layer|transformer\.layer|pooler|(pre_)?classifier)\.) )""",
+    re.VERBOSE,
 )
 
 
