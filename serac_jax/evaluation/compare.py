@@ -1,5 +1,5 @@
 """Every editor on every experiment: trains what learns, evaluates, and writes table.md, table.json
-and a figure (SVG, PNG).
+and a figure (SVG, PNG, PDF).
 
     python -m serac_jax.evaluation.compare --mini [--runs=zsre_*,*_ft] [--out=FOLDER]
 
@@ -15,7 +15,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +22,7 @@ from absl import flags
 
 from serac_jax.core.errors import UserError
 from serac_jax.core.types import Config
+from serac_jax.evaluation.comparison_table import draw, markdown
 from serac_jax.runtime import program
 from serac_jax.training.run_folder import as_json
 
@@ -203,73 +203,6 @@ def write(runs: list[Run], out: Path) -> None:
     (out / "table.json").write_text(json.dumps(entries, indent=2) + "\n")
     (out / "table.md").write_text(markdown(entries))
     draw(entries, out)
-
-
-def markdown(entries: list[dict[str, Any]]) -> str:
-    """A row a run, the best edit success of an experiment first."""
-    lines = [
-        "| experiment | editor | edit success | drawdown | n | seconds to train | to evaluate |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for experiment, group in groupby(entries, key=lambda found: found["experiment"]):
-        for found in sorted(group, key=lambda found: -found["pooled"]["edit_success"]["mean"]):
-            scores = [
-                f"{score['mean']:.3f} [{score['low']:.3f}, {score['high']:.3f}]"
-                for _, score in main_scores(found)
-            ]
-            cells = [
-                experiment,
-                found["editor"],
-                *scores,
-                found["pooled"]["edit_success"]["n"],
-                *(f"{found['seconds'][name]:.0f}" for name in ("train", "eval")),
-            ]
-            lines.append(f"| {' | '.join(map(str, cells))} |")
-    return "\n".join(lines) + "\n"
-
-
-def draw(entries: list[dict[str, Any]], out: Path) -> None:
-    """Edit success against drawdown, a panel an experiment, with 95% intervals: up and left is
-    better."""
-    from matplotlib.figure import Figure
-
-    panels = {
-        name: list(group) for name, group in groupby(entries, key=lambda found: found["experiment"])
-    }
-    colours = {
-        editor: f"C{number}"
-        for number, editor in enumerate(sorted({found["editor"] for found in entries}))
-    }
-    figure = Figure(figsize=(3.6 * len(panels), 3.4), layout="constrained")
-    for axes, (name, group) in zip(
-        figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
-    ):
-        for found in group:
-            success, drawdown = (score for _, score in main_scores(found))
-            bars = [
-                [[max(s["mean"] - s["low"], 0.0)], [max(s["high"] - s["mean"], 0.0)]]
-                for s in (drawdown, success)
-            ]
-            axes.errorbar(
-                drawdown["mean"],
-                success["mean"],
-                bars[1],
-                bars[0],
-                fmt="o",
-                color=colours[found["editor"]],
-            )
-            axes.annotate(
-                found["editor"],
-                (drawdown["mean"], success["mean"]),
-                xytext=(5, -10),
-                textcoords="offset points",
-                color=colours[found["editor"]],
-            )
-        axes.set(title=name, xlabel="drawdown", ylim=(-0.03, 1.03))
-        axes.grid(alpha=0.3)
-    figure.axes[0].set_ylabel("edit success")
-    for ending in ("svg", "png"):
-        figure.savefig(out / f"table.{ending}", dpi=150)
 
 
 def main() -> None:

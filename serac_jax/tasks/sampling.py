@@ -18,12 +18,10 @@ import numpy as np
 from serac_jax.core.batch import EditBatch
 from serac_jax.core.errors import UserError
 
-Draw = Callable[
-    [np.ndarray, np.random.Generator], EditBatch
-]  # row numbers (−1: padding) and a generator -> a batch
-Order = Callable[
-    [np.random.Generator], np.ndarray
-]  # a generator -> the row numbers of every step of an epoch; in training always as many steps
+# Row numbers (−1: padding) and a generator -> a batch.
+Draw = Callable[[np.ndarray, np.random.Generator], EditBatch]
+# A generator -> the row numbers of every step of an epoch; in training always as many steps.
+Order = Callable[[np.random.Generator], np.ndarray]
 
 
 def batches(
@@ -36,21 +34,28 @@ def batches(
     train: bool,
     workers: int = 0,
     order: Order | None = None,
+    others: bool = True,
 ) -> grain.IterDataset:
     """Batches of `size` edits.
 
-    train: shuffled anew every epoch, without end, always full. Otherwise: every row once, in order,
-        the last batch filled with padding.
-    workers: processes that prepare batches ahead; 0 prepares them in threads.
-    order: which rows make a batch, where not any may be edited together.
+    Args:
+      rows: the number of rows of the split.
+      draw: turns the row numbers of a step into its batch.
+      size: edits per batch.
+      seed: of all that is drawn.
+      split: the name of the split.
+      train: shuffled anew every epoch, without end, always full. Otherwise every row once, in
+        order, the last batch filled with padding.
+      workers: processes that prepare batches ahead; 0 prepares them in threads.
+      order: which rows make a batch, where not any may be edited together.
+      others: whether questions out of scope are drawn from the rows that a batch does not edit.
+
+    Raises:
+      UserError: where the split has too few rows for a batch.
     """
+    require_rows(rows, size, split, train, others)
     stream = int(np.random.SeedSequence([seed, zlib.crc32(split.encode())]).generate_state(1)[0])
     source = grain.MapDataset.range(rows).seed(stream)
-    if train and rows < size:
-        raise UserError(
-            f"split {split!r} has {rows} usable rows, fewer than the {size} edits of a batch; lower"
-            " train.edits or add rows"
-        )
     if order:
         index = grain.MapDataset.source(Epochs(order, stream, endless=train)).seed(stream)
     elif train:
@@ -67,8 +72,23 @@ def batches(
     )
 
 
+def require_rows(rows: int, size: int, split: str, train: bool, others: bool) -> None:
+    """Raises UserError where a split has too few rows for batches of `size` edits."""
+    field = "train.edits" if train else "eval.edits (in validation, train.edits)"
+    if train and rows < size:
+        raise UserError(
+            f"split {split!r} has {rows} usable rows, fewer than the {size} edits of a batch; lower"
+            f" {field} or add rows"
+        )
+    if others and rows <= size:
+        raise UserError(
+            f"split {split!r} has {rows} usable rows, none of them left to ask about besides the"
+            f" {min(rows, size)} edits of a batch; lower {field} below {rows} or add rows"
+        )
+
+
 class Epochs:
-    """The row numbers of every step: one epoch after the other, each in an order of its own."""
+    """The row numbers of every step: one epoch after another, each in its own order."""
 
     def __init__(self, order: Order, stream: int, endless: bool):
         self.order, self.stream, self.endless = order, stream, endless

@@ -103,6 +103,11 @@ def test_a_killed_table_goes_on_and_is_whole(configs, tmp_path):
         )
     assert (out / "table.png").stat().st_size > 5000
     assert "<svg" in (out / "table.svg").read_text()
+    assert (out / "table.pdf").read_bytes().startswith(b"%PDF")
+    assert (
+        "| success: prompt | success: rephrase | success, pooled |"
+        in (out / "table.md").read_text()
+    )
 
 
 def test_another_config_is_another_run(configs, tmp_path):

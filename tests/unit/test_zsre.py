@@ -3,6 +3,7 @@ function of (seed, split, step)."""
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from serac_jax.core.errors import UserError
+from serac_jax.evaluation.evaluate import choose_split
 from serac_jax.tasks import zsre
 from serac_jax.tasks.zsre import zsre_questions, zsre_rows
 from serac_jax.text.queries import DataError
@@ -301,6 +303,33 @@ def test_too_few_rows_for_a_batch_is_an_error(task):
         match=r"split 'train' has \d+ usable rows, fewer than the 100000 edits of a batch",
     ):
         task().batches("train", 100_000, True)
+
+
+def test_a_split_without_rows_to_ask_about_is_named(task):
+    rows = task().needs("dev").rows
+    with pytest.raises(
+        UserError,
+        match=rf"split 'dev' has {rows} usable rows, none of them left .*; lower eval.edits",
+    ):
+        task().batches("dev", rows, False)
+    assert list(task().batches("dev", rows // 2, False))
+
+
+def test_lines_of_yes_no_questions_end_at_line_feeds_only(tmp_path):
+    """U+2028 and form feeds stand in real texts; splitting at them would shift all later rows."""
+    text = "Is\u2028it?\n\nWas\x0cit?\n"
+    (row, _, last) = rows_of(tmp_path, [ROW] * 3, zsre_questions.Options(yes_no=True), zsre_yn=text)
+    assert (row.yes_no, last.yes_no) == ("Is\u2028it?", "Was\x0cit?")
+
+
+def test_a_split_that_the_data_lack_is_replaced_unless_it_was_asked_for(task):
+    run = SimpleNamespace(task=task()._replace(splits=lambda: ["train", "dev"]))
+    config = config_of(**{"eval.split": "test", "data.val_split": "dev"})
+    assert choose_split(run, config, asked=True) == ("test", "")
+    split, note = choose_split(run, config, asked=False)
+    assert split == "dev"
+    assert "no split 'test'; 'dev' is evaluated instead" in note
+    assert choose_split(SimpleNamespace(task=task()), config, asked=False) == ("test", "")
 
 
 def test_a_missing_folder_names_the_archive(task):

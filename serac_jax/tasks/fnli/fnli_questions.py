@@ -87,8 +87,8 @@ class Draw:
             if not any(overlap(other.page, page) for page in pages):
                 return Query(other.claim, "", "other_page", other.source)
         raise DataError(
-            "found no claim about another page than the batch's in 1000 draws; lower the number of"
-            " edits or add rows of other pages"
+            "found no claim about another page than the batch's in 1000 draws; lower train.edits"
+            " or eval.edits, or add rows of other pages"
         )
 
 

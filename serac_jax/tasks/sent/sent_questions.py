@@ -152,8 +152,8 @@ class Draw:
             if row.topic.lower() not in edited:
                 return draw_edit(row, rng)
         raise DataError(
-            "found no topic outside the batch's edits in 100 draws; lower the number of edits or"
-            " add rows"
+            "found no topic outside the batch's edits in 100 draws; lower train.edits or"
+            " eval.edits, or add rows"
         )
 
 

@@ -69,6 +69,7 @@ def build(
             split=split,
             train=train,
             workers=data.workers if train else 0,
+            others=not data.natural_questions,
         )
 
     return Task(

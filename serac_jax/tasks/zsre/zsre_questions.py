@@ -197,8 +197,8 @@ class Draw:
             if query is not None and query.question not in taken:
                 return query
         raise DataError(
-            "found no question outside the batch's edits in 100 draws; lower the number of edits or"
-            " add rows"
+            "found no question outside the batch's edits in 100 draws; lower train.edits or"
+            " eval.edits, or add rows"
         )
 
 
