@@ -61,7 +61,8 @@ def in_order(ids: list[str], rank: Mapping[str, int]) -> set[str]:
         length = bisect_left(tops, rank[key])
         before[key] = last[length - 1] if length else None
         tops[length : length + 1], last[length : length + 1] = [rank[key]], [key]
-    kept, key = set(), last[-1] if last else None
+    kept: set[str] = set()
+    key = last[-1] if last else None
     while key is not None:
         kept.add(key)
         key = before[key]

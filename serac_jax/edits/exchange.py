@@ -13,6 +13,7 @@ from serac_jax.edits import records
 from serac_jax.edits.records import FIELDS, Edit
 
 FORMATS = ("jsonl", "csv", "zsre")
+NO_VALUES: list[str] = []
 
 
 def read(text: str, kind: str, name: str, **defaults: str) -> list[Edit]:
@@ -49,9 +50,9 @@ def zsre_fields(row: dict[str, Any], where: str) -> dict[str, Any]:
             f" has {', '.join(row) or 'no fields'}"
         )
     for name in ("alternatives", "alt", "output", "answers"):
-        answers = row.get(name) or []
-        for answer in answers if isinstance(answers, list) else [answers]:
-            text = answer.get("answer") if isinstance(answer, dict) else answer
+        answers: Any = row.get(name) or []
+        for answer in answers if records.is_list(answers) else [answers]:
+            text: Any = answer.get("answer") if records.is_object(answer) else answer
             if not isinstance(text, str) or text.strip():  # real files contain empty ones
                 return {"prompt": question, "answer": text, "source": where.rsplit("/", 1)[-1]}
     raise UserError(
@@ -64,7 +65,7 @@ def csv_rows(text: str, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Rows under a line of field names; tags are separated by semicolons."""
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
-        names = next(reader, [])
+        names = next(reader, NO_VALUES)
         if not {"prompt", "answer"} <= set(names) or len(set(names)) < len(names):
             raise UserError(
                 f"{name}:1: the first line should name the columns, 'prompt' and 'answer' among"
@@ -81,7 +82,8 @@ def csv_rows(text: str, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
                 yield (
                     where,
                     (
-                        fields | {"tags": next(csv.reader([fields["tags"]], delimiter=";"), [])}
+                        fields
+                        | {"tags": next(csv.reader([fields["tags"]], delimiter=";"), NO_VALUES)}
                         if "tags" in fields
                         else fields
                     ),

@@ -37,7 +37,7 @@ def merge(base: Edits, ours: Edits, theirs: Edits, settle: Callable[[Clash], Sid
     which the earlier stays."""
     sides = [grouped(edits.values()) for edits in (base, ours, theirs)]
     kept: dict[str, Edit] = {}
-    clashes = []
+    clashes: list[Clash] = []
     for key in {**sides[1], **sides[2]}:
         clash = Clash(*(tuple(side.get(key, ())) for side in sides))
         chosen = agreed(clash)
@@ -49,8 +49,8 @@ def merge(base: Edits, ours: Edits, theirs: Edits, settle: Callable[[Clash], Sid
     return Merged({key: kept[key] for key in order if key in kept}, tuple(clashes))
 
 
-def grouped(edits: Iterable[Edit]) -> dict[tuple, list[Edit]]:
-    groups: dict[tuple, list[Edit]] = {}
+def grouped(edits: Iterable[Edit]) -> dict[tuple[str, tuple[str, ...]], list[Edit]]:
+    groups: dict[tuple[str, tuple[str, ...]], list[Edit]] = {}
     for edit in edits:
         groups.setdefault((normal(edit.prompt), edit.tags), []).append(edit)
     return groups

@@ -24,7 +24,7 @@ class Operation(NamedTuple):
     author: str
     do: str  # what was done, in a word: add, remove, import, merge, outside (by hand or by git), …
     change: Change
-    count: int  # of edits after it
+    count: int  # of edits after it  # pyright: ignore[reportIncompatibleMethodOverride]
     message: str = ""
     of: int = 0  # the number of the operation that this one undoes or redoes
     size: int = 0  # of the memory file after it, in bytes; 0 for a memory without a file

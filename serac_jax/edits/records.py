@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from serac_jax.core.errors import UserError
 
@@ -84,10 +84,10 @@ def from_fields(fields: dict[str, Any], where: str) -> Edit:
     prompt, answer = (
         text(fields[name], f"{where}: field {name!r}", NO_TEXT) for name in ("prompt", "answer")
     )
-    tags = fields.get("tags", [])
-    if not isinstance(tags, list | tuple):
-        raise UserError(f"{where}: field 'tags' should be a list of texts, not {shown(tags)}")
-    tags = tuple(sorted({text(tag, f"{where}: field 'tags'", NO_TEXT) for tag in tags}))
+    given: Any = fields.get("tags", [])
+    if not is_list(given):
+        raise UserError(f"{where}: field 'tags' should be a list of texts, not {shown(given)}")
+    tags = tuple(sorted({text(tag, f"{where}: field 'tags'", NO_TEXT) for tag in given}))
     right = edit_id(prompt, answer, tags)
     if fields.get("id", right) != right:
         raise UserError(
@@ -127,11 +127,21 @@ def parse_object(line: str, where: str) -> dict[str, Any]:
         fields = LINES.decode(line)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{where}: not a line of JSON ({error})") from error
-    if not isinstance(fields, dict):
+    if not is_object(fields):
         raise UserError(
             f"{where}: expected an object with the fields of an edit, not {shown(fields)}"
         )
     return fields
+
+
+def is_object(value: object) -> TypeGuard[dict[str, Any]]:
+    """Whether a value that was read from JSON is an object."""
+    return isinstance(value, dict)
+
+
+def is_list(value: object) -> TypeGuard[list[Any] | tuple[Any, ...]]:
+    """Whether a value is a list, as JSON or Python writes it."""
+    return isinstance(value, list | tuple)
 
 
 def trusted(fields: dict[str, Any]) -> Edit:
@@ -163,7 +173,7 @@ def check_header(line: str, where: str) -> None:
         header = json.loads(line)
     except (ValueError, RecursionError):
         header = None
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
+    if not is_object(header) or header.get("format") != FORMAT:
         raise UserError(
             f"{where}: not a memory file, whose first line is {HEADER}; edits of other files are"
             " taken in by `import`"

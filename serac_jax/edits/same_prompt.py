@@ -49,7 +49,7 @@ def against(edit: Edit, others: Iterable[Edit]) -> list[Edit]:
 def conflicts(edits: Iterable[Edit]) -> list[Conflict]:
     """All conflicts among edits, by the later edit's place."""
     seen: dict[str, list[Edit]] = {}
-    found = []
+    found: list[Conflict] = []
     for edit in edits:
         others = seen.setdefault(normal(edit.prompt), [])
         found += [Conflict(other, edit) for other in others if differ(other, edit)]
