@@ -2,18 +2,21 @@
 (pyproject.toml)."""
 
 import atexit
+import gc
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
 import pytest
 from absl import flags
 
-TEMPORARY = Path(
-    tempfile.mkdtemp(prefix="serac-jax-tests-")
-)  # of this process, for what is made before there is a fixture
+from tests import compiled
+
+# of this process, for what is made before there is a fixture
+TEMPORARY = Path(tempfile.mkdtemp(prefix="serac-jax-tests-"))
 atexit.register(shutil.rmtree, TEMPORARY)
 
 # Tiny models compile longer than they run, here and in the processes that tests start: without
@@ -37,6 +40,30 @@ flags.FLAGS.mark_as_parsed()  # grain's worker processes read flags
 ROOT = Path(__file__).parent.parent
 MODELS = Path(__file__).parent / "data" / "models"
 ASSETS = ROOT / "serac_jax" / "assets"
+
+
+def pytest_sessionstart() -> None:
+    compiled.link(compiled.shared(), TEMPORARY / "compiled")
+
+
+def pytest_sessionfinish() -> None:
+    compiled.publish(TEMPORARY / "compiled", compiled.shared())
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All that is in tests/slow is slow."""
+    for item in items:
+        if (ROOT / "tests" / "slow") in item.path.parents:
+            item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs_of_one_file() -> Iterator[None]:
+    """Frees what a file's tests compiled: all together takes gigabytes."""
+    yield
+    jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture(scope="session")

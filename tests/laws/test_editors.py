@@ -13,6 +13,7 @@ import pytest
 from serac_jax.core.batch import EditBatch, Examples, Layout, Tokens, take
 from serac_jax.editors import edit_table
 from serac_jax.training import experiment, steps
+from tests.tiers import fast
 from tests.tiny import config_of, tiny
 
 EDITORS = {
@@ -50,6 +51,7 @@ EDITORS = {
     },
 }
 LEARNERS = [name for name in EDITORS if name != "lookup" and not name.startswith("fine-tuning")]
+CHOSEN = ["serac", "retrieve and prompt", "mend", "enn", "lookup", "fine-tuning"]
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +85,7 @@ class Case:
         return jax.jit(self.editor.start)(self.params, self.base, room)
 
 
-@pytest.fixture(scope="module", params=EDITORS)
+@pytest.fixture(scope="module", params=fast(EDITORS, CHOSEN))
 def case(request, cache):
     return Case(EDITORS[request.param], cache)
 
@@ -177,7 +179,7 @@ def test_editing_traces_once(case):
     assert len(traced) == 1
 
 
-@pytest.mark.parametrize("case", LEARNERS, indirect=True)
+@pytest.mark.parametrize("case", fast(LEARNERS, CHOSEN), indirect=True)
 def test_training_lowers_the_loss(case):
     """Gradient descent on one batch, in short steps."""
     params, losses = case.params, []
@@ -189,7 +191,7 @@ def test_training_lowers_the_loss(case):
     assert losses[-1] < losses[0]
 
 
-@pytest.mark.parametrize("case", LEARNERS, indirect=True)
+@pytest.mark.parametrize("case", fast(LEARNERS, CHOSEN), indirect=True)
 def test_the_content_of_padding_rows_does_not_matter(case):
     """Rows of weight 0 in edits and queries may hold anything: loss and gradient are the same."""
     rng = np.random.default_rng(0)
@@ -231,14 +233,14 @@ MESHES = [
 ]
 
 
-@pytest.mark.parametrize(("name", "mesh"), MESHES)
-def test_many_devices_equal_1(cache, name, mesh):
+@pytest.mark.parametrize("split", fast(MESHES, [("serac", (2, 2, 2)), ("mend", (8, 1, 1))]))
+def test_many_devices_equal_1(cache, split):
     """Loss and gradient of a batch that is split over rows, and filled up where it has too few, by
     a model that is split over its width.
 
     Where rows are not split, real tokens only are computed, else padding too.
     """
-    results = []
+    (name, mesh), results = split, []
     for shape in ((1, 1, 1), mesh):
         case = Case(EDITORS[name], cache, shape)
         placed = steps.shard_batch(
@@ -261,7 +263,7 @@ def test_many_devices_equal_1(cache, name, mesh):
     assert all(np.abs(a - b).max() <= 1e-5 * largest for a, b in zip(eight, one, strict=True))
 
 
-@pytest.mark.parametrize("name", ["lookup", "fine-tuning"])
+@pytest.mark.parametrize("name", fast(["lookup", "fine-tuning"], ["lookup"]))
 def test_edits_on_8_devices_equal_1(cache, name):
     answers = []
     for shape in ((1, 1, 1), (2, 2, 2)):
@@ -295,8 +297,10 @@ def fills(batch, spare):
     }
 
 
-@pytest.mark.parametrize("spare", [None, 0, 3])
-@pytest.mark.parametrize("case", ["serac", "serac cross-attention", "mend"], indirect=True)
+@pytest.mark.parametrize("spare", fast([None, 0, 3], [None, 3]))
+@pytest.mark.parametrize(
+    "case", fast(["serac", "serac cross-attention", "mend"], ["serac", "mend"]), indirect=True
+)
 def test_what_is_known_of_a_batch_only_saves_work(case, spare):
     """Rows cut where padding begins, questions read once that several answers share, only real
     tokens computed: the same loss, metrics and gradient."""

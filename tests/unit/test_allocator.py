@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 PROGRAM = """
 import resource
 import sys
@@ -24,6 +26,7 @@ print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
+@pytest.mark.slow
 def test_temporaries_take_no_new_pages_at_the_next_call():
     def faults(how: str) -> tuple[str, int]:
         done = subprocess.run(

@@ -70,6 +70,7 @@ def start(configs, out):
     )
 
 
+@pytest.mark.slow
 def test_a_killed_table_goes_on_and_is_whole(configs, tmp_path):
     out = tmp_path / "out"
     process = start(configs, out)
@@ -110,6 +111,7 @@ def test_a_killed_table_goes_on_and_is_whole(configs, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_another_config_is_another_run(configs, tmp_path):
     """Results of a run file that has changed since are not reported."""
     (run,) = compare.find(configs, ["zsre_lu"], "mini", tmp_path)

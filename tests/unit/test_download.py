@@ -64,6 +64,7 @@ def run(tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_after_a_download_a_run_needs_no_network(run, tmp_path):
     training = (
         "train.py",
@@ -160,6 +161,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
         pass
 
 
+@pytest.mark.slow
 def test_of_a_repository_only_the_best_weights_are_fetched(run, tmp_path):
     """From a server that speaks like the Hub: sharded weights come with their parts, other formats
     stay."""

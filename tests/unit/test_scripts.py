@@ -129,6 +129,7 @@ echo "$*" >> "$LOG"
 
 
 @pytest.mark.parametrize("tasks", [1, 2])
+@pytest.mark.slow
 def test_a_job_that_is_stopped_saves_and_goes_back_into_the_queue(tmp_path, tasks):
     """A run as several processes is told through Slurm, which reaches all of them."""
     for name, text in {

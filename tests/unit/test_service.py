@@ -423,6 +423,7 @@ def test_what_others_write_while_conflicts_are_looked_for_is_looked_at_too(edito
     assert list(Store.open(tmp_path / "edits.jsonl").edits) == [edit.id]
 
 
+@pytest.mark.slow
 def test_models_on_several_devices_answer_as_on_one(editor):
     """Eight devices: models split over two, rows over four, keys over all."""
     edits = editor.edit_many(EDITS).edits
@@ -482,6 +483,7 @@ def test_why_shows_what_decided(editor):
     assert "nearest" not in str(editor.with_memory(Store.open(None)).why(UNRELATED[0]))
 
 
+@pytest.mark.slow
 def test_a_threshold_keeps_its_promise_on_other_questions(loaded):
     editor = loaded.with_memory(Store.open(None))
     config = importlib.import_module("configs.zsre_rep").get_config("mini")
@@ -498,6 +500,7 @@ def test_a_threshold_keeps_its_promise_on_other_questions(loaded):
     assert measured["area"] > 0.95
 
 
+@pytest.mark.slow
 def test_on_hard_questions_of_other_subjects_the_rate_is_within_two_points_of_the_target(loaded):
     """The numbers of docs/editing.md: fitted to the dev split, none of whose subjects is in the
     test split or was trained on."""

@@ -68,6 +68,7 @@ def read_until(process, text):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+@pytest.mark.slow
 def test_a_killed_run_goes_on_without_a_difference(finished, cache, tmp_path):
     workdir = tmp_path / "killed"
     step = int(np.random.default_rng().integers(5, STEPS - 5))
@@ -80,6 +81,7 @@ def test_a_killed_run_goes_on_without_a_difference(finished, cache, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+@pytest.mark.slow
 def test_sigterm_saves_and_ends_cleanly(finished, cache, tmp_path):
     workdir = tmp_path / "stopped"
     process = start("train.py", *arguments(cache, workdir))
@@ -161,6 +163,7 @@ def test_a_trained_base_model_survives_a_restart(cache, tmp_path):
     assert all(rate != np.float32(1e-2) for rate in jax.tree.leaves(state.params["rates"]))
 
 
+@pytest.mark.slow
 def test_8_devices_end_where_1_does(cache, tmp_path):
     fields = {"train.dropout": 0.0, "train.steps": 40, "train.lr": 1e-4}
     ends = []
@@ -249,6 +252,7 @@ def test_the_run_folder_tells_what_was_run(finished):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+@pytest.mark.slow
 def test_a_run_starts_from_anothers_parameters(finished, cache, tmp_path):
     finish(
         start(
@@ -265,6 +269,7 @@ def test_a_run_starts_from_anothers_parameters(finished, cache, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+@pytest.mark.slow
 def test_trained_parts_are_exported_as_hugging_face_folders(finished, tmp_path):
     process = subprocess.run(
         [
@@ -290,6 +295,7 @@ def test_trained_parts_are_exported_as_hugging_face_folders(finished, tmp_path):
         assert not jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), params, before))
 
 
+@pytest.mark.slow
 def test_bad_input_is_one_clear_message(finished, cache, tmp_path):
     """Each with exit status 1, and without a traceback."""
     broken = tmp_path / "broken"
@@ -369,6 +375,7 @@ def test_each_size_of_a_batch_is_compiled_once(cache):
     assert seen <= {(24, 16), (32, 24), (40, 24)}
 
 
+@pytest.mark.slow
 def test_a_steady_loop_compiles_and_transfers_nothing(cache, tmp_path):
     """200 steps of train.py behind its first pass over the widths: it runs them under a guard
     against implicit transfers, and JAX tells what it compiles."""
