@@ -24,6 +24,8 @@ PAGES = (
     *sorted((ROOT / "docs").rglob("*.md")),
 )
 FENCE = re.compile(r"^( *)```(\w*)[^\n]*\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+# words of commands that load a model: their sessions belong to the slow tier
+NEEDS_A_MODEL = ("ask", "why", "chat", "calibrate", "train", "eval", "SERAC_EDITOR", "--editor")
 VARIES = re.compile(r"\d{4}-\d\d-\d\dT[\d:]*Z|[-+]?\d+\.\d+")  # times; scores, which are rounded
 
 

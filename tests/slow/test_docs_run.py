@@ -4,8 +4,7 @@ import doctest
 
 import pytest
 
-from tests.doc_blocks import blocks, run_console, same_output
-from tests.unit.test_docs import NEEDS_A_MODEL
+from tests.doc_blocks import NEEDS_A_MODEL, blocks, run_console, same_output
 
 PYTHON = sorted({block.page for block in blocks("python") if ">>>" in block.text})
 CONSOLE = sorted(

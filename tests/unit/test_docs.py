@@ -13,7 +13,7 @@ import pytest
 from serac_jax.cli.commands import ROWS
 from serac_jax.cli.main import parser
 from tests.conftest import ROOT
-from tests.doc_blocks import PAGES, blocks, run_console, same_output
+from tests.doc_blocks import NEEDS_A_MODEL, PAGES, blocks, run_console, same_output
 
 LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)")
 
@@ -101,7 +101,6 @@ def test_programs_and_files_of_commands_exist():
 
 
 PLANNED = {"train", "eval", "table", "download", "aot", "export", "config", "import-archive"}
-NEEDS_A_MODEL = ("ask", "why", "chat", "calibrate", "train", "eval", "SERAC_EDITOR", "--editor")
 
 
 @pytest.mark.parametrize(
