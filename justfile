@@ -41,3 +41,7 @@ docs-serve:
 # Time a training step of every editor at real size (minutes to hours; see docs/speed.md).
 bench *ARGS:
     python -m benchmarks.train_step {{ARGS}}
+
+# Run the notebook and keep its outputs (minutes).
+notebook:
+    cd notebooks && JAX_PLATFORMS=cpu jupyter execute --inplace serac_colab.ipynb
