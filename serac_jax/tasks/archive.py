@@ -1,5 +1,4 @@
-"""Where data comes from: a folder of the user's, the data that this package ships, or the
-original's archive."""
+"""Where data come from: a folder, the data that this package ships, or the original's archive."""
 
 from __future__ import annotations
 
@@ -7,7 +6,7 @@ import importlib.resources
 import zipfile
 from pathlib import Path
 
-from serac_jax.tasks.data_files import once
+from serac_jax.tasks.data_files import one_at_a_time
 from serac_jax.text.queries import DataError
 
 FILE_ID = "1W-7Yb0eMxwZqdr7aeSgvZnbFKkzwavn6"
@@ -16,8 +15,13 @@ SHIPPED = Path(str(importlib.resources.files("serac_jax"))) / "assets" / "data"
 
 
 def locate(folder: str, cache: Path) -> Path:
-    """The data folder: `folder` where it is given, "mini" for the shipped data, else the original's
-    archive, downloaded once."""
+    """The data folder.
+
+    Args:
+      folder: a folder, or "mini" for the shipped data; empty for the original's archive, which is
+        downloaded once.
+      cache: where downloads are kept.
+    """
     if folder == "mini":
         return SHIPPED
     if folder:
@@ -29,15 +33,17 @@ def locate(folder: str, cache: Path) -> Path:
             )
         return path
     target = cache / "archive"
-    with once(cache):
+    with one_at_a_time(cache):
         if not (target / "complete").exists():
             download(target)
     return next((path.parent for path in sorted(target.rglob("zsre")) if path.is_dir()), target)
 
 
 def download(target: Path) -> None:
-    """Fetches and unpacks the archive, with progress; `target/complete` marks that all of it is
-    there."""
+    """Downloads and unpacks the archive, with progress.
+
+    The file `target/complete` marks that all of it is there.
+    """
     import gdown
 
     target.mkdir(parents=True, exist_ok=True)
@@ -48,7 +54,7 @@ def download(target: Path) -> None:
             files.extractall(target)
     except Exception as error:  # gdown raises errors of its own, of requests and of the file system
         if isinstance(error, zipfile.BadZipFile):
-            packed.unlink()  # else the next attempt would take it up again
+            packed.unlink()  # or the next attempt would resume from it
         raise DataError(
             f"could not download the data from {LINK} ({type(error).__name__}: {error}). On a"
             " machine without network give a local copy: --config.data.dir=FOLDER, where FOLDER"

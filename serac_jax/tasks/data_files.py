@@ -1,5 +1,4 @@
-"""Data files: fields that are checked as they are read, and TFDS data sets that are built from them
-once."""
+"""Data files: checked field by field, and turned into TFDS data sets once."""
 
 from __future__ import annotations
 
@@ -21,7 +20,7 @@ Row = TypeVar("Row")
 
 
 class Rows(Generic[Row]):
-    """A split, read row by row; recently read rows are kept."""
+    """A split that is read row by row; recent rows stay in memory."""
 
     def __init__(self, source: Sequence[dict[str, Any]], decode: Callable[[dict[str, Any]], Row]):
         self.source, self.decode = source, decode
@@ -72,7 +71,7 @@ def check_text(text: Any, where: str) -> str:
 
 
 def check_texts(texts: list[Any], where: str) -> list[str]:
-    """The texts without the empty ones, which real files contain."""
+    """The texts that are not empty; real files contain empty ones."""
     for index, text in enumerate(texts):
         if not isinstance(text, str):
             raise DataError(f"{where}[{index}]: expected a text, got {text!r}")
@@ -80,18 +79,20 @@ def check_texts(texts: list[Any], where: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def once(cache: Path) -> Iterator[None]:
-    """While one process prepares files in a cache, others wait, and find them then."""
+def one_at_a_time(cache: Path) -> Iterator[None]:
+    """Lets one process prepare files in a cache while others wait for them."""
     cache.mkdir(parents=True, exist_ok=True)
     with locked(cache / "preparing", patience=12 * 3600):
         yield
 
 
 def prepare(builder: type[tfds.core.GeneratorBasedBuilder], folder: Path, cache: Path) -> Any:
-    """Builds the data set once, as array_record files that need no TensorFlow, and again when a
-    source file changes.
+    """Builds a data set as array_record files, which need no TensorFlow.
 
-    Raises DataError where a file is malformed; nothing half-built is left behind.
+    It is built once, and again when a source file changes.
+
+    Raises:
+      DataError: a file is malformed. Nothing half-built is left behind.
     """
     files = sorted(path for path in folder.iterdir() if path.suffix in (".jsonl", ".json", ".txt"))
     stamp = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
@@ -99,10 +100,9 @@ def prepare(builder: type[tfds.core.GeneratorBasedBuilder], folder: Path, cache:
     tfds.disable_progress_bar()
     built = builder(folder=folder, data_dir=cache / "tfds" / digest, file_format="array_record")
     with (
-        once(cache),
+        one_at_a_time(cache),
         contextlib.redirect_stdout(io.StringIO()),
-    ):  # TFDS announces a download that does not take place
+    ):  # TFDS announces a download
         built.download_and_prepare()
-    return tfds.builder_from_directory(
-        built.data_path
-    )  # unlike the builder, it can be sent to a worker process
+    # Unlike the builder itself, this one can be sent to a worker process.
+    return tfds.builder_from_directory(built.data_path)

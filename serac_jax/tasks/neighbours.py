@@ -1,10 +1,9 @@
-"""Hard negatives: the questions out of scope that lie nearest to an edit in the space of a sentence
-embedding model.
+"""Hard negatives: questions out of scope that are near an edit in a sentence embedding space.
 
-Mitchell et al. 2022, section 4.1: by cosine, the nearest of all are too near to be negatives and
-    are left out, and of the
-next ones a nearer one is drawn more often. Embeddings and neighbours are computed once and kept on
-disk."""
+By cosine similarity, the nearest questions of all are left out as too near to be negatives; of the
+next ones, nearer ones are drawn more often (Mitchell et al. 2022, section 4.1). Embeddings and
+neighbours are computed once and kept on disk.
+"""
 
 from __future__ import annotations
 
@@ -28,13 +27,8 @@ from serac_jax.core.fields import COUNT, NATURAL, POSITIVE, SHARE, Field, Fields
 from serac_jax.models import hub
 from serac_jax.text.tokens import cut, pad, smallest
 
-WIDTHS = (
-    16,
-    32,
-    64,
-    128,
-    256,
-)  # texts are padded to the smallest that fits and cut at the last; one compilation each
+# Texts are padded to the smallest that fits, and cut at the last; one compilation each.
+WIDTHS = (16, 32, 64, 128, 256)
 FIELDS: Fields = {  # of the config section "data"
     "hard_negatives": Field(
         "", "sentence embedding model that finds hard negatives; empty: the rows' own, if any"
@@ -58,10 +52,11 @@ NEIGHBOUR = np.dtype([("index", np.int32), ("similarity", np.float32)])
 
 
 class Neighbours(NamedTuple):
-    """What is near each edit. The table stays on disk, so that worker processes share it.
+    """The neighbours of each edit. The table stays on disk, so that worker processes share it.
 
-    file: a table "n k" of NEIGHBOUR, nearest first. exclude: how many of the nearest are no
-        negatives.
+    file: a table "n k" of NEIGHBOUR, nearest first.
+    exclude: how many of the nearest are left out.
+    temperature: of the distribution that negatives are drawn from.
     """
 
     file: Path
@@ -69,8 +64,8 @@ class Neighbours(NamedTuple):
     temperature: float
 
     def of(self, edit: int) -> tuple[np.ndarray, np.ndarray]:
-        """The negatives of an edit and how likely each is to be drawn."""
-        near = opened(self.file)[edit, self.exclude :]
+        """The negatives of an edit, and the probability of each to be drawn."""
+        near = memory_mapped(self.file)[edit, self.exclude :]
         return near["index"], distribution(near["similarity"], self.temperature)
 
 
@@ -92,11 +87,20 @@ def find(
     temperature: float,
     cache: Path,
 ) -> Neighbours:
-    """The `count` nearest questions of `pool` for each of `edits`, under the embeddings (mean over
-    tokens) of the model `name`.
+    """The questions of a pool that are nearest to each edit.
 
-    What was computed before, for the same weights and texts, is read from `cache`. Raises UserError
-    where `exclude` leaves nothing."""
+    Args:
+      name: the sentence embedding model; a text's embedding is the mean over its tokens.
+      edits: the edits' questions.
+      pool: the questions that negatives are drawn from.
+      count: the number of neighbours per edit.
+      exclude: how many of the nearest are left out.
+      temperature: of the distribution that negatives are drawn from.
+      cache: keeps what was computed, by weights and texts.
+
+    Raises:
+      UserError: `exclude` leaves no negative.
+    """
     if not 0 <= exclude < min(count, len(pool)) or temperature <= 0:
         raise UserError(
             f"data.hard_negative_exclude={exclude} of the {min(count, len(pool))} nearest questions"
@@ -111,18 +115,22 @@ def find(
 
     def compute() -> np.ndarray:
         vectors = [
-            once(cache / "embeddings" / f"{key}.npy", partial(embed, name, texts))
+            cached_array(cache / "embeddings" / f"{key}.npy", partial(embed, name, texts))
             for key, texts in zip(digests, (edits, pool), strict=True)
         ]
-        return nearest(opened(vectors[0]), opened(vectors[1]), min(count, len(pool)))
+        return nearest(memory_mapped(vectors[0]), memory_mapped(vectors[1]), min(count, len(pool)))
 
     key = hashlib.sha256(json.dumps([*digests, count]).encode()).hexdigest()
-    return Neighbours(once(cache / "neighbours" / f"{key}.npy", compute), exclude, temperature)
+    return Neighbours(
+        cached_array(cache / "neighbours" / f"{key}.npy", compute), exclude, temperature
+    )
 
 
-def once(file: Path, compute: Callable[[], np.ndarray]) -> Path:
-    """The file, written if it is not there yet; whole or not at all, also where several processes
-    write it or one is killed."""
+def cached_array(file: Path, compute: Callable[[], np.ndarray]) -> Path:
+    """The file of an array, computed if it does not exist.
+
+    It is whole or absent, even if several processes write it or one is killed.
+    """
     if not file.exists():
         array = compute()
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -136,14 +144,16 @@ def once(file: Path, compute: Callable[[], np.ndarray]) -> Path:
 
 
 @lru_cache
-def opened(file: Path) -> np.ndarray:
-    """The array of a file, read from disk as it is used."""
+def memory_mapped(file: Path) -> np.ndarray:
+    """The array of a file, memory-mapped."""
     return np.load(file, mmap_mode="r")
 
 
 def embed(name: str, texts: Sequence[str]) -> Float[np.ndarray, "n d"]:
-    """Unit vectors: the mean of the last hidden states over a text's tokens. Texts of like length
-    go together."""
+    """The unit vector of each text: the mean of the last hidden states over its tokens.
+
+    Texts of similar length are embedded together.
+    """
     model, params = models.load(name, output="mean")
     rows = cut(model.tokenizer, list(texts), WIDTHS[-1])
     order = np.argsort([len(row) for row in rows], kind="stable")
@@ -165,8 +175,11 @@ def unit(vectors: Float[Array, "n d"]) -> Float[Array, "n d"]:
 def nearest(
     edits: Float[np.ndarray, "n d"], pool: Float[np.ndarray, "m d"], count: int
 ) -> np.ndarray:
-    """The `count` rows of `pool` of largest cosine with each unit vector of `edits`, as NEIGHBOUR
-    "n k"; never more than BLOCK similarities at once."""
+    """The `count` rows of `pool` with the largest cosine to each unit vector of `edits`.
+
+    Returns:
+      A table "n k" of NEIGHBOUR, nearest first, computed from at most BLOCK similarities at once.
+    """
     size = max(1, min(len(edits), BLOCK // len(pool)))
 
     @jax.jit

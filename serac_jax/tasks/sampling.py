@@ -1,8 +1,8 @@
-"""The order of batches: which rows are edited together at a step, and the random generator that the
-step draws from.
+"""The order of batches: which rows a step edits together, and the random generator it draws from.
 
-Both are pure functions of (seed, split, step), so a run can be resumed anywhere, by any number of
-workers, and training and validation never share a random stream."""
+Both are pure functions of (seed, split, step). So a run can be resumed anywhere, with any number of
+workers, and training and validation never share a random stream.
+"""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def write_slowly(file, started):
         return np.zeros(1 << 22)
 
     while True:
-        neighbours.once(file, compute)
+        neighbours.cached_array(file, compute)
         file.unlink()
 
 
@@ -118,7 +118,9 @@ def test_a_killed_writer_leaves_nothing_half_written(tmp_path):
     writer.kill()
     writer.join()
     file.unlink(missing_ok=True)
-    assert neighbours.opened(neighbours.once(file, lambda: np.arange(3))).tolist() == [0, 1, 2]
+    assert neighbours.memory_mapped(
+        neighbours.cached_array(file, lambda: np.arange(3))
+    ).tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize(

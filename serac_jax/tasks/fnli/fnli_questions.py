@@ -1,9 +1,9 @@
-"""Fact checking on VitaminC: what is edited at a step, and which claims test it (Mitchell et al.
-2022, section 4).
+"""Fact checking on VitaminC: what a step edits, and which claims test it.
 
 An edit says that a passage of evidence is true. In scope is the claim that the passage supports or
-refutes; out of scope are claims about other pages and, as hard negatives, claims about which the
-passage says too little."""
+refutes. Out of scope are claims about other pages and, as hard negatives, claims that the passage
+leaves open (Mitchell et al. 2022, section 4).
+"""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ANSWERS = {"SUPPORTS": ("supports", "supported"), "REFUTES": ("refutes", "refute
 
 @dataclass(frozen=True)
 class Row:
-    """A claim, a passage of the page that it is about, and what the passage says about it."""
+    """A claim, a passage of the page that it is about, and whether the passage supports it."""
 
     claim: str
     evidence: str
@@ -101,7 +101,7 @@ def inside(row: Row) -> Query | None:
 
 
 def overlap(page: str, other: str) -> bool:
-    """Whether two pages may be about the same thing: one name contains the other."""
+    """Whether two pages may be about the same thing: the name of one contains the other's."""
     return page in other or other in page
 
 
@@ -113,8 +113,10 @@ def balanced(labels: Sequence[str], rng: np.random.Generator) -> Int[np.ndarray,
 
 
 def pack(rows: Sequence[int], pages: Sequence[str], size: int) -> Int[np.ndarray, "s k"]:
-    """Batches of rows whose pages do not overlap, as full as their order allows; a row that does
-    not fit waits for the next batch. −1 is padding."""
+    """Batches of rows whose pages do not overlap, as full as their order allows.
+
+    A row that does not fit waits for the next batch; −1 is padding.
+    """
     waiting, batches = deque(rows), []
     while waiting:
         batch: list[int] = []
@@ -137,10 +139,10 @@ def epoch(
     train: bool,
     rng: np.random.Generator,
 ) -> Int[np.ndarray, "s k"]:
-    """The rows that the steps of an epoch edit. In training always as many steps, in an order drawn
-    anew; else every row once, in order.
+    """The rows that the steps of an epoch edit.
 
-    thin: labels are balanced, by leaving rows out.
+    In training, always the same number of steps, in an order drawn anew; otherwise every row once,
+    in order. `thin`: labels are balanced, by leaving rows out.
     """
     rows = balanced(labels, rng) if thin else np.arange(len(labels))
     if not train:
@@ -149,8 +151,7 @@ def epoch(
 
 
 def order(rows: Rows[Row], split: str, size: int, train: bool) -> Order:
-    """How a split's rows are put together. Every split but "test" is balanced, as in the
-    original."""
+    """How a split's rows are batched. All splits except "test" are balanced, as in the original."""
     labels, pages = zip(
         *((row.label, row.page) for row in map(rows.__getitem__, range(len(rows)))), strict=True
     )

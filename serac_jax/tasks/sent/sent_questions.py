@@ -1,8 +1,9 @@
-"""ConvSent: which sentiment a dialogue model should show on a topic, and which opinions test it.
+"""Sentiment editing on ConvSent: what a step edits, and which opinions test it.
 
-Mitchell et al. 2022, section 4. An edit is "Topic: X" → "Sentiment: Positive" or "Sentiment:
-Negative". In scope are questions about X, answered by opinions of both kinds: those of the edit's
-sentiment should become likelier than the others. Out of scope are the topics of other rows."""
+An edit is "Topic: X" → "Sentiment: Positive" or "Sentiment: Negative". In scope are questions about
+X with opinions of both sentiments: those of the edit's sentiment should become likelier than the
+others. Out of scope are the topics of other rows (Mitchell et al. 2022, section 4).
+"""
 
 from __future__ import annotations
 
@@ -63,15 +64,17 @@ def decode(example: dict[str, Any]) -> Row:
 
 @dataclass(frozen=True)
 class Options:
-    opinions: (
-        int  # in-scope rows of every edit: a part of longer lists, padding behind shorter ones
-    )
-    # in training, so many of them in a row are behind one question, which is then read once;
-    # `opinions` is a multiple of it
+    """What is drawn.
+
+    opinions: in-scope rows per edit: a part of longer lists, padding behind shorter ones.
+    alike: in training, so many opinions in a row answer one question, which is read once; divides
+        `opinions`.
+    hard_negative_rate: in training, how often a batch's out-of-scope topics are near its edits.
+    """
+
+    opinions: int
     alike: int = 1
-    hard_negative_rate: float = (
-        0.0  # in training, how often a batch's out-of-scope topics are drawn near its edits
-    )
+    hard_negative_rate: float = 0.0
 
 
 class Draw:

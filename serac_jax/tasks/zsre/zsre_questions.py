@@ -76,17 +76,25 @@ def decode(example: dict[str, Any]) -> Row:
 
 @dataclass(frozen=True)
 class Options:
-    implications: bool = False  # ask what follows from the new answer
-    yes_no: bool = False  # ask "True or False: …"
-    natural_questions: bool = False  # draw out-of-scope queries from Natural Questions
-    hard_negative_rate: float = (
-        0.0  # in training, how often a batch's out-of-scope queries are drawn near its edits
-    )
+    """What is drawn.
+
+    implications: also ask what follows from the new answer.
+    yes_no: also ask "True or False: …".
+    natural_questions: draw questions out of scope from Natural Questions.
+    hard_negative_rate: in training, how often a batch's questions out of scope are near its edits.
+    """
+
+    implications: bool = False
+    yes_no: bool = False
+    natural_questions: bool = False
+    hard_negative_rate: float = 0.0
 
 
 class Pool:
-    """Questions out of scope by number, where neighbours are looked for: Natural Questions, or one
-    form of every row, always the same."""
+    """The questions out of scope among which near ones are searched, by number.
+
+    They are those of Natural Questions, or one form of every row, always the same.
+    """
 
     def __init__(
         self, rows: Rows[Row], questions: Sequence[dict[str, Any]] | None, options: Options
@@ -258,7 +266,7 @@ def rename(text: str, answer: str, label: str) -> str:
 
 
 def prompted(statement: str, rng: np.random.Generator) -> str:
-    """A yes/no question behind one of the original's prompts, half of the time in lower case."""
+    """A yes/no question after one of the original's prompts, half of the time in lower case."""
     prompt = choose(PROMPTS, rng)
     return (prompt.lower() if rng.random() < 0.5 else prompt) + statement
 
