@@ -1,13 +1,10 @@
-"""What an editor reads: tokens, labelled examples, and batches of edits with the queries that test
-them.
+"""What an editor reads: tokens, labelled examples, and batches of edits with queries.
 
 Shape letters, used throughout: n rows, l input positions, t label positions, k edits, b in-scope
-    queries, o out-of-scope
-queries, c memory slots, d width, v vocabulary, s similarities.
+queries, o out-of-scope queries, c slots of an EditTable, d width, v vocabulary, s similarities.
 
 Padding is a weight: a padded label position, and every position of a padded row, has weight 0 and
-    adds nothing to any
-loss or score.
+adds nothing to any loss or score.
 """
 
 from __future__ import annotations
@@ -26,10 +23,13 @@ Rows = TypeVar("Rows")
 
 
 class Tokens(NamedTuple):
-    """Token ids padded on the right; `mask` is true on real tokens.
+    """Token ids padded on the right.
 
-    real: where these stand, as numbers below n·l, and n·l itself where there are fewer: networks
-        compute no others. None: all are computed.
+    Attributes:
+        ids: token ids.
+        mask: true on real tokens.
+        real: the positions of real tokens, as numbers below n·l, filled up with n·l; networks
+            compute no others. None: all are computed.
     """
 
     ids: Int[Array, "n l"]
@@ -40,19 +40,19 @@ class Tokens(NamedTuple):
 class Examples(NamedTuple):
     """Queries or edits, tokenised once for every reader.
 
-    inputs: the question in the base model's vocabulary, special tokens included.
-    scope: what the scope classifier reads: the question, or for an edit "question [SEP] answer
-        [SEP]".
-    prefix: for an edit, "question answer" without the closing special tokens: the context that the
-        counterfactual model reads before a query. A query that is not an edit has a prefix of width
-        0.
-    labels: the answer's tokens, end of sequence included.
-    weight: 1 on a real label token, 0 on padding.
-    at: the label positions whose logits are wanted, as numbers below n·t, or n·t itself, which
-        stands for none. A decoder computes no others, so that all before one of them in its row
-        should be there. None: all.
-    words: a fingerprint of the question, 64 bits, which is equal for equal wording
-        (`text.fingerprint`); zeros for padding. None: unknown.
+    Attributes:
+        inputs: the question in the base model's vocabulary, special tokens included.
+        scope: what the scope classifier reads: the question, or for an edit "question [SEP] answer
+            [SEP]".
+        prefix: for an edit, "question answer" without the closing special tokens: the context that
+            the counterfactual model reads before a query. Width 0 for a query that is not an edit.
+        labels: the answer's tokens, end of sequence included.
+        weight: 1 on a real label token, 0 on padding.
+        at: the label positions whose logits are wanted, as numbers below n·t, filled up with n·t.
+            A decoder computes no others, so all earlier positions of a row must be among them.
+            None: all.
+        words: a 64-bit fingerprint of the question, equal for equal wording (`text.fingerprint`);
+            zeros for padding. None: unknown.
     """
 
     inputs: Tokens
@@ -72,16 +72,19 @@ class Examples(NamedTuple):
 @jax.tree_util.register_static
 @dataclass(frozen=True)
 class Layout:
-    """What is known of a batch before it is compiled for, besides the shapes of its arrays.
+    """What is known of a batch at compile time, besides the shapes of its arrays.
 
-    context: how wide a row gets where an edit and a query are read together, behind one another.
-        Both have padding behind them, so that the longest of such rows is shorter than both arrays.
-        None: as wide as both.
-    alike: so many in-scope queries, one after the other, are of one edit and ask the same question,
-        about different answers.
-    text_fill, context_fill, label_fill: at most this share of positions has real tokens, and
-        networks compute only so many in training: of texts that are read alone, of an edit and a
-        query that are read together, and of the labels of in-scope queries. None: all are computed.
+    A fill is the largest share of positions with real tokens; networks compute only so many in
+    training. None: all are computed.
+
+    Attributes:
+        context: the width of a row in which an edit is followed by a query. Both end in padding, so
+            the longest such row is shorter than both arrays together. None: as wide as both.
+        alike: this many consecutive in-scope queries ask the same question about one edit, with
+            different answers.
+        text_fill: of texts that are read alone.
+        context_fill: of an edit and a query that are read together.
+        label_fill: of the labels of in-scope queries.
     """
 
     context: int | None = None
@@ -95,12 +98,18 @@ NOTHING_KNOWN = Layout()
 
 
 class EditBatch(NamedTuple):
-    """A set of edits that is applied at once, and the queries inside and outside their scope.
+    """Edits that are applied at once, and queries in and out of their scope.
 
-    edit_of, outside_of: the edit that a query belongs to: the one it follows from, or the one it is
-        paired with as a negative of the scope loss.
-    wanted: false for answers that the edit should make less likely (sentiment editing).
-    inside_kind, outside_kind: the kind of each query, as its position in the task's list of kinds.
+    Attributes:
+        edits: the edits.
+        inside: in-scope queries.
+        edit_of: the edit that each in-scope query follows from.
+        wanted: false for answers that the edit should make less likely (sentiment editing).
+        inside_kind: the kind of each in-scope query, as its position in the task's list of kinds.
+        outside: out-of-scope queries.
+        outside_of: the edit that each is paired with, as a negative of the scope loss.
+        outside_kind: the kind of each out-of-scope query.
+        layout: what is known of the batch besides its arrays.
     """
 
     edits: Examples
