@@ -10,7 +10,6 @@ of new ones, and of those that are met again, as in a second epoch."""
 from __future__ import annotations
 
 import argparse
-import importlib
 import itertools
 import json
 import statistics
@@ -22,6 +21,7 @@ from unittest import mock
 
 import jax
 
+from serac_jax import presets
 from serac_jax.core.batch import EditBatch
 from serac_jax.runtime import allocator
 from serac_jax.text import tokens
@@ -31,7 +31,7 @@ RUNS = ("zsre_rep", "zsre_hard_rep", "fnli_rep", "sent_rep")
 
 
 def measure(run_file: str, cache: Path, batches: int) -> dict[str, Any]:
-    config = importlib.import_module(f"configs.{run_file}").get_config("mini")
+    config = presets.preset(f"{run_file}:mini")
     run = experiment.build(config, cache)
     source = run.task.batches(config.data.train_split, config.train.edits, True)
 

@@ -7,7 +7,6 @@ makes them."""
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +20,7 @@ from transformers import (
     T5Config,
 )
 
+from serac_jax import presets
 from serac_jax.core.types import Config
 from serac_jax.models import NETWORKS, Model, abstract, convert
 from serac_jax.models.decoding import Decoding
@@ -106,7 +106,7 @@ EXPERIMENTS = {
 
 
 def config_of(run: str) -> Config:
-    return importlib.import_module(f"configs.{run}").get_config("full")
+    return presets.preset(run)
 
 
 def network(hf: PretrainedConfig, output: str = "", labels: int = 0) -> Model:

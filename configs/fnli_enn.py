@@ -1,20 +1,14 @@
 """ENN on fact checking (VitaminC).
 
-python train.py --config=configs/fnli_enn.py         BERT-base, as in the paper
-python train.py --config=configs/fnli_enn.py:mini    shipped models and data, no network, 400 steps; one edit at a time:
-                                                     edit success 0.603, drawdown 0.163 (near an
-                                                     edit 0.132) on the test split
-python eval.py                                       scores of the newest run; with :mini both programs take 83 s on 2 CPU cores that have other work too
+    serac train fnli_enn           BERT-base, as in the paper
+    serac train fnli_enn:mini      shipped models and data, no network, 400 steps; one edit at a
+                                   time: edit success 0.603, drawdown 0.163 (near an edit 0.132) on
+                                   the test split; 83 s of training and evaluation on 2 CPU cores
+    serac eval                     scores the newest run
+
+`python train.py --config=configs/fnli_enn.py[:mini]` does the same in a clone.
 """
 
-from configs import editors, experiments
+from serac_jax import presets
 
-
-def get_config(size: str = "full"):
-    config = editors.enn(experiments.fnli(size), size)
-    if size == "mini":
-        config.train.lr = 3e-4
-        config.train.cedit = 1.0
-        config.train.steps = 400
-        config.train.val_batches = 0
-    return config
+get_config = presets.variants("fnli_enn")

@@ -1,19 +1,15 @@
 """Fine-tuning on fact checking (VitaminC).
 
-python train.py --config=configs/fnli_ft.py         BERT-base, as in the paper; nothing to train, it writes the run folder only
-python train.py --config=configs/fnli_ft.py:mini    shipped models and data, no network; 10 edits at a time:
-                                                    edit success 0.403, drawdown 0.040 (near an edit
-                                                    0.072) on the test split
-python eval.py                                      scores of the newest run; with :mini both programs take 68 s on 2 CPU cores that have other work too
+    serac train fnli_ft           BERT-base, as in the paper; nothing to train, writes the run
+                                  folder only
+    serac train fnli_ft:mini      shipped models and data, no network; 10 edits at a time: edit
+                                  success 0.403, drawdown 0.040 (near an edit 0.072) on the test
+                                  split; 68 s of training and evaluation on 2 CPU cores
+    serac eval                    scores the newest run
+
+`python train.py --config=configs/fnli_ft.py[:mini]` does the same in a clone.
 """
 
-from configs import experiments
+from serac_jax import presets
 
-
-def get_config(size: str = "full"):
-    config = experiments.fnli(size)
-    config.editor = "finetune"
-    if size == "mini":
-        config.finetune.lr = 5e-5
-        config.finetune.steps = 30
-    return config
+get_config = presets.variants("fnli_ft")

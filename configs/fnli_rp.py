@@ -1,16 +1,14 @@
 """Retrieve and prompt on fact checking (VitaminC).
 
-python train.py --config=configs/fnli_rp.py         BERT-base, as in the paper
-python train.py --config=configs/fnli_rp.py:mini    shipped models and data, no network, 100 steps; 10 edits at a time:
-                                                    edit success 0.511, drawdown 0.006 (near an edit
-                                                    0.007) on the test split
-python eval.py                                      scores of the newest run; with :mini both programs take 138 s on 2 CPU cores that have other work too
+    serac train fnli_rp           BERT-base, as in the paper
+    serac train fnli_rp:mini      shipped models and data, no network, 100 steps; 10 edits at a
+                                  time: edit success 0.511, drawdown 0.006 (near an edit 0.007) on
+                                  the test split; 138 s of training and evaluation on 2 CPU cores
+    serac eval                    scores the newest run
+
+`python train.py --config=configs/fnli_rp.py[:mini]` does the same in a clone.
 """
 
-from configs import experiments
+from serac_jax import presets
 
-
-def get_config(size: str = "full"):
-    config = experiments.fnli(size)
-    config.serac.freeze_counterfactual = True
-    return config
+get_config = presets.variants("fnli_rp")

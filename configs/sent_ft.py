@@ -1,19 +1,15 @@
 """Fine-tuning on the sentiment of a dialogue model (ConvSent).
 
-python train.py --config=configs/sent_ft.py         Blenderbot small, as in the paper; nothing to train, it writes the run folder only
-python train.py --config=configs/sent_ft.py:mini    shipped models and data, no network; 5 edits at a time:
-                                                    edit success 0.525, drawdown 0.202 on the test
-                                                    split
-python eval.py                                      scores of the newest run; with :mini both programs take 171 s on 2 CPU cores that have other work too
+    serac train sent_ft           Blenderbot small, as in the paper; nothing to train, writes the
+                                  run folder only
+    serac train sent_ft:mini      shipped models and data, no network; 5 edits at a time: edit
+                                  success 0.525, drawdown 0.202 on the test split; 171 s of training
+                                  and evaluation on 2 CPU cores
+    serac eval                    scores the newest run
+
+`python train.py --config=configs/sent_ft.py[:mini]` does the same in a clone.
 """
 
-from configs import experiments
+from serac_jax import presets
 
-
-def get_config(size: str = "full"):
-    config = experiments.sent(size)
-    config.editor = "finetune"
-    if size == "mini":
-        config.finetune.lr = 1e-5
-        config.finetune.steps = 20
-    return config
+get_config = presets.variants("sent_ft")

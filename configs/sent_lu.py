@@ -1,16 +1,15 @@
 """Lookup cache on the sentiment of a dialogue model (ConvSent).
 
-python train.py --config=configs/sent_lu.py         Blenderbot small, as in the paper; nothing to train, it writes the run folder only
-python train.py --config=configs/sent_lu.py:mini    shipped models and data, no network; 5 edits at a time:
-                                                    edit success 0.526, drawdown 0.000 on the test
-                                                    split
-python eval.py                                      scores of the newest run; with :mini both programs take 101 s on 2 CPU cores that have other work too
+    serac train sent_lu           Blenderbot small, as in the paper; nothing to train, writes the
+                                  run folder only
+    serac train sent_lu:mini      shipped models and data, no network; 5 edits at a time: edit
+                                  success 0.526, drawdown 0.000 on the test split; 101 s of training
+                                  and evaluation on 2 CPU cores
+    serac eval                    scores the newest run
+
+`python train.py --config=configs/sent_lu.py[:mini]` does the same in a clone.
 """
 
-from configs import experiments
+from serac_jax import presets
 
-
-def get_config(size: str = "full"):
-    config = experiments.sent(size)
-    config.editor = "lookup"
-    return config
+get_config = presets.variants("sent_lu")

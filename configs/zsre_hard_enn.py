@@ -1,15 +1,15 @@
-"""ENN on zsRE question answering, hard: implied and yes/no questions in scope, questions near an
-edit out of scope.
+"""ENN on zsRE question answering, hard.
 
-python train.py --config=configs/zsre_hard_enn.py       T5-large, as in the paper
-python train.py --config=configs/zsre_hard_enn.py:mini  shipped models and data, no network
-                                                        edit success 0.710, drawdown 0.012 (near an
-                                                        edit 0.045) on the test split
-python eval.py                                         scores of the newest run
+Implied and yes/no questions in scope, questions near an edit out of scope.
+
+    serac train zsre_hard_enn           T5-large, as in the paper
+    serac train zsre_hard_enn:mini      shipped models and data, no network edit success 0.710,
+                                        drawdown 0.012 (near an edit 0.045) on the test split
+    serac eval                          scores the newest run
+
+`python train.py --config=configs/zsre_hard_enn.py[:mini]` does the same in a clone.
 """
 
-from configs import experiments, zsre_enn
+from serac_jax import presets
 
-
-def get_config(size: str = "full"):
-    return experiments.zsre_hard(zsre_enn.get_config(size), size)
+get_config = presets.variants("zsre_hard_enn")

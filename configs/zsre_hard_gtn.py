@@ -1,15 +1,15 @@
-"""MEND on zsRE question answering, hard: implied and yes/no questions in scope, questions near an
-edit out of scope.
+"""MEND on zsRE question answering, hard.
 
-python train.py --config=configs/zsre_hard_gtn.py       T5-large, as in the paper
-python train.py --config=configs/zsre_hard_gtn.py:mini  shipped models and data, no network
-                                                        edit success 0.751, drawdown 0.004 (near an
-                                                        edit 0.051) on the test split
-python eval.py                                         scores of the newest run
+Implied and yes/no questions in scope, questions near an edit out of scope.
+
+    serac train zsre_hard_gtn           T5-large, as in the paper
+    serac train zsre_hard_gtn:mini      shipped models and data, no network edit success 0.751,
+                                        drawdown 0.004 (near an edit 0.051) on the test split
+    serac eval                          scores the newest run
+
+`python train.py --config=configs/zsre_hard_gtn.py[:mini]` does the same in a clone.
 """
 
-from configs import experiments, zsre_gtn
+from serac_jax import presets
 
-
-def get_config(size: str = "full"):
-    return experiments.zsre_hard(zsre_gtn.get_config(size), size)
+get_config = presets.variants("zsre_hard_gtn")

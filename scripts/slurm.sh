@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The runs of a script on a Slurm cluster, divided among the tasks of an array. Compute nodes need no network.
 #
-#   python -m serac_jax.cli.download --config=configs/zsre_rep.py             once for every config, on a machine with network
+#   python -m serac_jax download zsre_rep              once for every config, on a machine with network
 #   sbatch scripts/slurm.sh [scripts/main.sh [--config.FIELD=VALUE …]]
 #   sbatch --array=0-7 scripts/slurm.sh scripts/ablations.sh
 #   sbatch --nodes=2 --ntasks=2 --ntasks-per-node=1 --gres=gpu:8 scripts/slurm.sh    every run over the GPUs of two nodes, a process each

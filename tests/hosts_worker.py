@@ -10,10 +10,9 @@ from pathlib import Path
 import jax
 import numpy as np
 import optax
-from absl import flags
 
 from serac_jax.core import sharding
-from serac_jax.runtime import distributed, program
+from serac_jax.runtime import distributed
 from serac_jax.training import experiment, steps
 from serac_jax.training.checkpoints import Checkpoints
 from tests.tiny import config_of, tiny
@@ -74,15 +73,15 @@ def named(params) -> dict[str, np.ndarray]:
     }
 
 
-def main() -> None:
-    out = Path(OUT.value)
-    for case in CASES.value.split(";"):
+def main(options: Namespace) -> None:
+    out = Path(options.out)
+    for case in options.cases.split(";"):
         editor, _, mesh = case.partition(":")
         found = train(
             editor,
             tuple(map(int, mesh.split(","))),
             out,
-            Path(RESUME.value) if RESUME.value else None,
+            Path(options.resume) if options.resume else None,
         )
         if distributed.is_primary():
             np.savez(out / f"{editor}.npz", **found)
@@ -90,15 +89,20 @@ def main() -> None:
     print(f"{jax.process_count()} processes, {jax.device_count()} devices")
 
 
+def parsed() -> Namespace:
+    parser = ArgumentParser()
+    parser.add_argument("--out", required=True, help="where parameters and checkpoints go")
+    parser.add_argument(
+        "--cases", required=True, help="editor:data,fsdp,model, separated by semicolons"
+    )
+    parser.add_argument("--resume", help="a folder of another run, whose checkpoints are continued")
+    distributed.add_arguments(parser)
+    return parser.parse_args()
+
+
 if __name__ == "__main__":
-    OUT = flags.DEFINE_string("out", None, "Where parameters and checkpoints go.", required=True)
-    CASES = flags.DEFINE_string(
-        "cases", None, "editor:data,fsdp,model, separated by semicolons.", required=True
-    )
-    RESUME = flags.DEFINE_string(
-        "resume", None, "The folder of another run whose checkpoints this one goes on from."
-    )
     jax.config.update(
         "jax_num_cpu_devices", int(os.environ["JAX_NUM_CPU_DEVICES"])
     )  # tests/conftest.py, imported above, asks for 8
-    program.run(distributed.run_distributed(main))
+    given = parsed()
+    sys.exit(launch(lambda: main(given), given))

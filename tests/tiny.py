@@ -7,13 +7,13 @@ import shutil
 
 from safetensors.numpy import load_file, save_file
 
-from configs import zsre_rep
+from serac_jax import presets
 from tests.conftest import MODELS, TEMPORARY
 
 
 def config_of(**fields):
     """The :mini config of SERAC on zsRE with some fields changed."""
-    config = zsre_rep.get_config("mini")
+    config = presets.preset("zsre_rep:mini")
     config.update_from_flattened_dict(fields)
     return config.lock()
 

@@ -51,6 +51,15 @@ GROUPS: dict[str, tuple[Row, ...]] = {
         Row("chat", "chatting", "talk to the model and correct its answers"),
         Row("calibrate", "calibrating", "fit an editor's threshold to a false-positive rate"),
     ),
+    "training": (
+        Row("train", "programs", "train an editor"),
+        Row("eval", "programs", "score a trained editor"),
+        Row("table", "programs", "train and score every editor on every experiment"),
+        Row("config", "programs", "print every field of a config, and what it means"),
+        Row("download", "download", "fetch the models and data that a config needs"),
+        Row("aot", "aot", "check, without the hardware, whether a config fits"),
+        Row("import-archive", "import_archive", "turn an archive of the original into a run"),
+    ),
     "shell": (Row("completion", "completing", "print a completion script for your shell"),),
 }
 ROWS = {row.name: row for rows in GROUPS.values() for row in rows}

@@ -150,9 +150,19 @@ def export_arguments(parser: ArgumentParser) -> None:
         help="only edits with this tag; more than once: with any of them",
     )
     parser.add_argument("--all", action="store_true", help="expired edits too")
+    parser.add_argument(
+        "--out",
+        metavar="FOLDER",
+        help="instead of edits, export a run's trained networks there, as Hugging Face folders",
+    )
+    parser.add_argument(
+        "--workdir", metavar="FOLDER", help="with --out: the run (default: the newest under runs/)"
+    )
 
 
 def export(options: Namespace) -> int:
+    if options.out or options.workdir:
+        return export_run(options)
     store = existing_store(options)
     edits = (store.edits if options.all else store.live()).values()
     found = [edit for edit in edits if not options.tag or set(options.tag) & set(edit.tags)]
@@ -176,6 +186,17 @@ def export(options: Namespace) -> int:
     return OK if found else NOTHING
 
 
+def export_run(options: Namespace) -> int:
+    """Exports a run's trained networks instead of edits."""
+    if not options.out:
+        raise UserError("--workdir names a run to export; name the folder to write with --out=…")
+    from serac_jax.cli.export import export_networks
+    from serac_jax.cli.options import launch
+
+    folder = Path(options.workdir) if options.workdir else None
+    return launch(lambda: export_networks(folder, Path(options.out)))
+
+
 COMMANDS = {
     "import": Command(
         import_edits,
@@ -192,6 +213,7 @@ import - < more.jsonl
         """
 export > all.jsonl          # a memory file again
 export --tag=books books.csv
+export --workdir=runs/mine --out=networks  # a run's trained networks
 export --format=zsre > rows.jsonl
 """,
     ),

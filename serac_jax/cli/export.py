@@ -1,27 +1,32 @@
-"""Writes the trained networks of a run as Hugging Face folders.
+"""Writes the trained networks of a run as Hugging Face folders."""
 
-    python -m serac_jax.cli.export --workdir=FOLDER --out=FOLDER
-
-The best checkpoint's scope classifier and counterfactual model become OUT/scope and
-OUT/counterfactual, which PyTorch `transformers` loads, and which can be named as base.name,
-serac.scope or serac.counterfactual of another run."""
+from __future__ import annotations
 
 from pathlib import Path
 
-from absl import flags
-
-from serac_jax import models
 from serac_jax.core.errors import UserError
-from serac_jax.runtime import program
-from serac_jax.training import experiment, run_folder, steps
-from serac_jax.training.checkpoints import Checkpoints
-
-WORKDIR = flags.DEFINE_string("workdir", None, "A run's folder; by default the newest under runs/.")
-OUT = flags.DEFINE_string("out", None, "Where the folders are written.", required=True)
 
 
-def main() -> None:
-    folder = Path(WORKDIR.value) if WORKDIR.value else run_folder.newest()
+def export_networks(folder: Path | None, out: Path) -> None:
+    """Writes what the best checkpoint of a run has learned, one folder a network.
+
+    The scope classifier and the counterfactual model become OUT/scope and OUT/counterfactual, which
+    PyTorch `transformers` loads, and which another run can name as base.name, serac.scope or
+    serac.counterfactual.
+
+    Args:
+      folder: The run's folder; by default the newest under runs/.
+      out: Where the folders are written.
+
+    Raises:
+      UserError: There is no run, or its editor trains no network of its own.
+    """
+    from serac_jax import models
+    from serac_jax.runtime import program
+    from serac_jax.training import experiment, run_folder, steps
+    from serac_jax.training.checkpoints import Checkpoints
+
+    folder = folder or run_folder.newest()
     config = run_folder.config_of(folder, run_folder.ONE_DEVICE)
     run = experiment.build(config, program.cache_folder(config))
     if not run.parts:
@@ -32,11 +37,7 @@ def main() -> None:
     step, params = Checkpoints(folder).best_params(
         steps.init_params(run.editor, run.base_params, config.seed, run.mesh)
     )
-    out = program.writable(Path(OUT.value), "out")
+    out = program.writable(out, "out")
     for part, model in run.parts.items():
         models.save(out / part, model, params[part])
         print(f"{out / part}: {model.name} as of step {step}")
-
-
-if __name__ == "__main__":
-    program.run(main)

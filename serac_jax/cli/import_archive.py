@@ -1,19 +1,9 @@
-"""Turns a training archive of the original (PyTorch) into a run of this program.
-
-    python -m serac_jax.cli.import_archive --config=configs/zsre_rep.py --archive=FILE
-    --workdir=FOLDER
-
-The archive is what the original saves while it trains (`torch.save` of model, opt, val_stats, step)
-for SERAC (rep), MEND (gtn) or ENN (enn). It is read without PyTorch, and without running what is in
-it. The config names the editor, its options and the models, as for training. Afterwards `eval.py
---workdir=FOLDER` scores the parameters, and `train.py --config=… --workdir=FOLDER` goes on from
-them, with a new
-optimizer: Adam's moments are not taken over.
-"""
+"""Turns a training archive of the original (PyTorch) into a run of this program."""
 
 from __future__ import annotations
 
 import re
+from argparse import Namespace
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,9 +11,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import flags
-from ml_collections import config_flags
 
+from serac_jax.cli.command import Command
+from serac_jax.cli.options import configured, launch, parse, parser, sibling
 from serac_jax.core.errors import UserError
 from serac_jax.core.types import Config
 from serac_jax.editors.interventions import select
@@ -34,6 +24,14 @@ from serac_jax.runtime import program
 from serac_jax.training import experiment, run_folder, steps
 from serac_jax.training.checkpoints import Checkpoints
 from serac_jax.training.experiment import Experiment
+
+ABOUT = """Turn a training archive of the original (PyTorch) into a run of this program.
+
+The archive is what the original saves while it trains (torch.save of model, opt, val_stats, step)
+for SERAC (rep), MEND (gtn) or ENN (enn). It is read without PyTorch, and without running what is in
+it. The preset names the editor, its options and the models, as for training. Afterwards `serac eval
+--workdir=FOLDER` scores the parameters, and `serac train PRESET --workdir=FOLDER` continues from
+them with a new optimizer: Adam's moments are not taken over."""
 
 Leaves = Iterator[tuple[str, np.ndarray]]
 
@@ -205,20 +203,26 @@ def imported(
     return convert.unflatten(filled)
 
 
-CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "A file of configs/, as the archive was trained.", lock_config=True
-)
-ARCHIVE = flags.DEFINE_string("archive", None, "The original's archive.", required=True)
-WORKDIR = flags.DEFINE_string("workdir", None, "A new run's folder.", required=True)
-flags.mark_flag_as_required("config")
+def run(options: Namespace) -> int:
+    """`serac import-archive`."""
+    one = parser("import-archive", ABOUT)
+    one.add_argument("--archive", metavar="FILE", required=True, help="the original's archive")
+    one.add_argument("--workdir", metavar="FOLDER", required=True, help="a new run's folder")
+    chosen = parse(one, options.rest)
+    config, file = configured(chosen), Path(chosen.archive).expanduser()
+    return launch(lambda: import_archive(config, file, Path(chosen.workdir)))
 
 
-def main() -> None:
-    config, file = CONFIG.value, Path(ARCHIVE.value).expanduser()
+def import_archive(config: Config, file: Path, folder: Path) -> None:
+    """Writes a run whose last checkpoint is an archive's.
+
+    Raises:
+      UserError: The file is not an archive of the config's editor and models.
+    """
     if not file.is_file():
-        raise UserError(f"archive={ARCHIVE.value!r} is not a file")
+        raise UserError(f"--archive={file} is not a file")
     tensors, step = state_of(file)
-    folder = run_folder.enter(Path(WORKDIR.value), config)
+    run_folder.enter(folder, config)
     run = experiment.build(config, program.cache_folder(config))
     optimizer = steps.make_optimizer(config.train, run.editor)
     state = steps.init_state(run.editor, optimizer, run.base_params, config.seed, run.mesh)
@@ -229,8 +233,11 @@ def main() -> None:
         state, iter(run.task.batches(config.data.train_split, config.train.edits, True)), {}, None
     )
     checkpoints.close()
-    print(f"{file}, step {step} → {folder}\nnext: python eval.py --workdir={folder}")
+    print(f"{file}, step {step} → {folder}\nnext: {sibling('eval')} --workdir={folder}")
 
 
-if __name__ == "__main__":
-    program.run(main)
+COMMANDS = {
+    "import-archive": Command(
+        run, None, "import-archive zsre_rep --archive=qa_rep.pt --workdir=runs/original"
+    )
+}

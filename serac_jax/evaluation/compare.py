@@ -1,24 +1,18 @@
 """Every editor on every experiment: trains what learns, evaluates, and writes table.md, table.json
-and a figure (SVG, PNG, PDF).
-
-    python -m serac_jax.evaluation.compare --mini [--runs=zsre_*,*_ft] [--out=FOLDER]
-
-The runs are those of configs/EXPERIMENT_EDITOR.py, each in its own folder OUT/EXPERIMENT_EDITOR.
-Started again, it repeats no run that is finished, and a run that was killed goes on."""
+and a figure (SVG, PNG, PDF)."""
 
 from __future__ import annotations
 
 import fnmatch
 import json
+import os
 import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
-
-from absl import flags
 
 from serac_jax.core.errors import UserError
 from serac_jax.core.types import Config
@@ -26,52 +20,43 @@ from serac_jax.evaluation.comparison_table import draw, markdown
 from serac_jax.runtime import program
 from serac_jax.training.run_folder import as_json
 
-MINI = flags.DEFINE_bool(
-    "mini", False, "The small variant of every run: shipped models and data, no network."
-)
-RUNS = flags.DEFINE_list(
-    "runs", ["*"], "Names of runs, or patterns such as zsre_*; by default all."
-)
-OUT = flags.DEFINE_string(
-    "out", None, "Where everything is written; by default runs/table, or runs/table-mini."
-)
-ROOT = Path(__file__).parents[2]
-CONFIGS = flags.DEFINE_string(
-    "configs", str(ROOT / "configs"), "The folder of run files, EXPERIMENT_EDITOR.py."
-)
+ROOT = Path(__file__).parents[2]  # what a program needs on its path to find this package
 
 
 class Run(NamedTuple):
-    """One run file, and where its run lives."""
+    """One run, and where it lives.
 
-    file: Path
-    variant: str  # "full" or "mini"
+    source: its preset or config file, without the variant.
+    variant: "full" or "mini".
+    load: gives the config of a source and variant (`presets.load`).
+    """
+
+    name: str
+    source: str
+    variant: str
     folder: Path
+    load: Callable[[str], Config]
 
     @property
     def experiment(self) -> str:
-        return self.file.stem.rpartition("_")[0]
+        return self.name.rpartition("_")[0]
 
     @property
     def editor(self) -> str:
-        return self.file.stem.rpartition("_")[2]
+        return self.name.rpartition("_")[2]
 
     @property
     def config(self) -> Config:
-        namespace: dict[str, Any] = {}
-        exec(compile(self.file.read_text(), str(self.file), "exec"), namespace)
-        return namespace["get_config"](self.variant)
+        return self.load(f"{self.source}:{self.variant}")
 
     @property
     def programs(self) -> dict[str, list[str]]:
-        """The commands of a run, in their order."""
+        """The commands of a run, in their order, as arguments of `serac`."""
+        source = self.source + (f":{self.variant}" if self.variant != "full" else "")
+        given = f"--config={source}" if self.source.endswith(".py") else source
         return {
-            "train": [
-                "train.py",
-                f"--config={self.file}" + (f":{self.variant}" if self.variant != "full" else ""),
-                f"--workdir={self.folder}",
-            ],
-            "eval": ["eval.py", f"--workdir={self.folder}"],
+            "train": ["train", given, f"--workdir={self.folder}"],
+            "eval": ["eval", f"--workdir={self.folder}"],
         }
 
     def results(self) -> dict[str, Any] | None:
@@ -88,19 +73,29 @@ class Run(NamedTuple):
         )
 
 
-def find(configs: Path, patterns: Iterable[str], variant: str, out: Path) -> list[Run]:
-    """The runs whose names match a pattern. Raises UserError where a pattern matches none."""
-    files = sorted(configs.glob("*_*.py"), key=lambda file: file.stem.rpartition("_"))
+def find(
+    sources: Mapping[str, str],
+    patterns: Iterable[str],
+    variant: str,
+    out: Path,
+    load: Callable[[str], Config],
+) -> list[Run]:
+    """The runs whose names match a pattern.
+
+    Args:
+      sources: The preset or config file of every run, by its name.
+
+    Raises:
+      UserError: A pattern matches no run.
+    """
+    names = sorted(sources, key=lambda name: name.rpartition("_"))
     for pattern in patterns:
-        if not any(fnmatch.fnmatch(file.stem, pattern) for file in files):
-            raise UserError(
-                f"--runs: {pattern!r} matches no run file of {configs}; there are"
-                f" {', '.join(file.stem for file in files)}"
-            )
+        if not fnmatch.filter(names, pattern):
+            raise UserError(f"--runs: {pattern!r} matches no run; there are {', '.join(names)}")
     return [
-        Run(file, variant, out / file.stem)
-        for file in files
-        if any(fnmatch.fnmatch(file.stem, pattern) for pattern in patterns)
+        Run(name, sources[name], variant, out / name, load)
+        for name in names
+        if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
     ]
 
 
@@ -109,12 +104,13 @@ def complete(run: Run) -> None:
     fails."""
     run.folder.mkdir(parents=True, exist_ok=True)
     seconds = {}
+    path = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     with (run.folder / "output.txt").open("a") as output:
         for name, command in run.programs.items():
             since = time.monotonic()
             status = subprocess.run(
-                [sys.executable, *command],
-                cwd=ROOT,
+                [sys.executable, "-m", "serac_jax", *command],
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(path)},
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 check=False,
@@ -122,7 +118,7 @@ def complete(run: Run) -> None:
             if status:
                 said = Path(output.name).read_text().splitlines()
                 raise UserError(
-                    f"{run.file.stem}: {command[0]} ended with status {status}"
+                    f"{run.name}: {command[0]} ended with status {status}"
                     f" ({said[-1] if said else 'no output'}); see {output.name}"
                 )
             seconds[name] = round(time.monotonic() - since, 1)
@@ -144,7 +140,7 @@ def complete_all(runs: list[Run], out: Path) -> list[str]:
             if number
             else ""
         )
-        print(f"[{number + 1}/{len(ahead)}] {run.file.stem}{left}", flush=True)
+        print(f"[{number + 1}/{len(ahead)}] {run.name}{left}", flush=True)
         try:
             complete(run)
         except UserError as error:
@@ -161,9 +157,7 @@ def entry(run: Run) -> dict[str, Any]:
     """A finished run, as in table.json."""
     found = run.results()
     if found is None:
-        raise UserError(
-            f"{run.folder} holds no results of {run.file.name} as it is now; start again"
-        )
+        raise UserError(f"{run.folder} holds no results of {run.name} as it is now; start again")
     return {
         "experiment": run.experiment,
         "editor": run.editor,
@@ -174,7 +168,7 @@ def entry(run: Run) -> dict[str, Any]:
         "step": found["results"]["step"],
         "seconds": found["seconds"],
         "commands": {
-            name: shlex.join(["python", *command]) for name, command in run.programs.items()
+            name: shlex.join(["serac", *command]) for name, command in run.programs.items()
         },
         "config": found["results"]["config"],
         "versions": found["results"]["versions"],
@@ -205,17 +199,26 @@ def write(runs: list[Run], out: Path) -> None:
     draw(entries, out)
 
 
-def main() -> None:
-    variant = "mini" if MINI.value else "full"
-    out = program.writable(
-        Path(OUT.value or ("runs/table-mini" if MINI.value else "runs/table")).resolve(), "out"
-    )
-    failures = complete_all(find(Path(CONFIGS.value).resolve(), RUNS.value, variant, out), out)
-    if (out / "table.md").exists():
-        print("\n" + (out / "table.md").read_text(), flush=True)
+def compare(
+    sources: Mapping[str, str],
+    patterns: Iterable[str],
+    variant: str,
+    out: str | None,
+    load: Callable[[str], Config],
+) -> None:
+    """Completes the runs whose names match a pattern, and prints the table.
+
+    Args:
+      sources: The preset or config file of every run, by its name.
+      out: The folder to write to; by default runs/table, or runs/table-mini.
+
+    Raises:
+      UserError: A pattern matches no run, or a run failed.
+    """
+    default = "runs/table-mini" if variant == "mini" else "runs/table"
+    folder = program.writable(Path(out or default).resolve(), "out")
+    failures = complete_all(find(sources, patterns, variant, folder, load), folder)
+    if (folder / "table.md").exists():
+        print("\n" + (folder / "table.md").read_text(), flush=True)
     if failures:
         raise UserError(f"{len(failures)} runs failed: {'; '.join(failures)}")
-
-
-if __name__ == "__main__":
-    program.run(main)

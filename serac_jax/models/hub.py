@@ -49,7 +49,7 @@ def resolve(name: str) -> Path:
         raise ModelNotFound(
             f"{name!r} is not a folder, is not in the Hugging Face cache, and the Hub cannot be"
             " reached. Give the path of a local copy, or fetch everything on a machine with"
-            " network (`python -m serac_jax.cli.download --config=…`) and share the cache through"
+            " network (`serac download PRESET`) and share the cache through"
             " HF_HOME"
         ) from error
 

@@ -14,12 +14,12 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
 import jax
-from absl import flags
 from jax.experimental import multihost_utils
 
 from serac_jax.core.errors import UserError
@@ -29,33 +29,34 @@ PATIENCE = 300  # seconds that processes wait for one another at the start, and 
 SILENCE = 60
 
 
-def run_distributed(main: Callable[[], None]) -> Callable[[], None]:
-    """The program, with the three flags, joined with the other processes where there are some. If
-    it fails in one of them, it ends in all."""
-    # Defined here, not where the module is imported: a library must not take names from the
-    # programs that use it.
-    coordinator = flags.DEFINE_string(
-        "coordinator",
-        None,
-        "To run as several processes: HOST:PORT of process 0; auto: as JAX finds out.",
+def add_arguments(parser: ArgumentParser) -> None:
+    """Adds the three options that join processes."""
+    parser.add_argument(
+        "--coordinator",
+        metavar="HOST:PORT",
+        help="run as several processes: the address of process 0, or auto: as JAX finds out",
     )
-    processes = flags.DEFINE_integer(
-        "processes", None, "With --coordinator: how many processes there are.", lower_bound=1
+    parser.add_argument(
+        "--processes", type=int, metavar="N", help="with --coordinator: how many there are"
     )
-    process = flags.DEFINE_integer(
-        "process", None, "With --coordinator: which of them this one is, from 0.", lower_bound=0
+    parser.add_argument(
+        "--process", type=int, metavar="I", help="with --coordinator: which one this is, from 0"
     )
 
-    def joined() -> None:
-        if not join(asked(coordinator.value, processes.value, process.value, os.environ)):
-            main()
-            return
-        try:
-            main()
-        except BaseException as error:
-            leave(error)
 
-    return joined
+def run(main: Callable[[], None], options: Namespace) -> None:
+    """Runs a program, joined with the other processes where there are some.
+
+    If it fails in one of them, it ends in all.
+    """
+    given = options.coordinator, options.processes, options.process
+    if not join(asked(*given, os.environ)):
+        main()
+        return
+    try:
+        main()
+    except BaseException as error:
+        leave(error)
 
 
 def join(options: dict[str, Any] | None) -> bool:
@@ -94,9 +95,9 @@ def join(options: dict[str, Any] | None) -> bool:
         jax.config.update(
             "jax_cuda_visible_devices", visible
         )  # under Slurm, JAX gives a task one GPU, also where it has the node to itself
-    if (
-        jax.default_backend() == "cpu"
-    ):  # where a first exchange fails that waits for 30 seconds, as for a process that compiles what others find compiled
+    # On CPU, a first exchange fails that waits for 30 seconds, as for a process that compiles what
+    # others find compiled.
+    if jax.default_backend() == "cpu":
         jax.config.update("jax_enable_compilation_cache", False)
     if jax.process_index() > 0:
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 as long as the process

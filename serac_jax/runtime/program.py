@@ -1,59 +1,29 @@
-"""What the programs share: flags, the cache folders, and errors told in one line."""
+"""What every program that computes sets up: its process, and the folders that it caches in."""
 
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
 
 import jax
-from absl import app, flags, logging
 
 from serac_jax.core.errors import UserError
 from serac_jax.core.types import Config
 from serac_jax.runtime import allocator
 
 
-def run(main: Callable[[], None]) -> None:
-    """Runs a program: flags that do not parse and UserErrors end it with one message and status
-    1."""
+def prepare() -> None:
+    """Sets up a process that trains or evaluates. Nothing may have touched a device before."""
+    from absl import flags, logging  # which answering does without
+
     allocator.prepare()
     # Programs that overlap on several fake devices can wait for one another's threads forever.
     jax.config.update(
         "jax_cpu_enable_async_dispatch", jax.config.values["jax_num_cpu_devices"] <= 1
     )
-    app.run(lambda argv: guarded(main, argv), flags_parser=parse)
-
-
-def parse(argv: list[str]) -> list[str]:
-    try:
-        return flags.FLAGS(argv)
-    except UserError as error:
-        fail(str(error))
-    except (flags.Error, AttributeError, KeyError, ValueError, TypeError, OSError) as error:
-        text = str(error.args[0] if error.args else error).strip()
-        fail(
-            f"{text.splitlines()[-1] if isinstance(error, OSError) else text} (fields and their"
-            " meaning: configs/common.py)"
-        )
-
-
-def guarded(main: Callable[[], None], argv: list[str]) -> None:
-    if len(argv) > 1:
-        fail(f"unexpected argument {argv[1]!r}; options look like --name=value")
-    logging.set_verbosity(logging.WARNING)  # libraries tell about every checkpoint and data file
-    try:
-        main()
-    except UserError as error:
-        fail(str(error))
-
-
-def fail(message: str) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
-    sys.exit(1)
+    flags.FLAGS.mark_as_parsed()  # grain's worker processes read them
+    logging.set_verbosity(logging.WARNING)  # libraries announce every checkpoint and data file
 
 
 def cache_folder(config: Config) -> Path:

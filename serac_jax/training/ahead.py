@@ -37,7 +37,8 @@ GPUS = (
 # A collective: its kind, and the channel by which the parts of one, of which a TPU's compiler makes
 # many, are known to be the same.
 COLLECTIVE = re.compile(
-    r" (all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)(?:-start)?\(.*?channel_id=(\d+)"
+    r" (all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)(?:-start)?\("
+    r".*?channel_id=(\d+)"
 )
 GIB = 2**30
 

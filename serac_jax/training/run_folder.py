@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib.metadata
 import json
 import platform
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 import jax
-from ml_collections import ConfigDict
 
 from serac_jax.core.errors import UserError
 from serac_jax.core.types import Config
 from serac_jax.runtime import distributed
 from serac_jax.runtime.program import writable
+from serac_jax.training import overrides, sections
 
 RUNS = Path("runs")
 # Fields that may differ when a run goes on: they do not change what a step computes.
@@ -48,15 +51,18 @@ PACKAGES = (
 )
 
 
-def new_name(config_file: str) -> Path:
-    """runs/<config>-<variant>-<date and time>, for a run that was given no folder. Raises UserError
-    for one of several processes."""
+def new_name(preset: str) -> Path:
+    """The folder of a run that was given none: runs/PRESET-SIZE-DATE-TIME.
+
+    Args:
+      preset: A preset or a config file, as `presets.load` takes them.
+
+    Raises:
+      UserError: This is one of several processes, which need one folder.
+    """
     if jax.process_count() > 1:
-        raise UserError(
-            "several processes go on in one folder, which all of them must see; name it with"
-            " --workdir=…"
-        )
-    file, _, variant = config_file.partition(":")
+        raise UserError("several processes share one run's folder; name it with --workdir=…")
+    file, _, variant = preset.partition(":")
     return RUNS / "-".join(
         part for part in (Path(file).stem, variant, time.strftime("%Y%m%d-%H%M%S")) if part
     )
@@ -67,8 +73,8 @@ def newest() -> Path:
     found = sorted(RUNS.glob("*/config.json"), key=lambda file: file.stat().st_mtime)
     if not found:
         raise UserError(
-            f"there is no run under {RUNS}/; make one with `python train.py"
-            " --config=configs/zsre_rep.py:mini`, or name one with --workdir=…"
+            f"there is no run under {RUNS}/; make one with `serac train zsre_rep:mini`, or name one"
+            " with --workdir=…"
         )
     return found[-1].parent
 
@@ -96,9 +102,33 @@ def versions() -> dict[str, str]:
     }
 
 
+@contextmanager
+def claimed(workdir: Path) -> Iterator[None]:
+    """Makes the folder, and keeps other trainers out of it; of several processes the first does.
+
+    Raises:
+      UserError: The folder cannot be written, or another program trains in it.
+    """
+    writable(workdir, "workdir")
+    if not distributed.is_primary():
+        yield
+        return
+    with (workdir / "lock").open("w") as file:  # let go when this process ends, however it ends
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UserError(
+                f"another program trains in {workdir}; wait for it, or give another --workdir"
+            ) from error
+        yield
+
+
 def enter(workdir: Path, config: Config) -> Path:
-    """Makes the folder, or takes up the run in it. Raises UserError where it is not writable or
-    holds a run of another config."""
+    """Makes the folder, or continues the run in it.
+
+    Raises:
+      UserError: The folder cannot be written, or holds a run of another config.
+    """
     writable(workdir, "workdir")
     if distributed.is_primary():
         write_config(workdir, config)
@@ -107,60 +137,72 @@ def enter(workdir: Path, config: Config) -> Path:
 
 
 def write_config(workdir: Path, config: Config) -> None:
-    """Writes the config and the versions. Raises UserError where the folder holds a run of another
-    config."""
+    """Writes the config and the versions.
+
+    Raises:
+      UserError: The folder holds a run of another config.
+    """
     file = workdir / "config.json"
     new = as_json(config)
     if file.exists():
-        old, now = flat(json.loads(file.read_text())), flat(new)
+        old, now = completed(saved_fields(file), file), flat(new)
         differing = [
-            name
-            for name in sorted(old | now)
-            if old.get(name) != now.get(name) and not name.startswith(FREE)
+            name for name in sorted(now) if old[name] != now[name] and not name.startswith(FREE)
         ]
         if differing:
             listed = "; ".join(
-                f"{name}: {old.get(name)!r} there, {now.get(name)!r} now" for name in differing[:5]
+                f"{name}: {old[name]!r} there, {now[name]!r} now" for name in differing[:5]
             )
             raise UserError(
                 f"{workdir} holds a run of another config ({listed}); give another --workdir, or"
-                " the same fields to go on with it"
+                " the same fields to continue it"
             )
     file.write_text(json.dumps(new, indent=2) + "\n")
     (workdir / "versions.json").write_text(json.dumps(versions(), indent=2) + "\n")
 
 
-def config_of(workdir: Path, overrides: dict[str, Any], template: Config | None = None) -> Config:
-    """The config of a run, with some fields given anew; it is whole, so that the files of configs/
-    are not needed.
+def saved_fields(file: Path) -> dict[str, Any]:
+    """The fields of a run's config.json, by full name."""
+    return flat(json.loads(file.read_text()))
 
-    Raises UserError where the folder holds no run, or, where a `template` tells the fields of this
-    version, one of another; and where a field cannot change any more."""
+
+def completed(saved: dict[str, Any], file: Path) -> dict[str, Any]:
+    """The fields of an earlier version's config as this version has them.
+
+    Fields that nothing reads any more are dropped; new ones get their default.
+
+    Raises:
+      UserError: It has a field that no version of this program has had.
+    """
+    if unknown := sorted(saved.keys() - sections.FIELDS.keys() - sections.RETIRED):
+        raise UserError(f"{file} has a field {unknown[0]!r}, which this version does not know")
+    return flat(as_json(sections.defaults())) | {
+        name: value for name, value in saved.items() if name not in sections.RETIRED
+    }
+
+
+def config_of(workdir: Path, changes: dict[str, Any]) -> Config:
+    """The config of a run, with some fields changed, checked and locked.
+
+    Raises:
+      UserError: The folder holds no run, or a field cannot be changed after training.
+    """
     file = workdir / "config.json"
     if not file.exists():
-        raise UserError(
-            f"{workdir} holds no run (no config.json); name a folder that train.py has written"
-        )
-    saved = json.loads(file.read_text())
-    if template and (unknown := sorted(set(flat(saved)) ^ set(flat(as_json(template))))):
-        raise UserError(
-            f"{file} is of another version of this program: the fields {', '.join(unknown)} are not"
-            " common to both"
-        )
-    if fixed := [name for name in overrides if not name.startswith((*FREE, "data."))]:
+        raise UserError(f"{workdir} holds no run (no config.json); name a folder of a trained run")
+    saved = completed(saved_fields(file), file)
+    if fixed := [name for name in changes if not name.startswith((*FREE, "data."))]:
         raise UserError(
             f"{fixed[0]} is part of the trained run in {workdir} and cannot be changed now; fields"
             " that can begin with eval., data. or mesh."
         )
-    config = ConfigDict(tuples(saved))
-    config.update_from_flattened_dict(overrides)
-    return config.lock()
+    config = sections.defaults()
+    config.update_from_flattened_dict({name: tuples(value) for name, value in saved.items()})
+    return overrides.apply(config, changes)
 
 
 def tuples(saved: Any) -> Any:
-    """What JSON keeps as lists is tuples in a config."""
-    if isinstance(saved, dict):
-        return {name: tuples(value) for name, value in saved.items()}
+    """Tuples for the lists of JSON, which has no tuples."""
     return tuple(map(tuples, saved)) if isinstance(saved, list) else saved
 
 

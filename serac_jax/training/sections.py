@@ -167,6 +167,7 @@ FIELDS: Fields = {  # by full name, such as "train.lr"
     for section, fields in SECTIONS.items()
     for name, field in fields.items()
 }
+RETIRED: frozenset[str] = frozenset()  # fields of earlier versions that nothing reads any more
 
 
 def defaults() -> Config:

@@ -281,9 +281,9 @@ def test_how_processes_find_one_another():
 def test_the_tasks_of_a_slurm_step_join():
     """By what Slurm tells each of them."""
     program = (
-        "import jax; from serac_jax.runtime import distributed, program;"
-        " program.run(distributed.run_distributed(lambda:"
-        " print(jax.process_count(), jax.device_count())))"
+        "import jax; from argparse import Namespace; from serac_jax.cli.options import launch;"
+        " launch(lambda: print(jax.process_count(), jax.device_count()),"
+        " Namespace(coordinator=None, processes=None, process=None))"
     )
     step = {
         "SLURM_JOB_ID": str(free_port()),

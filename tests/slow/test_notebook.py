@@ -11,11 +11,11 @@ from tests.conftest import ROOT
 from tests.tiny import tiny
 
 NOTEBOOK = ROOT / "notebooks" / "serac_colab.ipynb"
-RUN = """from configs import experiments
+RUN = """from serac_jax import presets
 
 
 def get_config(size):
-    config = experiments.zsre(size)
+    config = presets.preset(f"zsre_rep:{{size}}")
     config.update_from_flattened_dict({fields!r})
     return config
 """

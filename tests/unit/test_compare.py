@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from serac_jax import presets
 from serac_jax.core.errors import UserError
 from serac_jax.evaluation import compare
 from tests.conftest import ROOT
@@ -16,11 +17,11 @@ from tests.tiny import tiny
 
 RUN = '''"""A small run: --config={name}"""
 
-from configs import experiments
+from serac_jax import presets
 
 
 def get_config(size):
-    config = experiments.zsre(size)
+    config = presets.preset(f"zsre_rep:{{size}}")
     config.update_from_flattened_dict({fields!r})
     return config
 '''
@@ -51,11 +52,17 @@ def configs(tmp_path):
     return folder
 
 
+def found(configs, patterns, out):
+    sources = {file.stem: str(file) for file in configs.glob("*.py")}
+    return compare.find(sources, patterns, "mini", out, presets.load)
+
+
 def start(configs, out):
     command = [
         sys.executable,
         "-m",
-        "serac_jax.evaluation.compare",
+        "serac_jax",
+        "table",
         "--mini",
         f"--configs={configs}",
         f"--out={out}",
@@ -114,7 +121,7 @@ def test_a_killed_table_goes_on_and_is_whole(configs, tmp_path):
 @pytest.mark.slow
 def test_another_config_is_another_run(configs, tmp_path):
     """Results of a run file that has changed since are not reported."""
-    (run,) = compare.find(configs, ["zsre_lu"], "mini", tmp_path)
+    (run,) = found(configs, ["zsre_lu"], tmp_path)
     run.folder.mkdir()
     (run.folder / "seconds.json").write_text("{}")
     for threshold, same in ((1.0, True), (2.0, False)):
@@ -125,7 +132,5 @@ def test_another_config_is_another_run(configs, tmp_path):
 
 
 def test_a_pattern_without_a_run_is_named(configs, tmp_path):
-    with pytest.raises(
-        UserError, match=r"'fnli_\*' matches no run file of .*; there are zsre_ft, zsre_lu"
-    ):
-        compare.find(configs, ["zsre_*", "fnli_*"], "mini", tmp_path)
+    with pytest.raises(UserError, match=r"'fnli_\*' matches no run; there are zsre_ft, zsre_lu"):
+        found(configs, ["zsre_*", "fnli_*"], tmp_path)

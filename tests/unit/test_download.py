@@ -82,12 +82,12 @@ def test_after_a_download_a_run_needs_no_network(run, tmp_path):
             "error: 'google/t5' is not a folder, is not in the Hugging Face cache, and the Hub"
         )
     )
-    assert "serac_jax.cli.download" in before.stderr
+    assert "serac download" in before.stderr
     assert "Traceback" not in before.stderr
 
     for name, model in NAMES.items():
         shutil.copytree(one_layer(model), tmp_path / "mirror" / name)
-    fetched = run("-m", "serac_jax.cli.download", *CONFIG, f"--mirror={tmp_path / 'mirror'}")
+    fetched = run("-m", "serac_jax", "download", *CONFIG, f"--mirror={tmp_path / 'mirror'}")
     assert fetched.returncode == 0, fetched.stderr
     assert [line.split()[0] for line in fetched.stdout.splitlines()[:3]] == [
         "google/t5",

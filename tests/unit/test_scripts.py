@@ -9,14 +9,10 @@ import subprocess
 import time
 
 import pytest
-from absl import flags
-from ml_collections import config_flags
 
+from serac_jax.cli import options
 from tests.conftest import ROOT
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:the load_module:DeprecationWarning"
-)  # ml_collections loads run files by it
 RUN_FILES = sorted(file.name for file in (ROOT / "configs").glob("*_*.py"))
 
 
@@ -35,13 +31,9 @@ def printed(*command, **environment):
 
 def parsed(arguments):
     """The config of a command of train.py."""
-    values = flags.FlagValues()
-    config_flags.DEFINE_config_file(
-        "config", flag_values=values, lock_config=True, sys_argv=arguments
-    )
-    flags.DEFINE_string("workdir", None, "", flag_values=values)
-    values(arguments)
-    return values.config
+    parser = options.parser("train", "")
+    parser.add_argument("--workdir")
+    return options.configured(options.parse(parser, arguments))
 
 
 def checked(commands):
@@ -53,7 +45,7 @@ def checked(commands):
         assert evaluate[2:] == [argument for argument in train if argument.startswith("--workdir=")]
     folders = [evaluate[2] for evaluate in commands[1::2]]
     assert len(set(folders)) == len(folders)
-    return [parsed(train[1:]) for train in commands[::2]]
+    return [parsed(train[2:]) for train in commands[::2]]
 
 
 @pytest.mark.parametrize("size", ["", ":mini"])
@@ -163,7 +155,5 @@ DOCUMENTED = re.findall(r"--config\.[^`\s]+", (ROOT / "docs" / "original.md").re
 
 def test_every_option_of_the_page_about_the_original_parses():
     for option in DOCUMENTED:
-        parsed(
-            ["train.py", "--config=configs/zsre_rep.py", *shlex.split(option.replace(r"\|", "|"))]
-        )
+        parsed(["--config=configs/zsre_rep.py", *shlex.split(option.replace(r"\|", "|"))])
     assert len(DOCUMENTED) > 50

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
-from configs import experiments
+from serac_jax import presets
 from serac_jax.core.batch import EditBatch, Examples
 from serac_jax.tasks import sent
 from serac_jax.tasks.kinds import names
@@ -50,7 +50,7 @@ def tokenizers():
 
 
 def task_of(tmp_path, **fields):
-    config = experiments.sent("full")
+    config = presets.preset("sent_rep")
     config.update_from_flattened_dict(
         {
             "data.dir": str(folder_of(tmp_path, ROWS)),

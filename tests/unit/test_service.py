@@ -1,7 +1,6 @@
 """The loaded editor: what an edit changes and what it does not, who sees it, what it costs, and
 that it moves between machines."""
 
-import importlib
 import json
 import os
 import shutil
@@ -14,7 +13,7 @@ import numpy as np
 import pytest
 
 import serac_jax
-from serac_jax import models
+from serac_jax import models, presets
 from serac_jax.core.errors import UserError
 from serac_jax.edits.store import Store
 from serac_jax.evaluation import plot, trials
@@ -486,7 +485,7 @@ def test_why_shows_what_decided(editor):
 @pytest.mark.slow
 def test_a_threshold_keeps_its_promise_on_other_questions(loaded):
     editor = loaded.with_memory(Store.open(None))
-    config = importlib.import_module("configs.zsre_rep").get_config("mini")
+    config = presets.preset("zsre_rep:mini")
     dev, test = (
         list(trials.of_config(config, editor.parts, split, 10, 1)) for split in ("dev", "test")
     )
@@ -504,7 +503,7 @@ def test_a_threshold_keeps_its_promise_on_other_questions(loaded):
 def test_on_hard_questions_of_other_subjects_the_rate_is_within_two_points_of_the_target(loaded):
     """The numbers of docs/editing.md: fitted to the dev split, none of whose subjects is in the
     test split or was trained on."""
-    config = importlib.import_module("configs.zsre_hard_rep").get_config("mini")
+    config = presets.preset("zsre_hard_rep:mini")
     dev, test = (
         calibration.measure(loaded.matcher, trials.of_config(config, loaded.parts, split, 10, 8))
         for split in ("dev", "test")
@@ -637,7 +636,7 @@ def test_the_standard_error_is_how_far_rates_of_other_rows_differ():
 
 
 def test_questions_drawn_from_data_know_their_rows(loaded):
-    config = importlib.import_module("configs.zsre_hard_rep").get_config("mini")
+    config = presets.preset("zsre_hard_rep:mini")
     drawn = list(trials.of_config(config, loaded.parts, "dev", 10, 1))
     for trial in drawn:
         assert trial.rows

@@ -275,7 +275,8 @@ def test_trained_parts_are_exported_as_hugging_face_folders(finished, tmp_path):
         [
             sys.executable,
             "-m",
-            "serac_jax.cli.export",
+            "serac_jax",
+            "export",
             f"--workdir={finished}",
             f"--out={tmp_path}",
         ],
@@ -304,8 +305,16 @@ def test_bad_input_is_one_clear_message(finished, cache, tmp_path):
     (tmp_path / "a-file").touch()
     config = "--config=configs/zsre_rep.py:mini"
     cases = {
-        "Did you mean": ("train.py", config, "--config.train.lrr=1"),
-        "could not convert string to float: 'fast'": ("train.py", config, "--config.train.lr=fast"),
+        "there is no option --train.lrr; did you mean train.lr": (
+            "train.py",
+            config,
+            "--config.train.lrr=1",
+        ),
+        "--train.lr='fast': expected a value of type float": (
+            "train.py",
+            config,
+            "--config.train.lr=fast",
+        ),
         "there is no variant :huge": ("train.py", "--config=configs/zsre_rep.py:huge"),
         "has no weights: expected one of": (
             "train.py",

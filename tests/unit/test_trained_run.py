@@ -1,6 +1,5 @@
 """An editor that train.py has trained answers as its evaluation says."""
 
-import importlib
 import json
 import sys
 
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 
 import serac_jax
+from serac_jax import presets
 from serac_jax.core.batch import take
 from serac_jax.core.errors import UserError
 from serac_jax.serving import loading
@@ -37,7 +37,7 @@ def cache(tmp_path_factory):
 
 @pytest.mark.parametrize(("name", "fields"), RUNS.values(), ids=RUNS)
 def test_a_run_answers_as_in_its_evaluation(name, fields, cache, tmp_path, monkeypatch):
-    config = importlib.import_module(f"configs.{name}").get_config("mini")
+    config = presets.preset(f"{name}:mini")
     config.update_from_flattened_dict(fields | {"data.cache": str(cache), "mesh.data": 1})
     built = experiment.build(config.lock(), cache)
     state = steps.init_state(
@@ -91,18 +91,18 @@ def test_a_run_answers_as_in_its_evaluation(name, fields, cache, tmp_path, monke
 
 
 def test_only_runs_that_keep_edits_as_text_are_loaded(tmp_path):
-    config = importlib.import_module("configs.zsre_ft").get_config("mini")
+    config = presets.preset("zsre_ft:mini")
     run_folder.enter(tmp_path, config)
     (tmp_path / "checkpoints").mkdir()
     with pytest.raises(UserError, match="a run of the editor 'finetune'"):
         serac_jax.load(tmp_path)
 
 
-def test_a_run_of_another_version_is_refused(tmp_path):
-    run_folder.enter(tmp_path, importlib.import_module("configs.zsre_rep").get_config("mini"))
+def test_a_run_of_a_later_version_is_refused(tmp_path):
+    run_folder.enter(tmp_path, presets.preset("zsre_rep:mini"))
     (tmp_path / "checkpoints").mkdir()
     config = json.loads((tmp_path / "config.json").read_text())
-    del config["serac"]["pool"]
+    config["serac"]["pond"] = 1
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(UserError, match=r"a run of another version of this program \(.*pool"):
+    with pytest.raises(UserError, match=r"'serac\.pond', which this version does not know"):
         serac_jax.load(tmp_path)

@@ -1,0 +1,129 @@
+"""The commands that train, evaluate and prepare runs."""
+
+from __future__ import annotations
+
+import shlex
+from argparse import Namespace
+from pathlib import Path
+
+from serac_jax.cli.command import OK, Command
+from serac_jax.cli.options import configured, launch, named, parse, parser, sibling
+from serac_jax.core.types import Config
+
+TRAIN = """Train an editor. A run that was killed or stopped goes on, without a difference, when it
+is started again with its folder."""
+EVAL = """Score the editor of a run: by default the newest one under runs/, from its best
+checkpoint. Writes results.json and predictions.jsonl into the run's folder. Fields that do not
+change the trained editor can be changed: eval., data. and mesh."""
+TABLE = """Train and evaluate every editor on every experiment, and write table.md, table.json and a
+figure. Started again, it repeats no run that is finished, and continues one that was killed."""
+CONFIG = "Print every field of a config: its value, and what it means."
+
+
+def train(options: Namespace) -> int:
+    """`serac train`."""
+    from serac_jax.runtime import distributed
+
+    one = parser("train", TRAIN)
+    one.add_argument(
+        "--workdir", metavar="FOLDER", help="the run's folder (default: a new one under runs/)"
+    )
+    distributed.add_arguments(one)
+    chosen = parse(one, options.rest)
+    config = configured(chosen)
+
+    def main() -> None:
+        from serac_jax.training import loop, run_folder
+
+        folder = chosen.workdir or run_folder.new_name(named(chosen))
+        loop.train(config, Path(folder), sibling("eval"))
+
+    return launch(main, chosen)
+
+
+def evaluate(options: Namespace) -> int:
+    """`serac eval`."""
+    from serac_jax.runtime import distributed
+
+    one = parser("eval", EVAL, preset=False)
+    one.add_argument(
+        "--workdir", metavar="FOLDER", help="a run's folder (default: the newest under runs/)"
+    )
+    distributed.add_arguments(one)
+    chosen = parse(one, options.rest)
+
+    def main() -> None:
+        from serac_jax.evaluation.score_run import score_run
+        from serac_jax.training import run_folder
+
+        command = f"{sibling('eval')} {shlex.join(options.rest)}".strip()
+        score_run(Path(chosen.workdir or run_folder.newest()), chosen.fields, command)
+
+    return launch(main, chosen)
+
+
+def table(options: Namespace) -> int:
+    """`serac table`."""
+    one = parser("table", TABLE, preset=False, fields=False)
+    one.add_argument(
+        "--mini",
+        action="store_true",
+        help="the small variant of every run: shipped models and data, no network",
+    )
+    one.add_argument(
+        "--runs",
+        default="*",
+        metavar="NAMES",
+        help="presets, or patterns such as zsre_*, separated by commas (default: all)",
+    )
+    one.add_argument(
+        "--out", metavar="FOLDER", help="where to write (default: runs/table, runs/table-mini)"
+    )
+    one.add_argument(
+        "--configs",
+        metavar="FOLDER",
+        help="a folder of config files, EXPERIMENT_EDITOR.py, instead of the presets",
+    )
+    chosen = parse(one, options.rest)
+
+    def main() -> None:
+        from serac_jax import presets
+        from serac_jax.evaluation import compare
+
+        sources = {name: name for name in presets.NAMES}
+        if chosen.configs:
+            files = Path(chosen.configs).resolve().glob("*_*.py")
+            sources = {file.stem: str(file) for file in files}
+        variant = "mini" if chosen.mini else "full"
+        compare.compare(sources, chosen.runs.split(","), variant, chosen.out, presets.load)
+
+    return launch(main)
+
+
+def show_config(options: Namespace) -> int:
+    """`serac config`."""
+    chosen = parse(parser("config", CONFIG), options.rest)
+    from serac_jax.training import sections
+
+    config = configured(chosen)
+    for name, fields in sections.SECTIONS.items():
+        print(f"{name or 'run'}")
+        for field, described in fields.items():
+            full = f"{name}.{field}" if name else field
+            print(f"  {full} = {value_of(config, full)!r}\n      {described.meaning}")
+    return OK
+
+
+def value_of(config: Config, name: str) -> object:
+    """A field's value, by its full name."""
+    for part in name.split("."):
+        config = config[part]
+    return config
+
+
+COMMANDS = {
+    "train": Command(train, None, "train zsre_rep:mini --train.steps=100"),
+    "eval": Command(evaluate, None, "eval --eval.batches=3  # of the newest run"),
+    "config": Command(show_config, None, "config zsre_rep:mini"),
+    "table": Command(table, None, "table --mini --runs=zsre_*"),
+}

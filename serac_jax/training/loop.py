@@ -1,0 +1,75 @@
+"""Training an editor, from its config to its last checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jax
+
+from serac_jax.core.types import Config
+from serac_jax.runtime import program
+from serac_jax.training import experiment, run_folder, steps
+from serac_jax.training.checkpoints import Checkpoints
+from serac_jax.training.progress import Progress
+
+
+def train(config: Config, folder: Path, evaluate: str) -> None:
+    """Trains the editor of a config in a run's folder, from its last checkpoint where it has one.
+
+    Args:
+      config: Checked and locked.
+      folder: Made if need be. Holds the config, the log and the checkpoints.
+      evaluate: The command that evaluates a run, for the last line of output.
+
+    Raises:
+      UserError: Something that the config names is missing or malformed, or the folder is in use.
+    """
+    train = config.train
+    cache = program.cache_folder(config)
+    program.use_compilation_cache(cache)
+    with run_folder.claimed(folder):
+        run_folder.enter(folder, config)
+        print(f"run folder: {folder}", flush=True)
+        run = experiment.build(config, cache)
+        if run.editor.loss is None:
+            print(f"{config.editor} learns nothing\nnext: {evaluate} --workdir={folder}")
+            return
+        for split in (config.data.train_split, config.data.val_split):
+            run.task.needs(split)  # reads every row: a malformed one ends the run before it begins
+        data = iter(run.task.batches(config.data.train_split, train.edits, True))
+        validation = run.task.batches(config.data.val_split, train.edits, False)
+        optimizer = steps.make_optimizer(train, run.editor)
+        state = steps.init_state(run.editor, optimizer, run.base_params, config.seed, run.mesh)
+        checkpoints = Checkpoints(folder)
+        state, loop = checkpoints.restore_or_start(state, data, train.init_from)
+        train_step = steps.make_train_step(run.editor, state, train.accumulate, config.seed)
+        update_step = steps.make_update_step(optimizer, state)
+        eval_step = steps.make_eval_step(run.editor, run.base, run.task.score)
+        step = int(jax.device_get(state.step))
+        progress = Progress(train, folder, run_folder.writers(folder, config, step), step, loop)
+
+        while not (reason := progress.finished(step)):
+            with jax.transfer_guard("disallow"):  # every transfer is explicit
+                batch = steps.shard_batch(next(data), run.mesh)
+                state, metrics = train_step(state, run.base_params, batch)
+                step += 1
+                if step % train.accumulate == 0:
+                    state = update_step(state)
+                progress.trained(step, metrics, state.opt_state.skipped)
+            scores = None
+            if step % train.val_every == 0 or step == train.steps:
+                scores = steps.evaluate(
+                    eval_step,
+                    state.params,
+                    run.base_params,
+                    validation,
+                    run.mesh,
+                    train.val_batches,
+                    run.task.kinds,
+                )
+                progress.validated(step, scores)
+            if scores or step % train.save_every == 0:
+                checkpoints.save(state, data, progress.loop, scores["loss"] if scores else None)
+        checkpoints.save(state, data, progress.loop, None)
+        checkpoints.close()
+        print(f"{reason}\nnext: {evaluate} --workdir={folder}")
