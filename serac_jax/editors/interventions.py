@@ -1,5 +1,9 @@
-"""Inner parameters: the kernels of the base model that an editor changes, by their paths, and what
-their gradients are made of."""
+"""What editors do to the inner layers of a base model, by the layers' paths.
+
+Kernels are selected by patterns of their paths, and replaced; or a layer's output is changed by an
+*intervention* (`models.linear.Intervention`), which the forward pass, `prefill` and `decode` apply:
+`Tap`, `LowRank` and `Correction`.
+"""
 
 from __future__ import annotations
 
@@ -53,8 +57,44 @@ def replace(params: Params, leaves: Mapping[str, Array]) -> Params:
     return unflatten(flatten(params) | dict(leaves))
 
 
+class Tap(NamedTuple):
+    """Adds a value of the same shape to the output; the gradient with respect to it, at 0, is the
+    gradient of the output."""
+
+    value: Float[Array, "*n f"]
+
+    def __call__(self, x: Float[Array, "*n d"], y: Float[Array, "*n f"]) -> Float[Array, "*n f"]:
+        return y + self.value
+
+
+class LowRank(NamedTuple):
+    """A low-rank adapter (LoRA, Hu et al. 2022): the layer acts as if `down @ up` were added to its
+    kernel."""
+
+    down: Float[Array, "d r"]
+    up: Float[Array, "r f"]
+
+    def __call__(self, x: Float[Array, "*n d"], y: Float[Array, "*n f"]) -> Float[Array, "*n f"]:
+        return y + (x @ self.down.astype(x.dtype)) @ self.up.astype(x.dtype)
+
+
+class Correction(NamedTuple):
+    """Adds one vector to the output, for inputs within a radius of a key; as in GRACE (Hartvigsen
+    et al. 2023), but added rather than put in the output's place."""
+
+    key: Float[Array, " d"]
+    radius: Scalar
+    value: Float[Array, " f"]
+
+    def __call__(self, x: Float[Array, "*n d"], y: Float[Array, "*n f"]) -> Float[Array, "*n f"]:
+        key = self.key.reshape(*(1,) * (x.ndim - 1), -1)
+        value = self.value.astype(y.dtype).reshape(*(1,) * (y.ndim - 1), -1)
+        distance = jnp.sqrt(jnp.square(at_least_float32(x) - key).sum(-1, keepdims=True))
+        return jnp.where(distance <= self.radius, y + value, y)
+
+
 class Factor(NamedTuple):
-    """What a kernel's gradient is made of, a row a token: Σ input ⊗ delta."""
+    """What a kernel's gradient is made of, one row per token: Σ input ⊗ delta."""
 
     input: Float[Array, "n d"]
     delta: Float[Array, "n e"]  # gradient of the layer's output
@@ -67,29 +107,26 @@ def factors(
     examples: Examples,
     loss: Callable[[Float[Array, "n t v"]], Scalar],
 ) -> dict[str, Factor]:
-    """Inputs and output gradients of the layers of some kernels, by the kernels' paths, of `loss`
-    of the logits of `examples`.
+    """What the gradients of some kernels are made of, by the kernels' paths.
 
     One forward and one backward pass; no gradient flows through the factors.
+
+    Args:
+        loss: of the logits of `examples`.
     """
     layers = {path: path.removesuffix("/kernel") for path in paths}
     params = jax.lax.stop_gradient(params)
 
-    def forward(taps: Mapping[str, Array]) -> tuple[Scalar, dict[str, Array]]:
-        variables = {
-            "params": params,
-            "taps": unflatten({f"{layer}/y": tap for layer, tap in taps.items()}),
-        }
-        logits, state = model.module.apply(
-            variables, examples.inputs, examples.labels, mutable=["inputs"]
-        )
-        captured = flatten(state["inputs"])
-        return loss(logits), {path: captured[f"{layer}/x"][0] for path, layer in layers.items()}
+    def forward(taps: Mapping[str, Tap]) -> tuple[Scalar, dict[str, Array]]:
+        logits, inputs = model.logits_and_inputs(params, examples, layers.values(), taps)
+        return loss(logits), inputs
 
     kernels = flatten(params)
     shapes = jax.eval_shape(forward, {})[1]
     taps = {
-        layer: jnp.zeros((*shapes[path].shape[:-1], kernels[path].shape[1]), shapes[path].dtype)
+        layer: Tap(
+            jnp.zeros((*shapes[layer].shape[:-1], kernels[path].shape[1]), shapes[layer].dtype)
+        )
         for path, layer in layers.items()
     }
     delta, inputs = jax.grad(forward, has_aux=True)(taps)
@@ -97,4 +134,7 @@ def factors(
     def rows(leaf: Array) -> Float[Array, "n d"]:
         return at_least_float32(leaf.reshape(-1, leaf.shape[-1]))
 
-    return {path: Factor(rows(inputs[path]), rows(delta[layer])) for path, layer in layers.items()}
+    return {
+        path: Factor(rows(inputs[layer]), rows(delta[layer].value))
+        for path, layer in layers.items()
+    }

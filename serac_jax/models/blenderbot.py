@@ -12,11 +12,11 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Scalar
+from jaxtyping import Array, Bool, Float, Int
 
 from serac_jax.core.batch import Tokens, spread
 from serac_jax.models.blenderbot_tokenizer import SPECIAL_TOKENS, read_codec
-from serac_jax.models.cache import Cache, Pair, written
+from serac_jax.models.cache import Cache, Pair, blank, written
 from serac_jax.models.layers import ACTIVATIONS, known_activation
 from serac_jax.models.linear import Dropout, Embed, Linear, at_least_float32, masked
 from serac_jax.models.network import Architecture, Network, WeightError
@@ -205,9 +205,11 @@ class Block(nn.Module):
             x, self.self_attention.keys_values(x, packed), bias, cross, encoded_bias, packed
         )
 
-    def step(self, x: Array, at: Array, bias: Array, own: Pair, cross: Pair, encoded_bias: Array):
-        """One position: its keys and values join the cache at index `at`."""
-        own = written(own, self.self_attention.keys_values(x), at)
+    def step(
+        self, x: Array, length: Array, bias: Array, own: Pair, cross: Pair, encoded_bias: Array
+    ) -> tuple[Array, Pair]:
+        """One position per row: its keys and values join the cache behind `length` others."""
+        own = written(own, self.self_attention.keys_values(x), length)
         return self.layers(x, own, bias, cross, encoded_bias), own
 
     def layers(
@@ -240,7 +242,7 @@ class Stack(nn.Module):
         self.norm = nn.LayerNorm(1e-5, dtype=cfg.dtype)
         self.drop = Dropout(cfg.dropout)
 
-    def embed(self, x: Float[Array, "n l e"], position: Int[Array, "1 l"]) -> Float[Array, "n l e"]:
+    def embed(self, x: Float[Array, "n l e"], position: Int[Array, "m l"]) -> Float[Array, "n l e"]:
         where = self.positions(position)
         return self.drop(self.norm(x) + where if self.decoder else self.norm(x + where))
 
@@ -268,28 +270,29 @@ class Stack(nn.Module):
             x = block(x, bias, packed, encoded, encoded_bias, encoded_packed)
         return x
 
-    def start(self, encoded: Array, mask: Bool[Array, "n l"], steps: int) -> Cache:
-        blank = jnp.zeros(
-            (
-                encoded.shape[0],
-                self.fitting(steps),
-                self.config.decoder.heads,
-                self.config.width // self.config.decoder.heads,
-            ),
+    def start(self, encoded: Array, mask: Bool[Array, "n l"], room: int) -> Cache:
+        """A cache that has read the input, with room for so many output positions."""
+        heads, width = self.config.decoder.heads, self.config.width
+        cross = tuple(block.cross_attention.keys_values(encoded) for block in self.block)
+        empty = blank(
+            len(mask),
+            self.fitting(room),
+            len(self.block),
+            heads,
+            width // heads,
             self.config.dtype,
         )
-        cross = tuple(block.cross_attention.keys_values(encoded) for block in self.block)
-        return Cache(tuple((blank, blank) for _ in self.block), cross, mask)
+        return empty._replace(encoded=cross, mask=mask)
 
-    def step(self, x: Float[Array, "n 1 e"], at: Scalar, cache: Cache) -> tuple[Array, Cache]:
-        steps = cache.own[0][0].shape[1]
-        bias = masked(jnp.zeros((), jnp.float32), (jnp.arange(steps) <= at)[None, None, None, :])
+    def step(self, x: Float[Array, "n 1 e"], cache: Cache) -> tuple[Cache, Array]:
+        assert cache.mask is not None  # as `start` made it
+        bias = masked(jnp.zeros((), jnp.float32), cache.seen)
         encoded_bias = masked(jnp.zeros((), jnp.float32), cache.mask[:, None, None, :])
-        x, own = self.embed(x, at[None, None]), []
+        x, own = self.embed(x, cache.length[:, None]), []
         for block, mine, cross in zip(self.block, cache.own, cache.encoded, strict=True):
-            x, mine = block.step(x, at, bias, mine, cross, encoded_bias)
+            x, mine = block.step(x, cache.length, bias, mine, cross, encoded_bias)
             own.append(mine)
-        return x, cache._replace(own=tuple(own))
+        return cache._replace(own=tuple(own), length=cache.length + 1), x
 
     def fitting(self, length: int) -> int:
         """The length. Raises WeightError where the network has no position for all of it."""
@@ -327,11 +330,11 @@ class Blenderbot(nn.Module):
         since padding comes last. `at`: see `Examples`."""
         start = jnp.full((labels.shape[0], 1), self.config.start, labels.dtype)
         inputs = jnp.concatenate([start, labels[:, :-1]], -1)
-        return self.decode(
+        return self.logits_after(
             inputs, jnp.ones(inputs.shape, bool) if label_mask is None else label_mask, tokens, at
         )
 
-    def decode(
+    def logits_after(
         self,
         inputs: Int[Array, "n t"],
         mask: Bool[Array, "n t"],
@@ -362,16 +365,16 @@ class Blenderbot(nn.Module):
             at_least_float32(self.shared.attend(x)) + jax.lax.stop_gradient(self.output_bias)[None]
         )  # a constant of the checkpoint: never trained
 
-    def start(self, tokens: Tokens, steps: int) -> Cache:
-        """Reads the input; the cache has room for `steps` output positions."""
-        return self.decoder.start(self.encode(tokens), tokens.mask, steps)
+    def start(self, tokens: Tokens, room: int) -> tuple[Cache, Int[Array, " n"]]:
+        """Reads the input. Returns a cache with room for so many output positions, and the token
+        that `decode` takes first."""
+        cache = self.decoder.start(self.encode(tokens), tokens.mask, room)
+        return cache, jnp.full(len(tokens.ids), self.config.start, jnp.int32)
 
-    def step(
-        self, ids: Int[Array, " n"], at: Scalar, cache: Cache
-    ) -> tuple[Float[Array, "n v"], Cache]:
-        """Logits of output position `at`, given the token before it."""
-        x, cache = self.decoder.step(self.embed(ids[:, None]), at, cache)
-        return self.output(x)[:, 0], cache
+    def decode(self, cache: Cache, token: Int[Array, " n"]) -> tuple[Cache, Float[Array, "n v"]]:
+        """Logits of the token that follows `token` in each row."""
+        cache, x = self.decoder.step(self.embed(token[:, None]), cache)
+        return cache, self.output(x)[:, 0]
 
 
 NETWORK = Network(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Scalar
+from jaxtyping import Array, Bool, Float, Int, Scalar
 
 from serac_jax.core.model_files import read_json
 from serac_jax.models.network import WeightError
@@ -71,11 +71,12 @@ FORCED = "forced_eos_token_id"
 GENERATION = frozenset((*READ, *INERT, *DEFAULTS, *UNKNOWN, FORCED))
 
 
-def read(folder: Path, eos: int) -> Decoding:
+def read(folder: Path, ends: tuple[int, ...], sampled: bool = False) -> Decoding:
     """What a folder's generation_config.json asks for, or else its config.json.
 
     Args:
-        eos: the network's end of sequence.
+        ends: the ids that end an answer.
+        sampled: whether a request to sample is passed over; answers are decoded greedily.
 
     Raises:
         WeightError: an option is set that is not implemented.
@@ -85,10 +86,13 @@ def read(folder: Path, eos: int) -> Decoding:
     if not file.exists():
         file = folder / "config.json"
     forced = asked.pop(FORCED, None)
-    if forced not in (None, eos):
+    if forced is not None and forced not in ends:
         raise WeightError(
-            f"{file} sets {FORCED}={forced!r}, but config.json says that answers end with {eos}"
+            f"{file} sets {FORCED}={forced!r}, but config.json says that answers end with"
+            f" {' or '.join(map(str, ends))}"
         )
+    if sampled:
+        asked.pop("do_sample", None)
     for key in asked.keys() - READ.keys() - INERT:
         if asked[key] != DEFAULTS.get(key):
             raise WeightError(
@@ -112,34 +116,36 @@ def restrict(
     ids: Int[Array, "n s"],
     at: Scalar,
     options: Decoding,
-    start: int,
-    eos: int,
+    first: Int[Array, " n"],
+    ends: tuple[int, ...],
 ) -> Float[Array, "n v"]:
-    """Scores of the token at position `at`, given those before it, −inf where the options forbid
-    it."""
-    vocab = jnp.arange(scores.shape[-1])[None]
+    """Scores of the token at position `at`, −inf where the options forbid it.
+
+    Args:
+        ids: of the answers so far. first: the token before them.
+        ends: the ids that end an answer.
+    """
+    vocab = scores.shape[-1]
+    end = jnp.zeros(vocab, bool).at[jnp.asarray(ends)].set(True)[None]
     if options.no_repeat:
-        scores = jnp.where(
-            repeats(ids, at, options.no_repeat, start, scores.shape[-1]), -jnp.inf, scores
-        )
+        scores = jnp.where(repeats(ids, at, options.no_repeat, first, vocab), -jnp.inf, scores)
     if options.min_length:
-        scores = jnp.where((vocab == eos) & (at + 1 < options.min_length), -jnp.inf, scores)
+        scores = jnp.where(end & (at + 1 < options.min_length), -jnp.inf, scores)
     if options.forced_end:
-        scores = jnp.where(at == ids.shape[1] - 1, jnp.where(vocab == eos, 0.0, -jnp.inf), scores)
+        scores = jnp.where(at == ids.shape[1] - 1, jnp.where(end, 0.0, -jnp.inf), scores)
     return scores
 
 
-def repeats(ids: Int[Array, "n s"], at: Scalar, size: int, start: int, vocab: int) -> Array:
-    """True on tokens that would repeat a sequence of `size` tokens; "n v". The first decoder input
+def repeats(
+    ids: Int[Array, "n s"], at: Scalar, size: int, first: Int[Array, " n"], vocab: int
+) -> Bool[Array, "n v"]:
+    """True on tokens that would repeat a sequence of `size` tokens; the first decoder input
     counts."""
-    seen = jnp.concatenate([jnp.full((ids.shape[0], 1), start, ids.dtype), ids], -1)
+    seen = jnp.concatenate([first[:, None], ids], -1)
     begins = jnp.arange(max(seen.shape[1] - size + 1, 0))
     windows = seen[:, begins[:, None] + jnp.arange(size)[None]]  # "n w size"
     last = jnp.take(seen, at + 2 - size + jnp.arange(size - 1), axis=1, mode="clip")
     again = (windows[..., :-1] == last[:, None]).all(-1) & (begins + size <= at + 1)[None]
     token = jnp.where(again, windows[..., -1], vocab)  # past the end, where it is dropped
-    return (
-        jnp.zeros((ids.shape[0], vocab), bool)
-        .at[jnp.arange(ids.shape[0])[:, None], token]
-        .set(True, mode="drop")
-    )
+    rows = jnp.arange(len(ids))[:, None]
+    return jnp.zeros((len(ids), vocab), bool).at[rows, token].set(True, mode="drop")

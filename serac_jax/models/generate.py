@@ -6,7 +6,8 @@ length^penalty, and a row ends when no running beam can beat its worst finished 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,53 +15,67 @@ from jaxtyping import Array, Bool, Float, Int, Scalar
 
 from serac_jax.core.batch import Tokens
 from serac_jax.core.types import Params
+from serac_jax.models.cache import Cache
 from serac_jax.models.decoding import Decoding, restrict
+from serac_jax.models.linear import Intervention
 from serac_jax.models.model import Model
 
 FAR = -1e9  # a score that no hypothesis reaches
 
 
 def generate(
-    model: Model, params: Params, tokens: Tokens, *, steps: int, options: Decoding | None = None
+    model: Model,
+    params: Params,
+    tokens: Tokens,
+    *,
+    steps: int,
+    options: Decoding | None = None,
+    interventions: Mapping[str, Intervention] = {},
 ) -> Int[Array, "n s"]:
-    """The answer's token ids, at most `steps`, end of sequence included and 0 behind it; `model`
-    must be a decoder.
+    """The ids of each answer, at most `steps`, the end of sequence included and 0 behind it.
 
-    options: how to decode; by default as the model's own folder asks.
+    Args:
+        model: one that answers in words.
+        options: how to decode; by default as the model's folder asks.
+        interventions: by the path of a layer, changes of its output.
     """
     options = options or model.decoding
     if options.beams > 1:
-        return beam_search(model, params, tokens, steps, options)
-    return greedy(
-        model,
-        params,
-        model.apply(params, tokens, steps, method="start"),
-        tokens.ids.shape[0],
-        steps,
-        options,
-    )
+        return beam_search(model, params, tokens, steps, options, interventions)
+    cache, first = model.start(params, tokens, steps, interventions)
+    return greedy(model, params, cache, first, steps, options, interventions)
 
 
 def greedy(
-    model: Model, params: Params, cache: tuple, rows: int, steps: int, options: Decoding
+    model: Model,
+    params: Params,
+    cache: Cache,
+    first: Int[Array, " n"],
+    steps: int,
+    options: Decoding,
+    interventions: Mapping[str, Intervention] = {},
 ) -> Int[Array, "n s"]:
-    """Greedy decoding from a cache that has read the input."""
-    config = model.module.config
+    """Greedy decoding from what `Model.start` returned."""
+    rows, ends = len(first), model.ends
 
-    def unfinished(state):
+    def unfinished(state: tuple[Array, ...]) -> Array:
         at, _, _, done, _ = state
         return (at < steps) & ~done.all()
 
-    def step(state):
+    def step(state: Any) -> Any:
         at, last, ids, done, cache = state
-        logits, cache = model.apply(params, last, at, cache, method="step")
-        logits = restrict(logits, ids, at, options, config.start, config.eos)
+        cache, logits = model.decode(params, cache, last, interventions)
+        logits = restrict(logits, ids, at, options, first, ends)
         chosen = jnp.where(done, 0, logits.argmax(-1).astype(ids.dtype))
-        return at + 1, chosen, ids.at[:, at].set(chosen), done | (chosen == config.eos), cache
+        return at + 1, chosen, ids.at[:, at].set(chosen), done | among(chosen, ends), cache
 
-    first = jnp.full(rows, config.start, jnp.int32)
     state = (jnp.int32(0), first, jnp.zeros((rows, steps), jnp.int32), jnp.zeros(rows, bool), cache)
     return jax.lax.while_loop(unfinished, step, state)[2]
+
+
+def among(ids: Int[Array, "..."], ends: tuple[int, ...]) -> Bool[Array, "..."]:
+    """Whether each id is one of those that end an answer."""
+    return (ids[..., None] == jnp.asarray(ends, ids.dtype).reshape(*(1,) * ids.ndim, -1)).any(-1)
 
 
 class Beams(NamedTuple):
@@ -72,14 +87,22 @@ class Beams(NamedTuple):
     done_ids: Int[Array, "n b s"]
     done_score: Float[Array, "n b"]  # Σ log p / length^penalty
     open: Bool[Array, "n 1"]  # whether a running beam could still improve the row
-    cache: tuple
+    cache: Cache
 
 
 def beam_search(
-    model: Model, params: Params, tokens: Tokens, steps: int, options: Decoding
+    model: Model,
+    params: Params,
+    tokens: Tokens,
+    steps: int,
+    options: Decoding,
+    interventions: Mapping[str, Intervention] = {},
 ) -> Int[Array, "n s"]:
-    config, beams = model.module.config, options.beams
+    """Beam search, all rows and beams at once."""
+    beams, ends = options.beams, model.ends
     rows = tokens.ids.shape[0]
+    repeated = jax.tree.map(lambda leaf: jnp.repeat(leaf, beams, 0), tokens)
+    cache, first = model.start(params, repeated, steps, interventions)
 
     def gather(leaf: Array, index: Int[Array, "n k"]) -> Array:
         return jnp.take_along_axis(leaf, index.reshape(*index.shape, *(1,) * (leaf.ndim - 2)), 1)
@@ -88,28 +111,28 @@ def beam_search(
         return (state.at < steps) & state.open.any()
 
     def step(state: Beams) -> Beams:
-        last = jnp.where(state.at == 0, config.start, state.ids[:, :, state.at - 1])
-        logits, cache = model.apply(params, last.reshape(-1), state.at, state.cache, method="step")
+        last = jnp.where(state.at == 0, first, state.ids[:, :, state.at - 1].reshape(-1))
+        cache, logits = model.decode(params, state.cache, last, interventions)
         vocab = logits.shape[-1]
         allowed = restrict(
             jax.nn.log_softmax(logits),
             state.ids.reshape(rows * beams, steps),
             state.at,
             options,
-            config.start,
-            config.eos,
+            first,
+            ends,
         )
         total = allowed.reshape(rows, beams, vocab) + state.score[:, :, None]
         score, index = jax.lax.top_k(total.reshape(rows, -1), 2 * beams)
         parent, token = index // vocab, (index % vocab).astype(jnp.int32)
         ids = gather(state.ids, parent).at[:, :, state.at].set(token)
-        ends = (token == config.eos) | (state.at == steps - 1)
+        ending = among(token, ends) | (state.at == steps - 1)
 
-        score_running, kept = jax.lax.top_k(jnp.where(ends, score + FAR, score), beams)
+        score_running, kept = jax.lax.top_k(jnp.where(ending, score + FAR, score), beams)
         parent = jnp.take_along_axis(parent, kept, 1)
         source = (jnp.arange(rows)[:, None] * beams + parent).reshape(-1)
 
-        may_end = ends & (jnp.arange(2 * beams) < beams)[None] & state.open
+        may_end = ending & (jnp.arange(2 * beams) < beams)[None] & state.open
         length = (state.at + 1).astype(jnp.float32) ** options.length_penalty
         merged = jnp.concatenate(
             [state.done_score, jnp.where(may_end, score / length, score / length + FAR)], 1
@@ -128,7 +151,6 @@ def beam_search(
             cache=jax.tree.map(lambda leaf: leaf[source], cache),
         )
 
-    repeated = jax.tree.map(lambda leaf: jnp.repeat(leaf, beams, 0), tokens)
     blank = jnp.zeros((rows, beams, steps), jnp.int32)
     start = Beams(
         at=jnp.int32(0),
@@ -139,6 +161,6 @@ def beam_search(
         done_ids=blank,
         done_score=jnp.full((rows, beams), FAR),
         open=jnp.ones((rows, 1), bool),
-        cache=model.apply(params, repeated, steps, method="start"),
+        cache=cache,
     )
     return jax.lax.while_loop(unfinished, step, start).done_ids[:, 0]

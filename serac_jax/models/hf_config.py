@@ -64,7 +64,8 @@ def attributes(name: str, folder: Path, network: Network) -> dict[str, Any]:
                 f"{name}: config.json sets {key}={value!r}, which this network does not implement"
                 f" (default: {fixed.get(key)!r})"
             )
-        check_type(name, key, value, network.attributes.get(key))
+        if key != "eos_token_id":  # one id or several
+            check_type(name, key, value, network.attributes.get(key))
     read = {key: given.get(key) for key in network.attributes}
     return {key: network.attributes[key] if value is None else value for key, value in read.items()}
 

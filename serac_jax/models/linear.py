@@ -1,16 +1,15 @@
 """The editing seam: the one layer through which every network multiplies by a kernel.
 
-Editors such as MEND need, for a kernel W, the input x and the gradient δ of the output of every
-token of the edit loss. `Linear` gives both without touching the networks: its input can be
-captured, and a zero-valued "tap" can be added to its output, so that the gradient with respect to
-the tap is δ. Then Σ x⊗δ is exactly the gradient with respect to W.
+What an editor does to a layer is an *intervention*: a function of the layer's input and output that
+gives another output. Interventions are passed to the network by the layer's path, and are applied
+in the forward pass, in `prefill` and in `decode` alike. Inputs can be captured.
 
 Dropout and attention masks are here too, because no two networks should differ in them.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -19,11 +18,20 @@ from jaxtyping import Array, Bool, Float, Int
 from serac_jax.core.sharding import whole_width
 
 
+class Intervention(Protocol):
+    """A change of a layer's output; a pytree, so that what it holds can be traced."""
+
+    def __call__(self, x: Float[Array, "*n d"], y: Float[Array, "*n f"]) -> Float[Array, "*n f"]:
+        """The output in place of `y`, which the layer computed from `x`."""
+        ...
+
+
 class Linear(nn.Module):
     """x @ kernel (+ bias).
 
-    The collection "inputs" receives x when it is mutable; unused, it costs nothing under jit. The
-    collection "taps", where it holds a value "y" for this layer, is added to the output."""
+    The collection "inputs" receives x where it is mutable; otherwise that costs nothing under jit.
+    The collection "interventions" may hold one `Intervention` for the layer, by the name "change".
+    """
 
     features: int
     use_bias: bool = False
@@ -37,17 +45,17 @@ class Linear(nn.Module):
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
             y = y + bias.reshape(*(1,) * (y.ndim - 1), -1)
-        if self.has_variable("taps", "y"):
-            y = y + self.get_variable("taps", "y")
+        if self.has_variable("interventions", "change"):
+            y = self.get_variable("interventions", "change")(x, y)
         return y
 
 
 class Embed(nn.Embed):
-    """An embedding: a row of the table an id.
+    """An embedding: one row of the table per id.
 
-    The table is split over its width, but what is read of it is whole, and so is what it is
-    compared with. Were that not said, the partitioner would keep all that passes between layers
-    split over the width, and every norm and every kernel would have to put it together again."""
+    The table may be sharded over its width, but what is read from it is not, nor what it is
+    compared with. Otherwise the partitioner would shard all activations over the width, and every
+    norm and every kernel would have to gather them again."""
 
     def __call__(self, inputs: Int[Array, "*n"]) -> Float[Array, "*n d"]:
         return whole_width(super().__call__(inputs))

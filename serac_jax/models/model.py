@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from serac_jax.core.batch import Examples, Tokens
+from serac_jax.core.errors import UserError
 from serac_jax.core.types import Params
+from serac_jax.models.cache import Cache
+from serac_jax.models.convert import flatten, unflatten
 from serac_jax.models.decoding import Decoding
+from serac_jax.models.linear import Intervention
 from serac_jax.models.network import Network
 from serac_jax.text.tokenizer import Tokenizer
 
@@ -40,20 +45,83 @@ class Model:
         """Whether it answers in words, which are generated, rather than with a class."""
         return self.output == ""
 
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """The ids that end an answer."""
+        return ends_of(self.module.config)
+
     def logits(
-        self, params: Params, examples: Examples, key: Array | None = None
+        self,
+        params: Params,
+        examples: Examples,
+        key: Array | None = None,
+        interventions: Mapping[str, Intervention] = {},
     ) -> Float[Array, "a b v"]:
         """Logits of every label given the input and the labels before it.
 
         Args:
             key: for dropout; without one there is none.
+            interventions: by the path of a layer, changes of its output.
 
         Returns:
             "n t v"; or "p 1 v", where `examples.at` says which positions are wanted.
         """
         # A classifier has one position, and no argument `at`.
         at: dict[str, Any] = {} if examples.at is None else {"at": examples.at}
-        return self.apply(params, examples.inputs, examples.labels, key=key, **at)
+        return self.apply(
+            params, examples.inputs, examples.labels, key=key, interventions=interventions, **at
+        )
+
+    def logits_and_inputs(
+        self,
+        params: Params,
+        examples: Examples,
+        layers: Iterable[str],
+        interventions: Mapping[str, Intervention] = {},
+    ) -> tuple[Float[Array, "n t v"], dict[str, Array]]:
+        """Logits of every label, and what went into some layers, by their paths."""
+        variables = {"params": params, "interventions": by_layer(params, interventions)}
+        logits, state = self.module.apply(
+            variables, examples.inputs, examples.labels, mutable=["inputs"]
+        )
+        captured = flatten(state["inputs"])
+        return logits, {layer: captured[f"{layer}/x"][0] for layer in layers}
+
+    def start(
+        self,
+        params: Params,
+        tokens: Tokens,
+        room: int,
+        interventions: Mapping[str, Intervention] = {},
+    ) -> tuple[Cache, Int[Array, " n"]]:
+        """Reads a prompt. Returns a cache, and the token that `decode` takes first: what opens an
+        answer in encoder–decoder networks, the prompt's last token in causal ones.
+
+        Args:
+            room: how many tokens will be decoded.
+        """
+        return self.apply(params, tokens, room, method="start", interventions=interventions)
+
+    def prefill(
+        self,
+        params: Params,
+        tokens: Tokens,
+        room: int,
+        interventions: Mapping[str, Intervention] = {},
+    ) -> tuple[Cache, Float[Array, "n v"]]:
+        """Reads a prompt. Returns a cache, and the logits of the first token of the answer."""
+        cache, first = self.start(params, tokens, room, interventions)
+        return self.decode(params, cache, first, interventions)
+
+    def decode(
+        self,
+        params: Params,
+        cache: Cache,
+        token: Int[Array, " n"],
+        interventions: Mapping[str, Intervention] = {},
+    ) -> tuple[Cache, Float[Array, "n v"]]:
+        """The cache with one more token per row, and the logits of the token after it."""
+        return self.apply(params, cache, token, method="decode", interventions=interventions)
 
     def embed(
         self, params: Params, tokens: Tokens, key: Array | None = None
@@ -76,8 +144,30 @@ class Model:
         *args: Any,
         key: Array | None = None,
         method: str | None = None,
+        interventions: Mapping[str, Intervention] = {},
         **named: Any,
     ) -> Any:
         """Calls a method of the module; by default its forward pass."""
         rngs = {} if key is None else {"dropout": key}
-        return self.module.apply({"params": params}, *args, rngs=rngs, method=method, **named)
+        variables = {"params": params}
+        if interventions:
+            variables["interventions"] = by_layer(params, interventions)
+        return self.module.apply(variables, *args, rngs=rngs, method=method, **named)
+
+
+def ends_of(config: Any) -> tuple[int, ...]:
+    """The ids that end an answer of a network, whose configuration has one or several."""
+    return (config.eos,) if isinstance(config.eos, int) else tuple(config.eos)
+
+
+def by_layer(params: Params, interventions: Mapping[str, Intervention]) -> dict[str, Any]:
+    """Interventions as a collection of the module.
+
+    Raises:
+        UserError: a path is not that of a layer with a kernel.
+    """
+    kernels = flatten(params)
+    for path in interventions:
+        if f"{path}/kernel" not in kernels:
+            raise UserError(f"{path!r} is not a layer of this network that has a kernel")
+    return unflatten({f"{path}/change": change for path, change in interventions.items()})

@@ -48,6 +48,8 @@ class Network(NamedTuple):
         special_tokens: by role, the special tokens of tokenizers that do not name theirs.
         architecture: how a network without a head is saved. head: the same, with a head.
         outputs: what the network can be read for, "" being answers in words (`pretrained.load`).
+        sampled: whether its folders ask for sampling, in place of which answers are decoded
+            greedily.
         codec: reads the files of a tokenizer that has no tokenizer.json; None: `transformers` does.
     """
 
@@ -64,4 +66,5 @@ class Network(NamedTuple):
     ignored: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ("",)
+    sampled: bool = False
     codec: Callable[[Path], Codec] | None = None

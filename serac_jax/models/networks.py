@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from serac_jax.models import bert, blenderbot, t5
+from serac_jax.models import bert, blenderbot, llama, t5
 from serac_jax.models.network import Network
 
 NETWORKS: dict[str, Network] = {
@@ -10,4 +10,5 @@ NETWORKS: dict[str, Network] = {
     "bert": bert.BERT,
     "distilbert": bert.DISTILBERT,
     "blenderbot-small": blenderbot.NETWORK,
+    "llama": llama.NETWORK,
 }

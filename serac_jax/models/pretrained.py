@@ -23,7 +23,7 @@ from serac_jax.core.types import Params
 from serac_jax.models import convert, decoding, hf_config, hub
 from serac_jax.models.decoding import Decoding
 from serac_jax.models.hub import ModelNotFound
-from serac_jax.models.model import Model
+from serac_jax.models.model import Model, ends_of
 from serac_jax.models.network import Network, WeightError
 from serac_jax.models.networks import NETWORKS
 from serac_jax.text import tokenizer
@@ -138,7 +138,7 @@ def outline(
             f"{name}: the tokenizer has {len(read)} tokens, the network only"
             f" {attributes['vocab_size']} embeddings; they are not of one model"
         )
-    answers = Decoding() if output else decoding.read(folder, config.eos)
+    answers = Decoding() if output else decoding.read(folder, ends_of(config), network.sampled)
     return Model(name, folder, network.module(config), network, read, answers, output, labels)
 
 

@@ -14,10 +14,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Scalar
+from jaxtyping import Array, Bool, Float, Int
 
 from serac_jax.core.batch import Tokens, spread
-from serac_jax.models.cache import Cache, Pair, written
+from serac_jax.models.cache import Cache, Pair, blank, written
 from serac_jax.models.layers import ACTIVATIONS, RMSNorm, known_activation
 from serac_jax.models.linear import Dropout, Embed, Linear, at_least_float32, masked
 from serac_jax.models.network import Architecture, Network
@@ -214,10 +214,12 @@ class Block(nn.Module):
             x, y, self.self_attention.keys_values(y, packed), bias, cross, encoded_bias, packed
         )
 
-    def step(self, x: Array, at: Array, bias: Array, own: Pair, cross: Pair, encoded_bias: Array):
-        """One position: its keys and values join the cache at index `at`."""
+    def step(
+        self, x: Array, length: Array, bias: Array, own: Pair, cross: Pair, encoded_bias: Array
+    ) -> tuple[Array, Pair]:
+        """One position per row: its keys and values join the cache behind `length` others."""
         y = self.self_norm(x)
-        own = written(own, self.self_attention.keys_values(y), at)
+        own = written(own, self.self_attention.keys_values(y), length)
         return self.layers(x, y, own, bias, cross, encoded_bias), own
 
     def layers(
@@ -281,22 +283,24 @@ class Stack(nn.Module):
             x = block(x, bias, packed, encoded, encoded_bias, encoded_packed)
         return self.drop(self.final_norm(x))
 
-    def start(self, encoded: Array, mask: Bool[Array, "n l"], steps: int) -> Cache:
+    def start(self, encoded: Array, mask: Bool[Array, "n l"], room: int) -> Cache:
+        """A cache that has read the input, with room for so many output positions."""
         cfg = self.config
-        blank = jnp.zeros((encoded.shape[0], steps, cfg.heads, cfg.head_width), cfg.dtype)
         cross = tuple(block.cross_attention.keys_values(encoded) for block in self.block)
-        return Cache(tuple((blank, blank) for _ in self.block), cross, mask)
+        empty = blank(len(mask), room, len(self.block), cfg.heads, cfg.head_width, cfg.dtype)
+        return empty._replace(encoded=cross, mask=mask)
 
-    def step(self, x: Float[Array, "n 1 e"], at: Scalar, cache: Cache) -> tuple[Array, Cache]:
-        steps = cache.own[0][0].shape[1]
-        bias = jax.lax.dynamic_slice_in_dim(self.bias(steps), at, 1, axis=2)
-        bias = masked(bias, (jnp.arange(steps) <= at)[None, None, None, :])
+    def step(self, x: Float[Array, "n 1 e"], cache: Cache) -> tuple[Cache, Array]:
+        assert cache.mask is not None  # as `start` made it
+        every = self.bias(cache.room)[0]  # "h q l"
+        bias = jnp.take(every, cache.length, axis=1, mode="clip").swapaxes(0, 1)[:, :, None]
+        bias = masked(bias, cache.seen)
         encoded_bias = masked(jnp.zeros((), jnp.float32), cache.mask[:, None, None, :])
         own = []
         for block, mine, cross in zip(self.block, cache.own, cache.encoded, strict=True):
-            x, mine = block.step(x, at, bias, mine, cross, encoded_bias)
+            x, mine = block.step(x, cache.length, bias, mine, cross, encoded_bias)
             own.append(mine)
-        return self.final_norm(x), cache._replace(own=tuple(own))
+        return cache._replace(own=tuple(own), length=cache.length + 1), self.final_norm(x)
 
 
 class T5(nn.Module):
@@ -330,8 +334,8 @@ class T5(nn.Module):
         """The encoder's last hidden states."""
         return packing(tokens).lay_out(self.read(tokens))
 
-    def decode(self, encoded: Array, mask: Bool[Array, "n l"], labels: Array) -> Array:
-        """Teacher forcing after what `encode` gave."""
+    def answer_after(self, encoded: Array, mask: Bool[Array, "n l"], labels: Array) -> Array:
+        """Teacher forcing after what `encode` returned."""
         return self.answer(encoded, Packing(mask), labels)
 
     def read(self, tokens: Tokens) -> Array:
@@ -363,16 +367,16 @@ class T5(nn.Module):
         )
         return at_least_float32(logits)
 
-    def start(self, tokens: Tokens, steps: int) -> Cache:
-        """Reads the input; the cache has room for `steps` output positions."""
-        return self.decoder.start(self.encode(tokens), tokens.mask, steps)
+    def start(self, tokens: Tokens, room: int) -> tuple[Cache, Int[Array, " n"]]:
+        """Reads the input. Returns a cache with room for so many output positions, and the token
+        that `decode` takes first."""
+        cache = self.decoder.start(self.encode(tokens), tokens.mask, room)
+        return cache, jnp.full(len(tokens.ids), self.config.start, jnp.int32)
 
-    def step(
-        self, ids: Int[Array, " n"], at: Scalar, cache: Cache
-    ) -> tuple[Float[Array, "n v"], Cache]:
-        """Logits of output position `at`, given the token before it."""
-        x, cache = self.decoder.step(self.shared(ids[:, None]), at, cache)
-        return self.output(x)[:, 0], cache
+    def decode(self, cache: Cache, token: Int[Array, " n"]) -> tuple[Cache, Float[Array, "n v"]]:
+        """Logits of the token that follows `token` in each row."""
+        cache, x = self.decoder.step(self.shared(token[:, None]), cache)
+        return cache, self.output(x)[:, 0]
 
 
 NETWORK = Network(

@@ -117,7 +117,7 @@ class Unshifted(Blenderbot):
         return jnp.where((ids == self.padding)[..., None], jax.lax.stop_gradient(x), x)
 
     def __call__(self, tokens: Tokens, labels: Array, label_mask: Array | None = None) -> Array:
-        return self.decode(labels, jnp.ones(labels.shape, bool), tokens)
+        return self.logits_after(labels, jnp.ones(labels.shape, bool), tokens)
 
 
 @dataclass(frozen=True, eq=False)

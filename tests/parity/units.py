@@ -90,13 +90,13 @@ def run_seq2seq(comparison: Comparison, case: golden.Case, name: str, root: Path
         unshifted = jnp.asarray(case[f"{name}/dec_ids"])
         comparison.check(
             f"{name}/logits_dec_ids",
-            model.apply(params, unshifted, mask, inputs, method="decode"),
+            model.apply(params, unshifted, mask, inputs, method="logits_after"),
             case[f"{name}/logits_dec_ids"],
         )
         wholly_masked = inputs._replace(mask=inputs.ids == 1)
         comparison.check(
             f"{name}/logits_mask_is_ids",
-            model.apply(params, unshifted, mask, wholly_masked, method="decode"),
+            model.apply(params, unshifted, mask, wholly_masked, method="logits_after"),
             case[f"{name}/logits_mask_is_ids"],
         )
     compare_states(comparison, case, name, model, params, inputs, labels)
@@ -138,10 +138,10 @@ def compare_greedy(
     """Recorded from encoder outputs without a mask for the decoder, which then attends to padding
     too."""
     recorded = sorted(key for key in case if key.startswith(f"{name}/greedy"))
-    rows, steps = inputs.ids.shape[0], case[recorded[0]].shape[1] - 1
-    cache = model.apply(params, inputs, steps, method="start")
+    steps = case[recorded[0]].shape[1] - 1
+    cache, first = model.start(params, inputs, steps)
     answers = greedy(
-        model, params, cache._replace(mask=jnp.ones_like(cache.mask)), rows, steps, model.decoding
+        model, params, cache._replace(mask=jnp.ones_like(cache.mask)), first, steps, model.decoding
     )
     for row, key in enumerate(recorded):
         comparison.check(key, answers[row : row + 1], case[key][:, 1:])

@@ -225,7 +225,7 @@ def test_another_architecture_is_refused(folder):
         WeightError,
         match=(
             r"model_type 'gpt2' is not supported; supported are bert, blenderbot-small,"
-            r" distilbert, t5"
+            r" distilbert, llama, t5"
         ),
     ):
         logits(folder)

@@ -185,12 +185,9 @@ def test_the_cache_gives_the_logits_of_teacher_forcing(name):
     model, params = models.load(str(MODELS / name))
     labels = jnp.asarray(np.random.default_rng(0).integers(2, 300, (3, STEPS)), jnp.int32)
     expected = model.apply(params, TOKENS, labels)
-    cache, last = (
-        model.apply(params, TOKENS, STEPS, method="start"),
-        jnp.full(3, model.module.config.start, jnp.int32),
-    )
+    cache, last = model.start(params, TOKENS, STEPS)
     for at in range(STEPS):
-        logits, cache = model.apply(params, last, jnp.int32(at), cache, method="step")
+        cache, logits = model.decode(params, cache, last)
         assert np.abs(logits - expected[:, at]).max() < 1e-5 * np.abs(expected).max()
         last = labels[:, at]
 

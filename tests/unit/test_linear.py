@@ -8,7 +8,10 @@ import pytest
 
 from serac_jax import models
 from serac_jax.core.batch import Tokens
+from serac_jax.core.errors import UserError
+from serac_jax.editors.interventions import Correction, LowRank, Tap
 from serac_jax.models import convert
+from serac_jax.models.generate import generate
 from tests.conftest import MODELS
 
 IDS = jnp.array([[5, 6, 7, 8, 1], [8, 9, 1, 0, 0]])
@@ -31,7 +34,7 @@ def test_inputs_times_output_gradients_are_the_kernel_gradient(name, output):
 
     def loss(params, taps):
         logits, state = model.module.apply(
-            {"params": params, "taps": taps}, TOKENS, LABELS, mutable=["inputs"]
+            {"params": params, "interventions": taps}, TOKENS, LABELS, mutable=["inputs"]
         )
         return jnp.sin(logits).sum(), state["inputs"]
 
@@ -46,7 +49,7 @@ def test_inputs_times_output_gradients_are_the_kernel_gradient(name, output):
         )
         for path in kernels
     }
-    nested = convert.unflatten({f"{layer}/y": tap for layer, tap in taps.items()})
+    nested = convert.unflatten({f"{layer}/change": Tap(tap) for layer, tap in taps.items()})
     gradient, delta = jax.grad(lambda *args: loss(*args)[0], argnums=(0, 1))(params, nested)
     gradient, delta = convert.flatten(gradient), convert.flatten(delta)
     assert len(kernels) > 10
@@ -56,14 +59,69 @@ def test_inputs_times_output_gradients_are_the_kernel_gradient(name, output):
             "nlx,nly->xy",
             *(
                 value.reshape(-1, 1, value.shape[-1])
-                for value in (inputs[layer], delta[f"{layer}/y"])
+                for value in (inputs[layer], delta[f"{layer}/change"].value)
             ),
         )
         assert np.abs(product - gradient[path]).max() <= 1e-5 * np.abs(gradient[path]).max(), path
 
 
-def test_taps_that_are_zero_change_nothing():
+WO, Q = "decoder/block_0/mlp/wo", "decoder/block_1/self_attention/q"  # in the decoder of t5-tiny
+
+
+def interventions(scale):
+    """One of each kind, of random numbers times `scale`; 32 is the width of t5-tiny."""
+    rng = np.random.default_rng(0)
+
+    def draw(*shape):
+        return jnp.asarray(scale * rng.normal(size=shape), jnp.float32)
+
+    return {
+        WO: LowRank(draw(64, 3), draw(3, 32)),
+        Q: Correction(draw(32), jnp.float32(1e9), draw(32)),
+        "encoder/block_0/mlp/wi": Correction(draw(32), jnp.float32(1e9), draw(64)),
+    }
+
+
+def test_interventions_of_zeros_change_nothing():
     model, params = models.load(str(MODELS / "t5-tiny"))
-    taps = {"decoder": {"block_0": {"mlp": {"wo": {"y": jnp.zeros((2, 3, 32))}}}}}
-    tapped = model.module.apply({"params": params, "taps": taps}, TOKENS, LABELS)
-    assert np.array_equal(tapped, model.apply(params, TOKENS, LABELS))
+    taps = {WO: Tap(jnp.zeros((2, 3, 32)))}
+    expected = model.apply(params, TOKENS, LABELS)
+    for changes in (taps, interventions(0.0)):
+        assert np.array_equal(model.apply(params, TOKENS, LABELS, interventions=changes), expected)
+    far = {Q: Correction(jnp.full(32, 1e6), jnp.float32(1.0), jnp.ones(32))}
+    assert np.array_equal(model.apply(params, TOKENS, LABELS, interventions=far), expected)
+
+
+def test_a_low_rank_adapter_equals_its_merged_weight():
+    model, params = models.load(str(MODELS / "t5-tiny"))
+    adapter = interventions(0.1)[WO]
+    kernels = convert.flatten(params)
+    merged = convert.unflatten(
+        kernels | {f"{WO}/kernel": kernels[f"{WO}/kernel"] + adapter.down @ adapter.up}
+    )
+    expected = model.apply(merged, TOKENS, LABELS)
+    ours = model.apply(params, TOKENS, LABELS, interventions={WO: adapter})
+    assert np.abs(ours - expected).max() < 1e-5 * np.abs(expected).max()
+    assert np.abs(ours - model.apply(params, TOKENS, LABELS)).max() > 1e-3 * np.abs(expected).max()
+    wanted = generate(model, merged, TOKENS, steps=4)
+    assert np.array_equal(
+        generate(model, params, TOKENS, steps=4, interventions={WO: adapter}), wanted
+    )
+
+
+def test_the_forward_pass_and_decoding_intervene_alike():
+    model, params = models.load(str(MODELS / "t5-tiny"))
+    changes = interventions(0.3)
+    expected = model.apply(params, TOKENS, LABELS, interventions=changes)
+    assert np.abs(expected - model.apply(params, TOKENS, LABELS)).max() > 0.01
+    cache, logits = model.prefill(params, TOKENS, 3, changes)
+    for at in range(3):
+        assert np.abs(logits - expected[:, at]).max() < 1e-5 * np.abs(expected).max()
+        if at < 2:
+            cache, logits = model.decode(params, cache, LABELS[:, at], changes)
+
+
+def test_an_intervention_in_a_layer_that_is_not_there_is_refused():
+    model, params = models.load(str(MODELS / "t5-tiny"))
+    with pytest.raises(UserError, match=r"'decoder/block_9/mlp/wo' is not a layer"):
+        model.prefill(params, TOKENS, 1, {"decoder/block_9/mlp/wo": interventions(0.1)[WO]})

@@ -195,7 +195,7 @@ def reading_loss(model: Model) -> Callable[..., Any]:
         texts, labels, marks = batch
         weights = {name: part for name, part in params.items() if name != "probe"}
         states = model.apply(weights, texts, method="encode")
-        logits = model.apply(weights, states, texts.mask, labels.ids, method="decode")
+        logits = model.apply(weights, states, texts.mask, labels.ids, method="answer_after")
         probed = states @ params["probe"]
         found = jnp.stack([jnp.zeros_like(probed), probed], -1)
         return nll(logits, labels.ids, labels.mask.astype(jnp.float32)) + nll(
