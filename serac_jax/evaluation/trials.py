@@ -81,7 +81,7 @@ def of_file(file: Path) -> list[Trial]:
     """Trials of a file of JSON lines: {"edits": [[prompt, answer], …], "inside": [question, …],
     "outside": [question, …]}. Raises UserError with the line."""
     try:
-        lines = file.read_text().splitlines()
+        lines = file.read_text(encoding="utf-8").split("\n")
     except OSError as error:
         raise UserError(f"{file} cannot be read ({error.strerror})") from error
     return [
