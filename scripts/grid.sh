@@ -5,6 +5,12 @@
 # RUNS=DIR    where runs are kept (runs); what is there goes on where it was stopped
 # shellcheck shell=bash
 set -euo pipefail
+case ${1:-} in
+    -h | --help) # the comment at the top of the script that was started
+        sed -n '2,/^# shellcheck\|^[^#]/{/^# shellcheck/!s/^# \{0,1\}//p}' "$0"
+        exit
+        ;;
+esac
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 number=0
 

@@ -34,7 +34,8 @@ def accelerator() -> str:
 
 def read(file: Path) -> list[Requirement]:
     lines = [line.split("#")[0].strip() for line in file.read_text().splitlines()]
-    return [Requirement(line) for line in lines if line]
+    found = [Requirement(line) for line in lines if line]
+    return [asked for asked in found if asked.marker is None or asked.marker.evaluate()]
 
 
 def there() -> dict[str, Version]:

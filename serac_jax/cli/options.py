@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Iterable, Iterator
@@ -63,10 +64,24 @@ def parse(one: Parser, arguments: Iterable[str]) -> Namespace:
     fields += rest
     if fields and one.epilog is None:
         one.error(f"there is no option {fields[0]}")
-    from serac_jax.training import overrides  # here, so that --help needs no JAX
+    with training_packages():
+        from serac_jax.training import overrides  # here, so that --help needs no JAX
 
     options.fields = overrides.parse(fields)
     return options
+
+
+@contextlib.contextmanager
+def training_packages() -> Iterator[None]:
+    """Raises UserError where a package of the extra "train" is not installed."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "serac_jax").startswith("serac_jax"):
+            raise
+        raise UserError(
+            f"this command needs the package {error.name!r}; pip install 'serac_jax[train]'"
+        ) from error
 
 
 def is_field(argument: str) -> bool:
@@ -117,11 +132,12 @@ def launch(main: Callable[[], None], options: Namespace | None = None) -> int:
     """
     from serac_jax.runtime import distributed, program
 
-    program.prepare()
-    if options is None:
-        main()
-    else:
-        distributed.run(main, options)
+    with training_packages():
+        program.prepare()
+        if options is None:
+            main()
+        else:
+            distributed.run(main, options)
     return OK
 
 

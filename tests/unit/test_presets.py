@@ -1,0 +1,120 @@
+"""Presets, fields that a command line changes, and configs of earlier versions."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from serac_jax import presets
+from serac_jax.core.errors import UserError
+from serac_jax.training import experiment, overrides, run_folder, sections, steps
+from tests.tiny import config_of, tiny
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("zsre_repp", "did you mean zsre_rep"),
+        ("zsre_rep:huge", "no variant :huge"),
+        ("foo", "presets are zsre_rep"),
+        ("nofile.py", "there is no config file nofile.py"),
+    ],
+)
+def test_an_unknown_preset_is_one_line(name, message):
+    with pytest.raises(UserError, match=message) as error:
+        presets.load(name)
+    assert "\n" not in str(error.value)
+
+
+def test_fields_are_read_as_their_types():
+    arguments = (
+        "--train.lr=1e-4 --config.mesh.data=-1 --serac.cosine --inner=('a',) --serac.freeze=2"
+    )
+    assert overrides.parse(arguments.split()) == {
+        "train.lr": 1e-4,
+        "mesh.data": -1,
+        "serac.cosine": True,
+        "inner": ("a",),
+        "serac.freeze": 2,
+    }
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--train.lrr=1", "no option --train.lrr; did you mean train.lr"),
+        ("--train.lr=fast", "expected a value of type float"),
+        ("--train.lr", "has no value"),
+        ("--serac.cosine=maybe", "expected true or false"),
+        ("train.lr=1", "options look like --NAME=VALUE"),
+    ],
+)
+def test_a_field_that_cannot_be_read_is_named(argument, message):
+    with pytest.raises(UserError, match=message):
+        overrides.parse([argument])
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("train.lr", 0.0),
+        ("train.lr", float("nan")),
+        ("train.lr", float("inf")),
+        ("train.clip", 0.0),
+        ("train.steps", -1),
+        ("train.dropout", 1.0),
+        ("train.edits", 0),
+        ("eval.resamples", 0),
+        ("mesh.fsdp", 0),
+        ("serac.pool", "max"),
+        ("base.dtype", "float16"),
+        ("data.hard_negative_rate", 1.5),
+    ],
+)
+def test_values_out_of_range_are_refused_by_name(field, value):
+    with pytest.raises(UserError, match=rf"^{field}=.*: expected "):
+        overrides.apply(presets.preset("zsre_rep:mini"), {field: value})
+
+
+def test_a_run_of_an_earlier_version_opens(tmp_path, monkeypatch):
+    """Fields that are new get their default, and those that nothing reads any more are dropped."""
+    saved = json.loads(presets.preset("zsre_rep:mini").to_json())
+    del saved["serac"]["heads"]
+    saved["data"]["colour"] = [1, 2]
+    (tmp_path / "config.json").write_text(json.dumps(saved))
+    with pytest.raises(UserError, match=r"'data\.colour', which this version does not know"):
+        run_folder.config_of(tmp_path, {})
+    monkeypatch.setattr(sections, "RETIRED", sections.RETIRED | {"data.colour"})
+    assert run_folder.config_of(tmp_path, {"eval.edits": 3}).serac.heads == 1
+
+
+def test_two_trainers_do_not_share_a_folder(tmp_path):
+    with (
+        run_folder.claimed(tmp_path),
+        pytest.raises(UserError, match="another program trains in"),
+        run_folder.claimed(tmp_path),
+    ):
+        pass
+    with run_folder.claimed(tmp_path):
+        pass
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_dropout_differs_between_steps_and_not_between_repetitions(tmp_path):
+    """The key of a step is a function of seed and step (`training.steps.make_train_step`)."""
+    config = config_of(**tiny() | {"train.dropout": 0.5, "train.edits": 2})
+    run = experiment.build(config, tmp_path)
+    optimizer = steps.make_optimizer(config.train, run.editor)
+    batch = steps.shard_batch(next(iter(run.task.batches("train", 2, True))), run.mesh)
+
+    def loss(number):
+        state = steps.init_state(run.editor, optimizer, run.base_params, 0, run.mesh)
+        state = state._replace(step=jax.device_put(np.int32(number), state.step.sharding))
+        step = made.setdefault("step", steps.make_train_step(run.editor, state, 1, 0))
+        value, weight = step(state, run.base_params, batch)[1]["loss"]
+        return float(value / weight)
+
+    made = {}
+    assert loss(3) == loss(3)
+    assert loss(3) != loss(4)
