@@ -6,7 +6,7 @@ An operation is committed by its line in the journal; the memory file is then br
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
@@ -47,7 +47,7 @@ class Disk:
         self._stamps: tuple[Stamp, Stamp] | None = None  # both files' when they were in step
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> Generator[None]:
         """Keeps other programs from writing.
 
         Raises:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -87,7 +87,7 @@ def parse_trusted(data: bytes) -> dict[str, Edit]:
 
 
 @contextmanager
-def collector_paused() -> Iterator[None]:
+def collector_paused() -> Generator[None]:
     """Pauses garbage collection while many objects are made, none of which is in a cycle."""
     enabled = gc.isenabled()
     gc.disable()

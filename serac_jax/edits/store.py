@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import dropwhile, takewhile
 from pathlib import Path
@@ -77,7 +77,7 @@ class Store(View):
         return records.make(prompt, answer, **named)
 
     @contextmanager
-    def turn(self) -> Iterator[None]:
+    def turn(self) -> Generator[None]:
         """Keeps other programs and threads from writing, and reads what they wrote before.
 
         For changes that depend on what the memory holds.
