@@ -82,19 +82,35 @@ class Tokenizer:
             return {"input_ids": self.codec.encode([text], add_special_tokens)[0]}
         return {"input_ids": self.codec.encode(list(text), add_special_tokens)}
 
-    def decode(self, ids: Iterable[int], skip_special_tokens: bool = False) -> str:
-        """The text of some ids, as `transformers` decodes it."""
+    def decode(
+        self,
+        ids: Iterable[int],
+        skip_special_tokens: bool = False,
+        clean_up_tokenization_spaces: bool | None = None,
+    ) -> str:
+        """The text of some ids, as `transformers` decodes it.
+
+        Args:
+            clean_up_tokenization_spaces: None: as the tokenizer's files ask.
+        """
+        clean_up = self.clean_up
+        if clean_up_tokenization_spaces is not None:
+            clean_up = clean_up_tokenization_spaces
         text = self.codec.decode([int(number) for number in ids], skip_special_tokens)
-        if self.clean_up and not self.codec.spaces_matter:
+        if clean_up and not self.codec.spaces_matter:
             for spaced, cleaned in CLEANED:
                 text = text.replace(spaced, cleaned)
         return text
 
     def batch_decode(
-        self, rows: Iterable[Iterable[int]], skip_special_tokens: bool = False
+        self,
+        rows: Iterable[Iterable[int]],
+        skip_special_tokens: bool = False,
+        clean_up_tokenization_spaces: bool | None = None,
     ) -> list[str]:
         """`decode` of every row."""
-        return [self.decode(row, skip_special_tokens) for row in rows]
+        clean_up = clean_up_tokenization_spaces
+        return [self.decode(row, skip_special_tokens, clean_up) for row in rows]
 
     def __len__(self) -> int:
         return len(self.codec.vocab)
