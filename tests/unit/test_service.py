@@ -20,6 +20,7 @@ from serac_jax.evaluation import plot, trials
 from serac_jax.models.generate import generate
 from serac_jax.serving import calibration, loading
 from serac_jax.serving.editor_spec import Decision
+from serac_jax.text.tokens import pad
 from tests.conftest import ROOT
 from tests.facts import COMPILED, EDITS, REWORDED, UNRELATED, traced
 from tests.tiny import one_layer
@@ -82,15 +83,9 @@ def test_an_edit_answers_its_question_in_other_words_and_can_be_undone(editor, t
 def test_other_questions_get_the_base_models_text_bit_for_bit(editor):
     editor.edit_many(EDITS)
     model, params = models.load("mini/base")
-    tokens = model.tokenizer(UNRELATED, padding=True, return_tensors="np")
-    ids = generate(
-        model,
-        params,
-        models.Tokens(
-            jnp.asarray(tokens["input_ids"]), jnp.asarray(tokens["attention_mask"], bool)
-        ),
-        steps=16,
-    )
+    rows = model.tokenizer(UNRELATED)["input_ids"]
+    tokens = jax.tree.map(jnp.asarray, pad(rows, max(map(len, rows))))
+    ids = generate(model, params, tokens, steps=16)
     said = [model.tokenizer.decode(row, skip_special_tokens=True) for row in np.asarray(ids)]
     answers = editor.ask(UNRELATED)
     assert [answer.text for answer in answers] == said == [answer.base_text for answer in answers]
