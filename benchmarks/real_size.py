@@ -28,6 +28,7 @@ from serac_jax.tasks import protocol
 from serac_jax.tasks.fnli import fnli_questions
 from serac_jax.text.encoder import Encoder
 from serac_jax.text.queries import Query, TextBatch
+from serac_jax.text.sizes import choose
 
 T5: dict[str, Any] = {"vocab_size": 32128, "decoder_start_token_id": 0}
 SMALL_T5 = T5Config.from_dict(T5 | {"num_decoder_layers": 6})  # t5-small
@@ -137,9 +138,9 @@ def leaf(shape: tuple[int, ...], scale: bool, rng: np.random.Generator) -> Any:
 
 class Numbers:
     """A tokenizer of texts that are numbers: each is a token. `opens`, `closes`: its special
-    tokens; SEP stands between two texts."""
+    tokens; 2 stands between two texts."""
 
-    sep_token = " 2 "
+    sep_token_id = 2
 
     def __init__(self, opens: list[int], closes: list[int]):
         self.opens, self.closes = opens, closes
@@ -202,16 +203,12 @@ def drawn(experiment: Experiment, seed: int = 0) -> TextBatch:
 
 
 def encoder(experiment: Experiment, config: Config) -> Encoder:
-    """The project's own, which decides how wide arrays are."""
+    """The project's own, with sizes measured on batches such as `drawn` makes."""
     classes = fnli_questions.CLASSES if experiment.base == "bert" else ()
-    labels, widths = (1,) if classes else tuple(config.data.label_widths), protocol.widths(config)
     scope: Any = BERT_TOKENS
-    return Encoder(
-        TOKENS[experiment.base],
-        scope,
-        tuple(config.data.text_widths),
-        labels,
-        cut_labels=not classes,
-        classes=classes,
-        **widths,
+    fields: dict[str, Any] = protocol.limits(config) | ({"label_widths": (1,)} if classes else {})
+    found = Encoder(
+        TOKENS[experiment.base], scope, cut_labels=not classes, classes=classes, **fields
     )
+    batches = [found.lengths(drawn(experiment, seed)) for seed in range(16)]
+    return found.with_sizes(choose(batches, config.data.sizes, found.limits))

@@ -37,8 +37,8 @@ def train(
     fields = {
         "train.edits": 4,
         "train.accumulate": 2,
-        "data.text_widths": (40,),
-        "data.label_widths": (24,),
+        "data.question_tokens": 40,
+        "data.answer_tokens": 24,
     }
     config = config_of(**tiny() | EDITORS[editor] | fields | axes)
     run = experiment.build(config, out / "cache")

@@ -33,12 +33,9 @@ class Preset(NamedTuple):
 
 ZSRE_MINI: Changes = {
     "train.steps": 300,  # the shipped models have learned most of it from other questions
-    "data.text_widths": (40,),
-    "data.label_widths": (16,),
-    "data.context_widths": (),
-    "data.text_fill": (),
-    "data.context_fill": (),
-    "data.label_fill": (),
+    "data.question_tokens": 40,
+    "data.answer_tokens": 16,
+    "data.sizes": 1,
 }
 EXPERIMENTS: dict[str, Preset] = {
     "zsre": Preset("zsRE question answering", ("t5-large", "mini-t5"), {}, ZSRE_MINI),
@@ -64,20 +61,12 @@ EXPERIMENTS: dict[str, Preset] = {
         ("bert-base", "mini-bert"),
         {
             "task": "fnli",
-            "data.text_widths": (32, 48, 64, 80, 96, 120),  # of passages
-            "data.query_widths": (24, 24, 32, 40, 48, 120),  # of claims
-            "data.context_widths": (48, 64, 88, 112, 128, 240),
-            "data.text_fill": (0.75, 0.68, 0.66, 0.58, 0.53, 0.5),
-            "data.context_fill": (0.75, 0.73, 0.6, 0.5, 0.46, 0.31),
+            "data.question_tokens": 120,  # of passages and claims
         },
         {
             "train.steps": 100,
-            "data.text_widths": (64,),
-            "data.query_widths": (),
-            "data.context_widths": (),
-            "data.text_fill": (),
-            "data.context_fill": (),
-            "data.label_fill": (),
+            "data.question_tokens": 64,
+            "data.sizes": 1,
         },
     ),
     "sent": Preset(
@@ -89,25 +78,19 @@ EXPERIMENTS: dict[str, Preset] = {
             "eval.split": "val",
             "train.edits": 5,
             "eval.edits": 5,
-            "data.text_widths": (16, 16, 24, 32, 96),
-            "data.label_widths": (24, 32, 32, 64, 96),  # of opinions
-            "data.edit_label_widths": (8,),  # of sentiments
-            "data.context_widths": (32, 40, 48, 64, 200),
-            "data.text_fill": (0.8, 0.78, 0.6, 0.43, 0.4),
-            "data.context_fill": (0.82, 0.7, 0.6, 0.4, 0.3),
-            "data.label_fill": (0.7, 0.6, 0.6, 0.37, 0.4),
+            "data.question_tokens": 96,
+            "data.answer_tokens": 96,  # of opinions
+            "data.edit_answer_tokens": 8,  # of sentiments
+            "data.sizes": 5,
         },
         {
             "data.opinions": 10,
             "data.questions": 10,
             "eval.split": "test",
             "train.steps": 100,
-            "data.text_widths": (24,),
-            "data.label_widths": (32,),
-            "data.context_widths": (),
-            "data.text_fill": (),
-            "data.context_fill": (),
-            "data.label_fill": (),
+            "data.question_tokens": 24,
+            "data.answer_tokens": 32,
+            "data.sizes": 1,
         },
     ),
 }

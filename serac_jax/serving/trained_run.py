@@ -10,6 +10,7 @@ from serac_jax.editors.serac.scope import Distance
 from serac_jax.runtime import program
 from serac_jax.serving.editor_spec import Spec
 from serac_jax.serving.saved_editor import Part, Parts
+from serac_jax.text.buckets import spread_widths
 from serac_jax.training import experiment, run_folder, steps
 from serac_jax.training.checkpoints import trained
 from serac_jax.training.registry import TASKS
@@ -49,12 +50,11 @@ def of_run(folder: Path, mesh: Mapping[str, int]) -> Parts:
         {} if config.base.checkpoint else {"base": config.base.name}
     )
     classes = TASKS[config.task].CLASSES
-    text_widths, label_widths = (
-        tuple(sorted(set(config.data[name]))) for name in ("text_widths", "label_widths")
-    )
+    text_widths = spread_widths(config.data.question_tokens, config.data.sizes)
+    label_widths = (1,) if classes else (config.data.answer_tokens,)
     distance = Distance(chosen.cosine, chosen.square, chosen.bounded, chosen.heads)
     return Parts(
-        Spec(names, classes, chosen.pool, distance, text_widths, (1,) if classes else label_widths),
+        Spec(names, classes, chosen.pool, distance, text_widths, label_widths),
         networks,
         built.base.tokenizer,
     )

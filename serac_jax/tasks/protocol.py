@@ -14,7 +14,6 @@ from serac_jax.core.metrics import Score
 from serac_jax.core.types import Config
 from serac_jax.tasks.kinds import Kind
 from serac_jax.text.encoder import Encoder
-from serac_jax.text.queries import Encode
 from serac_jax.text.tokenizer import Tokenizer
 
 
@@ -42,7 +41,7 @@ class Task(NamedTuple):
     widest: (size, train) -> a batch of padding, as large as any of `batches`, made without data.
     score: (logits (inside, outside) before, the same after, batch) -> scores under teacher forcing.
     score_answers: (generated answers by "inside_before" etc., batch) -> scores of generation.
-    encode: TextBatch -> EditBatch.
+    encode: TextBatch -> EditBatch, padded to the limits of texts.
     words: an answer's ids -> text.
     """
 
@@ -53,25 +52,19 @@ class Task(NamedTuple):
     widest: Callable[[int, bool], EditBatch]
     score: Callable[[Any, Any, EditBatch], dict[str, Score]]
     score_answers: Callable[[dict[str, Any], EditBatch], dict[str, Score]]
-    encode: Encode
+    encode: Encoder
     words: Callable[[Any], str]
 
 
-def widths(config: Config) -> dict[str, Any]:
-    """The fields of an Encoder that all tasks have, except for the two lists of widths that each
-    task gives itself."""
-    of = {
-        name: tuple(config.data[name])
-        for name in (
-            "query_widths",
-            "edit_label_widths",
-            "context_widths",
-            "text_fill",
-            "context_fill",
-            "label_fill",
-        )
+def limits(config: Config) -> dict[str, Any]:
+    """The fields of an Encoder that all tasks have."""
+    data = config.data
+    return {
+        "text_widths": (data.question_tokens,),
+        "label_widths": (data.answer_tokens,),
+        "edit_label_limit": data.edit_answer_tokens,
+        "pairs": config.serac.cross_attention,
     }
-    return of | {"pairs": config.serac.cross_attention}
 
 
 def widest(encode: Encoder, asked: int, alike: int, size: int, train: bool) -> EditBatch:

@@ -29,6 +29,12 @@ def chunks(items: Sequence[Item], most: int = MOST) -> Iterator[Sequence[Item]]:
         yield items[start : start + most]
 
 
+def spread_widths(limit: int, count: int) -> tuple[int, ...]:
+    """At most `count` widths of texts up to a limit, evenly spread over the multiples of 8."""
+    steps = (-(-limit * step // (8 * count)) * 8 for step in range(1, count + 1))
+    return tuple(sorted({min(width, limit) for width in steps}))
+
+
 def tokens(rows: Sequence[Sequence[int]], widths: tuple[int, ...]) -> Tokens:
     """Ids as arrays of the smallest width that fits, cut at the last; up to a power of two of rows,
     of which the last ones repeat the first."""

@@ -1,107 +1,115 @@
-"""From batches of words to padded token arrays of a few fixed widths, once for every reader.
-
-Widths come from short lists that are read together, the i-th of each being one size of a batch, so
-that a training run compiles as many programs as there are sizes, at most, and then never again.
-"""
+"""From batches of words to padded token arrays, once for every reader."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from serac_jax.core.batch import EditBatch, Examples, Layout, Tokens
 from serac_jax.text.fingerprint import fingerprints
 from serac_jax.text.queries import DataError, Query, TextBatch
-from serac_jax.text.sizes import Size, Texts
+from serac_jax.text.sizes import Size, Texts, first
 from serac_jax.text.templates import TEMPLATES, Template, separated
 from serac_jax.text.tokenizer import Tokenizer
-from serac_jax.text.tokens import (
-    Ids,
-    cut_to,
-    folds_case,
-    host,
-    pad,
-)
+from serac_jax.text.tokens import Ids, cut_to, folds_case, host, pad
+
+
+class Read(NamedTuple):
+    """The token ids of a batch: each list has those of edits, in-scope and out-of-scope queries.
+
+    prefixes: the edits as contexts.
+    """
+
+    questions: list[Ids]
+    labels: list[Ids]
+    scopes: list[Ids]
+    prefixes: Ids
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """Tokenises batches for the base model (whose vocabulary the counterfactual model shares) and
-    the scope classifier.
+    """Tokenises batches for the base model, whose vocabulary the counterfactual model shares, and
+    for the scope classifier.
 
-    text_widths, label_widths, query_widths, edit_label_widths, context_widths: of an edit's
-    question, an answer, a query, an edit's answer, and an edit and a
-        query read together. The i-th of each make one size, and the last of a list stands for those
-        that it lacks; a batch takes the first size that holds it, or the last. There, questions are
-        cut, as in the original; a longer answer is an error, since a cut answer would be another
-        answer, unless `cut_labels`. Without query_widths and edit_label_widths, queries are as wide
-        as edits, and answers of edits as all answers; without context_widths, an edit and a query
-        are as wide as both. text_fill, context_fill, label_fill: the share of the positions of
-        texts, of two that are read together, and of answers in scope that is computed in training;
-        without them, all are.
-    pairs: whether the scope classifier reads edits and queries together.
-    kinds: the names of the task's kinds of questions.
-    classes: where given, an answer is one of them, its label is their number, and nothing that
-        reads an edit is told the answer.
     The scope classifier reads lower case where the base vocabulary knows no other, as in the
-    original."""
+    original.
+
+    Attributes:
+        base: the tokenizer of the base model.
+        scope: that of the scope classifier; None: there is none, and its arrays have width 0.
+        text_widths, label_widths: widths of questions and of answers. The last ones are limits:
+            longer questions are cut there, as in the original, and longer answers are an error,
+            since a cut answer would be another answer.
+        edit_label_limit: the limit of an edit's answer; 0: as of all answers.
+        cut_labels: cut long answers of queries too; a part of an opinion tests as well.
+        classes: if any, an answer is one of these, and its label is their number. The answer is
+            then no part of the edit that is read.
+        sizes: what batches are padded to, measured by `sizes.choose`; a batch that none of them
+            holds is as wide as the limits. Empty: the i-th of the widths make one size.
+        pairs: whether the scope classifier reads an edit and a query together.
+        kinds: the names of the task's kinds of questions.
+        template: of the base model, a name in `templates.TEMPLATES`.
+    """
 
     base: Tokenizer
-    scope: (
-        Tokenizer | None
-    )  # None: nobody reads what a scope classifier would, and its arrays have width 0
+    scope: Tokenizer | None
     text_widths: tuple[int, ...]
     label_widths: tuple[int, ...]
-    cut_labels: bool = False  # for answers of which a part tests as well as the whole
+    cut_labels: bool = False
     classes: tuple[str, ...] = ()
-    query_widths: tuple[int, ...] = ()
-    edit_label_widths: tuple[int, ...] = ()
-    context_widths: tuple[int, ...] = ()
-    text_fill: tuple[float, ...] = ()
-    context_fill: tuple[float, ...] = ()
-    label_fill: tuple[float, ...] = ()
+    edit_label_limit: int = 0
+    sizes: tuple[Size, ...] = ()
     pairs: bool = False
     kinds: tuple[str, ...] = ("",)
-    template: str = "plain"  # of the base model, a name in `templates.TEMPLATES`
+    template: str = "plain"
 
     @cached_property
     def form(self) -> Template:
         """The template of the base model."""
         return TEMPLATES[self.template](self.base)
 
-    def __call__(self, batch: TextBatch) -> EditBatch:
-        groups = (batch.edits, batch.inside, batch.outside)
-        questions = [
-            self.form.questions(
-                [query.question if query else "" for query in group], self.text_widths[-1]
-            )
-            for group in groups
-        ]
-        labels = [self.labels(group, number == 0) for number, group in enumerate(groups)]
-        scopes = [self.scope_texts(group, number == 0) for number, group in enumerate(groups)]
-        prefixes = self.contexts(questions[0], labels[0])
+    @property
+    def limits(self) -> Size:
+        """The size that holds every batch."""
+        return self.size_of(self.text_widths[-1], self.label_widths[-1])
 
-        read = self.read(batch, prefixes, questions, labels, scopes)
-        otherwise = self.sizes[-1]._replace(
-            context=None, text_fill=None, context_fill=None, label_fill=None
+    def size_of(self, text: int, label: int) -> Size:
+        """The size of questions and answers of such widths."""
+        edit_label, form = self.edit_label_limit or label, self.form
+        text += len(form.examples)
+        more = len(form.between) + len(form.behind) - len(form.after) - len(form.end)
+        return Size(
+            edit=text,
+            stated=text + edit_label + max(more, 0),
+            edit_label=edit_label,
+            query=text,
+            label=label,
         )
-        size = next((size for size in self.sizes if all(map(size.holds, read))), otherwise)
+
+    def with_sizes(self, sizes: tuple[Size, ...]) -> Encoder:
+        """The same encoder, whose batches are padded to these sizes."""
+        return replace(self, sizes=sizes)
+
+    def __call__(self, batch: TextBatch) -> EditBatch:
+        read = self.read(batch)
+        size = first(self.candidates, self.lengths_of(batch, read), self.limits)
+        groups = (batch.edits, batch.inside, batch.outside)
         edit_scope, query_scope = (size.stated, size.query) if self.scope else (0, 0)
 
         def examples(
             number: int, width: int, label_width: int, prefix: Tokens, scope_width: int
         ) -> Examples:
-            padded = pad(labels[number], label_width)
+            padded = pad(read.labels[number], label_width)
             weight = padded.mask * np.array(
                 [[query is not None] for query in groups[number]], np.float32
             )
-            scope = pad([row[:scope_width] for row in scopes[number]], scope_width)
+            scope = pad([row[:scope_width] for row in read.scopes[number]], scope_width)
             return Examples(
-                pad([row[:width] for row in questions[number]], width),
+                pad([row[:width] for row in read.questions[number]], width),
                 scope,
                 prefix,
                 padded.ids,
@@ -118,7 +126,9 @@ class Encoder:
             for number in (1, 2)
         )
         return EditBatch(
-            edits=examples(0, size.edit, size.edit_label, pad(prefixes, size.stated), edit_scope),
+            edits=examples(
+                0, size.edit, size.edit_label, pad(read.prefixes, size.stated), edit_scope
+            ),
             inside=inside,
             edit_of=host(batch.edit_of, np.int32),
             wanted=host([query is None or query.wanted for query in batch.inside], bool),
@@ -131,96 +141,83 @@ class Encoder:
             ),
         )
 
-    @property
-    def sizes(self) -> list[Size]:
-        """What a batch may be as large as, the smallest first."""
-        edits = self.text_widths, self.edit_label_widths or self.label_widths
-        optional = (
-            self.context_widths,
-            self.text_fill,
-            self.context_fill,
-            () if self.classes else self.label_fill,
-        )  # a class is one position
-        lists = (
-            *edits,
-            self.query_widths or self.text_widths,
-            self.label_widths,
-            *(widths or (None,) for widths in optional),
-        )
-        count, more = max(map(len, lists)), len(self.form.examples)
-        return [
-            Size(*widths)._replace(edit=widths[0] + more, query=widths[2] + more)
-            for widths in zip(
-                *((*widths, *[widths[-1]] * (count - len(widths))) for widths in lists), strict=True
-            )
+    def read(self, batch: TextBatch) -> Read:
+        """Tokenises a batch."""
+        groups = (batch.edits, batch.inside, batch.outside)
+        limit = self.text_widths[-1]
+        questions = [
+            self.form.questions([query.question if query else "" for query in group], limit)
+            for group in groups
         ]
+        labels = [self.labels(group, number == 0) for number, group in enumerate(groups)]
+        scopes = [self.scope_texts(group, number == 0) for number, group in enumerate(groups)]
+        return Read(questions, labels, scopes, self.contexts(questions[0], labels[0]))
 
-    def read(
-        self,
-        batch: TextBatch,
-        prefixes: Ids,
-        questions: list[Ids],
-        labels: list[Ids],
-        scopes: list[Ids],
-    ) -> list[Texts]:
-        """All that is read at once, questions that several answers share once."""
+    @property
+    def candidates(self) -> Sequence[Size]:
+        """The sizes that a batch may take, the smallest first."""
+        if self.sizes:
+            return self.sizes
+        count = max(len(self.text_widths), len(self.label_widths))
+        texts, labels = (
+            (*widths, *widths[-1:] * (count - len(widths)))
+            for widths in (self.text_widths, self.label_widths)
+        )
+        return [self.size_of(*widths) for widths in zip(texts, labels, strict=True)]
 
-        def texts(width: str, lengths: list[int]) -> Texts:
+    def lengths(self, batch: TextBatch) -> list[Texts]:
+        """What sizes are chosen by: the lengths of all texts that are read at once."""
+        return self.lengths_of(batch, self.read(batch))
+
+    def lengths_of(self, batch: TextBatch, read: Read) -> list[Texts]:
+        """The same of a batch that has been tokenised; a question of several answers is read
+        once."""
+
+        def texts(width: str, lengths: Sequence[int]) -> Texts:
             return Texts(width, len(lengths), max(lengths), sum(lengths))
 
-        def joined(edits: list[int], queries: list[int], of: Sequence[int]) -> list[int]:
-            return [edits[edit] + query for query, edit in zip(queries, of, strict=True)]
+        def joined(
+            edits: list[int], queries: list[int], of: Sequence[int], opening: int
+        ) -> list[int]:
+            return [edits[edit] + query - opening for query, edit in zip(queries, of, strict=True)]
 
         def lengths(groups: list[Ids]) -> list[list[int]]:
             return [[len(row) for row in group] for group in groups]
 
-        (edits, inside, outside), (edit_scopes, inside_scopes, outside_scopes), answers = (
-            lengths(questions),
-            lengths(scopes),
-            lengths(labels),
-        )
-        inside, inside_scopes, edit_of = (
-            inside[:: batch.alike],
-            inside_scopes[:: batch.alike],
-            batch.edit_of[:: batch.alike],
-        )
-        (stated,) = lengths([prefixes])
+        edits, inside, outside = lengths(read.questions)
+        edit_label, answer, label = lengths(read.labels)
+        (prefixes,) = lengths([read.prefixes])
+        inside, edit_of = inside[:: batch.alike], batch.edit_of[:: batch.alike]
         found = [
             texts("edit", edits),
-            texts("stated", stated),
-            texts("stated", edit_scopes),
+            texts("prefix", prefixes),
             texts("query", inside),
             texts("query", outside),
+            texts("context", joined(prefixes, inside, edit_of, self.form.lead)),
+            texts("edit_label", edit_label),
+            texts("answer", answer),
+            texts("label", label),
         ]
-        found += [
-            texts("query", inside_scopes + outside_scopes),
-            texts("context", joined(stated, inside, edit_of)),
-        ]
-        found += [
-            texts(width, group)
-            for width, group in zip(("edit_label", "answer", "label"), answers, strict=True)
-        ]
-        pairs = joined(edit_scopes, inside_scopes, edit_of) + joined(
-            edit_scopes, outside_scopes, batch.outside_of
-        )
-        return [*found, texts("context", pairs)] if self.pairs else found
+        if not self.scope:
+            return found
+        edits, inside, outside = lengths(read.scopes)
+        inside = inside[:: batch.alike]
+        found += [texts("stated", edits), texts("query", inside + outside)]
+        if self.pairs:
+            opening = separated(self.scope).lead
+            found.append(
+                texts(
+                    "context",
+                    joined(edits, inside, edit_of, opening)
+                    + joined(edits, outside, batch.outside_of, opening),
+                )
+            )
+        return found
 
     def widest(self, edits: int, inside: int, outside: int, alike: int) -> EditBatch:
         """A batch of padding, with so many rows of each kind, as wide as any can be."""
-        last = self.sizes[-1]
-        alone = {
-            "text_widths": last.edit,
-            "edit_label_widths": last.edit_label,
-            "query_widths": last.query,
-            "label_widths": last.label,
-        }
         only = replace(
-            self,
-            **{name: (width,) for name, width in alone.items()},
-            context_widths=(),
-            text_fill=(),
-            context_fill=(),
-            label_fill=(),
+            self, text_widths=self.text_widths[-1:], label_widths=self.label_widths[-1:], sizes=()
         )
         return only(
             TextBatch(
@@ -242,8 +239,7 @@ class Encoder:
                 for query in group
             ]
         rows = self.form.answers([query.answer if query else "" for query in group])
-        name = "edit_label_widths" if edits and self.edit_label_widths else "label_widths"
-        limit = getattr(self, name)[-1]
+        limit = self.limits.edit_label if edits else self.label_widths[-1]
         if self.cut_labels and not edits:
             end = self.form.end
             return [
@@ -253,8 +249,9 @@ class Encoder:
             if query and len(row) > limit:
                 raise DataError(
                     f"{query.source or 'a row'}: the answer {query.answer[:60]!r} has {len(row)}"
-                    f" tokens, more than the limit of {limit}; raise data.{name} or leave the"
-                    " row out"
+                    f" tokens, more than the limit of {limit}; raise data."
+                    f"{'edit_' if edits and self.edit_label_limit else ''}answer_tokens or leave"
+                    " the row out"
                 )
         return rows
 

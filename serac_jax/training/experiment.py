@@ -19,6 +19,7 @@ from serac_jax.core.errors import UserError
 from serac_jax.core.types import Config, Params
 from serac_jax.editors.protocol import Editor, Setup, on_gathered_weights
 from serac_jax.models import Load, Model
+from serac_jax.tasks.measured_sizes import with_measured_sizes
 from serac_jax.tasks.protocol import Task
 from serac_jax.training import registry
 
@@ -33,7 +34,11 @@ class Experiment(NamedTuple):
 
 
 def build(
-    config: Config, cache: Path, load: Load | None = None, devices: Sequence[Any] | None = None
+    config: Config,
+    cache: Path,
+    load: Load | None = None,
+    devices: Sequence[Any] | None = None,
+    folder: Path | None = None,
 ) -> Experiment:
     """Loads what the config names. Raises UserError, with what to do, where something is missing or
     does not fit.
@@ -41,6 +46,7 @@ def build(
     load: how models are loaded; by default, each leaf goes where the sharding table says as soon as
         it is read.
     devices: of which the mesh is made; by default this machine's.
+    folder: of a training run, which keeps the measured sizes of its batches.
     """
     mesh = sharding.make_mesh(
         data=config.mesh.data, fsdp=config.mesh.fsdp, model=config.mesh.model, devices=devices
@@ -64,6 +70,11 @@ def build(
         return jax.tree.map(jnp.asarray, stack([batch.outside for batch in drawn]))
 
     built = editor_folder.build(Setup(config, base, load, outside))
-    task = task_folder.build(config, base.tokenizer, built.scope_tokenizer, cache)
+    task = with_measured_sizes(
+        task_folder.build(config, base.tokenizer, built.scope_tokenizer, cache),
+        config,
+        cache,
+        folder,
+    )
     editor = on_gathered_weights(built.editor)
     return Experiment(mesh, base, base_params, editor, task, built.parts)

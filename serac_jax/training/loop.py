@@ -30,7 +30,7 @@ def train(config: Config, folder: Path, evaluate: str) -> None:
     with run_folder.claimed(folder):
         run_folder.enter(folder, config)
         print(f"run folder: {folder}", flush=True)
-        run = experiment.build(config, cache)
+        run = experiment.build(config, cache, folder=folder)
         if run.editor.loss is None:
             print(f"{config.editor} learns nothing\nnext: {evaluate} --workdir={folder}")
             return

@@ -19,6 +19,7 @@ from serac_jax.core.types import Config
 from serac_jax.runtime import distributed
 from serac_jax.runtime.program import writable
 from serac_jax.training import overrides, sections
+from serac_jax.training.earlier_configs import upgraded
 
 RUNS = Path("runs")
 # Fields that may differ when a run goes on: they do not change what a step computes.
@@ -162,8 +163,8 @@ def write_config(workdir: Path, config: Config) -> None:
 
 
 def saved_fields(file: Path) -> dict[str, Any]:
-    """The fields of a run's config.json, by full name."""
-    return flat(json.loads(file.read_text()))
+    """The fields of a run's config.json, by full name, those of version 0.2 renewed."""
+    return flat(upgraded(json.loads(file.read_text())))
 
 
 def completed(saved: dict[str, Any], file: Path) -> dict[str, Any]:

@@ -66,30 +66,19 @@ DATA: Fields = {
     ),
     "train_split": Field("train", "split to train on"),
     "val_split": Field("dev", "split that decides which checkpoint is the best"),
-    "text_widths": Field(
-        (16, 24, 24, 28, 32, 32),
-        "batch sizes: tokens of an edit's question; longer ones are cut at the last. The i-th of"
-        " each list make one size, the last stands for those that are missing",
+    "question_tokens": Field(32, "most tokens of a question; longer ones are cut", COUNT),
+    "answer_tokens": Field(
+        64, "most tokens of an answer; a longer one is an error, or in sentiment editing cut", COUNT
     ),
-    "label_widths": Field(
-        (4, 8, 12, 16, 16, 64),
-        "tokens of an answer; a longer one is an error, or in sentiment editing cut",
+    "edit_answer_tokens": Field(
+        0, "most tokens of an edit's answer; 0: as data.answer_tokens", NATURAL
     ),
-    "query_widths": Field((), "tokens of a query; empty: as text_widths"),
-    "edit_label_widths": Field((), "tokens of an edit's answer; empty: as label_widths"),
-    "context_widths": Field(
-        (24, 40, 44, 48, 64, 96),
-        "tokens of an edit and a query read together; empty: as wide as both",
+    "sizes": Field(
+        6,
+        "sizes of batches, measured from the data; each compiles a program. 1: every batch is as"
+        " wide as these limits",
+        COUNT,
     ),
-    "text_fill": Field(
-        (0.75, 0.62, 0.62, 0.55, 0.5, 0.5),
-        "share of a size's text positions that may be tokens; training computes only these; empty:"
-        " all",
-    ),
-    "context_fill": Field(
-        (0.95, 0.76, 0.72, 0.67, 0.54, 0.5), "likewise, of an edit and a query read together"
-    ),
-    "label_fill": Field((0.8, 0.6, 0.45, 0.35, 0.37, 0.3), "likewise, of in-scope answers"),
     "workers": Field(0, "processes that prepare batches; 0: threads", NATURAL),
 }
 TRAIN: Fields = {

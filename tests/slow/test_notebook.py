@@ -20,8 +20,8 @@ def get_config(size):
     return config
 """
 FEW = {
-    "data.text_widths": (40,),
-    "data.label_widths": (24,),
+    "data.question_tokens": 40,
+    "data.answer_tokens": 24,
     "train.steps": 2,
     "train.edits": 4,
     "train.val_batches": 1,

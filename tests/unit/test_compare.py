@@ -31,8 +31,8 @@ def fields(cache, editor):
     return tiny() | {
         "editor": editor,
         "data.cache": str(cache),
-        "data.text_widths": (40,),
-        "data.label_widths": (24,),
+        "data.question_tokens": 40,
+        "data.answer_tokens": 24,
         "finetune.steps": 3,
         "eval.batches": 2,
         "eval.edits": 4,

@@ -27,7 +27,7 @@ CONFIG = (
     "--config.serac.counterfactual=small",
     "--config.serac.scope=org/distil",
     "--config.data.hard_negatives=org/minilm",
-    "--config.data.label_widths=(32,)",
+    "--config.data.answer_tokens=32",
     "--config.data.train_split=dev",  # smaller
 )
 

@@ -166,8 +166,7 @@ FIELDS = {
     "serac.counterfactual": one_layer("bert-tiny-uncased"),
     "serac.scope": one_layer("distilbert-tiny-cased"),
     "serac.pool": "cls",
-    "data.text_widths": (64, 120),
-    "data.label_widths": (1,),
+    "data.question_tokens": 120,
     "train.edits": 4,
     "train.lr": 1e-3,
 }

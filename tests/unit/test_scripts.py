@@ -51,14 +51,14 @@ def checked(commands):
 @pytest.mark.parametrize("size", ["", ":mini"])
 def test_the_main_runs_are_every_run_file(size):
     commands = printed(
-        "scripts/main.sh", "--config.train.steps=3", "--config.data.text_widths=(8, 16)", SIZE=size
+        "scripts/main.sh", "--config.train.steps=3", "--config.data.question_tokens=16", SIZE=size
     )
     assert [command[2] for command in commands[::2]] == [
         f"--config=configs/{name}{size}" for name in RUN_FILES
     ]
     for config in checked(commands):
         assert config.train.steps == 3
-        assert config.data.text_widths == (8, 16)
+        assert config.data.question_tokens == 16
 
 
 def test_the_ablations_are_a_grid():

@@ -55,8 +55,8 @@ def task_of(tmp_path, **fields):
         {
             "data.dir": str(folder_of(tmp_path, ROWS)),
             "data.opinions": 4,
-            "data.text_widths": (32,),
-            "data.edit_label_widths": (16,),
+            "data.question_tokens": 32,
+            "data.edit_answer_tokens": 16,
         }
         | fields
     )
@@ -156,12 +156,12 @@ def test_topics_out_of_scope_are_not_edited(tmp_path):
 
 
 def test_batches_are_padded_cut_and_repeatable(tmp_path):
-    task = task_of(tmp_path, **{"data.label_widths": (3,)})
+    task = task_of(tmp_path, **{"data.answer_tokens": 3})
     batch = next(iter(task.batches("train", 2, True)))
     assert batch.inside.labels.shape == (2 * 4, 3)
     assert batch.edit_of.tolist() == [0] * 4 + [1] * 4
     assert batch.inside.weight.max(-1).sum() <= 8
-    again = next(iter(task_of(tmp_path, **{"data.label_widths": (3,)}).batches("train", 2, True)))
+    again = next(iter(task_of(tmp_path, **{"data.answer_tokens": 3}).batches("train", 2, True)))
     assert all(
         np.array_equal(a, b)
         for a, b in zip(jax.tree.leaves(batch), jax.tree.leaves(again), strict=True)

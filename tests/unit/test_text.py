@@ -1,6 +1,7 @@
 """Tokens: splicing equals joint tokenisation on thousands of real strings; batches take the
 narrowest widths that fit."""
 
+import itertools
 import json
 from dataclasses import replace
 
@@ -17,6 +18,7 @@ from serac_jax.text import tokens as text_tokens
 from serac_jax.text.encoder import Encoder
 from serac_jax.text.fingerprint import fingerprint
 from serac_jax.text.queries import DataError, Query, TextBatch
+from serac_jax.text.sizes import Size, Texts, choose, computed, divide, first
 from serac_jax.text.tokens import pad, prefix_token_count, suffix_token_count
 from tests.conftest import ASSETS, MODELS
 from tools.world import world
@@ -139,6 +141,9 @@ def test_a_batch_takes_the_narrowest_widths_that_fit(encoder):
     assert short.inside.labels.shape == (1, 4)
 
 
+SMALL = Size(16, 28, 24, 16, 24, label_fill=1 / 3)
+
+
 @pytest.mark.parametrize(
     ("answers", "fill"),
     [
@@ -152,7 +157,8 @@ def test_a_batch_takes_the_first_size_that_has_room_for_its_answers_together(
     encoder, answers, fill
 ):
     queries = [Query("Who?", answer) for answer in answers]
-    found = replace(encoder, label_widths=(24, 24), label_fill=(1 / 3, 0.6))(
+    sizes = SMALL, SMALL._replace(label_fill=0.6)
+    found = replace(encoder, label_widths=(24,)).with_sizes(sizes)(
         TextBatch(queries, queries, range(len(queries)), queries, range(len(queries)))
     )
     labelled = (found.inside.weight > 0).sum()
@@ -175,19 +181,15 @@ real_tokens = jax.jit(packed, static_argnums=1)
 )
 def test_whatever_a_network_computes_has_room_for_all_tokens(encoder, rows, pairs):
     """A token for which there is none would be left out unseen."""
-    fills = {
-        "text_fill": (0.4, 0.6, 0.9),
-        "context_fill": (0.4, 0.7, 0.9),
-        "label_fill": (0.4, 0.7, 0.9),
-    }
-    found = Encoder(
-        encoder.base,
-        encoder.scope,
-        (16, 24, 32),
-        (8, 16),
-        context_widths=(24, 40, 96),
+    found = replace(
+        encoder,
+        label_widths=(16,),
         pairs=pairs,
-        **fills,
+        sizes=(
+            Size(16, 24, 8, 16, 8, 24, 0.4, 0.4, 0.4),
+            Size(24, 40, 16, 24, 16, 40, 0.6, 0.7, 0.7),
+            Size(32, 48, 16, 32, 16, 80, 0.9, 0.9, 0.9),
+        ),
     )
     edits, inside, outside = (
         [Query("a " * row[part], "a " * row[1]) for row in rows] for part in (0, 2, 3)
@@ -273,7 +275,7 @@ def test_a_long_label_is_an_error_that_names_its_row(encoder):
         DataError,
         match=(
             r"rows.jsonl:7: the answer 'Rome Rome.* tokens, more than the limit of 8; raise"
-            r" data.label_widths"
+            r" data.answer_tokens"
         ),
     ):
         encoder(batch_of("Who?", answer="Rome " * 20))
@@ -304,3 +306,70 @@ def test_a_text_is_tokenised_once(monkeypatch):
     )
     assert len(text_tokens.remembered(counted)) <= 4
     assert text_tokens.ids(counted, asked) == expected
+
+
+LIMITS = Size(edit=32, stated=48, edit_label=16, query=32, label=16)
+
+
+@st.composite
+def samples(draw):
+    """Batches by the lengths of their texts, as an encoder measures them."""
+    lengths = st.lists(st.integers(1, 16), min_size=4, max_size=4)
+    return [
+        [
+            Texts(name, 4, max(row), sum(row))
+            for name in ("edit", "prefix", "query", "context", "edit_label", "answer", "label")
+            for row in [draw(lengths)]
+        ]
+        for _ in range(draw(st.integers(1, 12)))
+    ]
+
+
+@settings(deadline=None, max_examples=40)
+@given(samples(), st.integers(1, 5))
+def test_sizes_hold_the_batches_that_they_were_measured_on(batches, count):
+    found = choose(batches, count, LIMITS)
+    assert 1 <= len(found) <= count
+    assert found == choose(batches, count, LIMITS)
+    for read in batches:
+        size = first(found, read, LIMITS)
+        assert size in found
+        assert computed(size, read) <= computed(LIMITS, read)
+
+
+def test_more_sizes_compute_less_padding():
+    rng = np.random.default_rng(0)
+    names = ("edit", "prefix", "query", "context", "edit_label", "answer", "label")
+    batches = [
+        [
+            Texts(name, 10, int(row.max()), int(row.sum()))
+            for name in names
+            for row in [rng.integers(1, rng.integers(2, 17), 10)]
+        ]
+        for _ in range(200)
+    ]
+    costs = [
+        sum(computed(first(choose(batches, count, LIMITS), read, LIMITS), read) for read in batches)
+        for count in (1, 2, 4, 8)
+    ]
+    assert costs == sorted(costs, reverse=True)
+    assert costs[-1] < 0.9 * costs[0]
+
+
+def test_a_division_into_groups_is_the_best_of_all():
+    rng = np.random.default_rng(0)
+    group = np.triu(rng.integers(1, 50, (7, 7))).astype(float)
+    group[np.tril_indices(7, -1)] = np.inf
+    for count in range(1, 5):
+
+        def cost(ends):
+            return sum(
+                group[start, end - 1] for start, end in zip([0, *ends[:-1]], ends, strict=True)
+            )
+
+        divisions = [
+            [*inner, 7]
+            for parts in range(count)
+            for inner in itertools.combinations(range(1, 7), parts)
+        ]
+        assert cost(divide(group, count)) == min(map(cost, divisions))

@@ -69,7 +69,7 @@ def test_a_run_answers_as_in_its_evaluation(name, fields, cache, tmp_path, monke
             params, built.editor.start(params, base, batch.edits), batch.edits
         )
         if built.base.decodes:
-            ids = built.editor.generate(params, edited, queries, config.data.label_widths[-1])
+            ids = built.editor.generate(params, edited, queries, config.data.answer_tokens)
         else:
             ids = built.editor.apply(params, edited, queries).argmax(-1)
         return built.editor.decide(params, edited, queries), ids

@@ -15,7 +15,7 @@ from serac_jax.core.types import Config
 from serac_jax.tasks import archive
 from serac_jax.tasks.fnli import fnli_questions
 from serac_jax.tasks.kinds import names
-from serac_jax.tasks.protocol import Needs, Task, widest, widths
+from serac_jax.tasks.protocol import Needs, Task, limits, widest
 from serac_jax.tasks.sampling import batches
 from serac_jax.tasks.scores import right_or_wrong
 from serac_jax.text.encoder import Encoder
@@ -36,14 +36,13 @@ def build(
     """The task of a config; no `scope`, no texts for it."""
     data = config.data
     locate = partial(archive.locate, data.dir, cache)  # may download
+    fields: dict[str, Any] = limits(config) | {"label_widths": (1,)}
     encode = Encoder(
         base,
         scope,
-        tuple(data.text_widths),
-        (1,),
         classes=fnli_questions.CLASSES,
         kinds=names(fnli_questions.KINDS),
-        **widths(config),
+        **fields,
     )
 
     def needs(split: str) -> Needs:

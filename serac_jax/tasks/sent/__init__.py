@@ -11,7 +11,7 @@ from serac_jax.core.fields import COUNT, Field, Fields
 from serac_jax.core.types import Config
 from serac_jax.tasks import archive
 from serac_jax.tasks.kinds import names
-from serac_jax.tasks.protocol import Needs, Task, widest, widths
+from serac_jax.tasks.protocol import Needs, Task, limits, widest
 from serac_jax.tasks.sampling import batches
 from serac_jax.tasks.sent import sent_questions
 from serac_jax.text.encoder import Encoder
@@ -52,11 +52,9 @@ def build(
     encode = Encoder(
         base,
         scope,
-        tuple(data.text_widths),
-        tuple(data.label_widths),
         cut_labels=True,
         kinds=names(sent_questions.KINDS),
-        **widths(config),
+        **limits(config),
     )
 
     def needs(split: str) -> Needs:
