@@ -6,9 +6,8 @@ import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Mapping
 from itertools import islice
-from pathlib import Path
 
-from serac_jax.cli.command import NOTHING, OK, Command, existing_store, plain
+from serac_jax.cli.command import NOTHING, OK, Command, existing_store, is_file, plain
 from serac_jax.cli.printing import (
     AT_MOST,
     one_line,
@@ -25,14 +24,18 @@ from serac_jax.edits.records import Edit
 
 
 def moment(value: str) -> int | str:
-    """The number of an operation, or a time."""
+    """The number of an operation, or a time, which is checked later."""
     return int(value) if value.isascii() and value.isdigit() and len(value) < 8 else value
 
 
 def amount(value: str) -> int:
-    """A number of things."""
+    """A number of operations.
+
+    Raises:
+      ArgumentTypeError: It is negative or no number.
+    """
     if not value.isdecimal():
-        raise ArgumentTypeError(f"expected a number that is not negative, not {value!r}")
+        raise ArgumentTypeError(f"expected a number from 0, not {value!r}")
     return min(int(value), sys.maxsize)
 
 
@@ -41,10 +44,8 @@ def as_of_argument(parser: ArgumentParser, what: str) -> None:
         "--as-of",
         type=moment,
         metavar="WHEN",
-        help=(
-            f"{what} after an operation (its number) or at a time (2026-01-31, 2026-01-31T12:00,"
-            " UTC)"
-        ),
+        help=f"{what} after an operation (its number) or at a time (2026-01-31 or"
+        " 2026-01-31T12:00, UTC)",
     )
 
 
@@ -53,14 +54,14 @@ def list_arguments(parser: ArgumentParser) -> None:
         "text",
         nargs="?",
         default="",
-        help="only edits with this in their prompt, answer or note, in upper or lower case",
+        help="only edits with this text in their prompt, answer or note; case is ignored",
     )
     parser.add_argument(
         "--tag",
         action="append",
         default=[],
         metavar="TAG",
-        help="only edits with this tag; more than once: with any of them",
+        help="only edits with this tag; repeated: with any of them",
     )
     parser.add_argument("--by", metavar="NAME", help="only edits of this author")
     parser.add_argument("--all", action="store_true", help="expired edits too")
@@ -83,6 +84,7 @@ def list_edits(options: Namespace) -> int:
 
 
 def wanted(edit: Edit, options: Namespace) -> bool:
+    """Whether an edit matches the text, tags and author of a command line."""
     text = options.text.casefold()
     says = any(text in field.casefold() for field in (edit.prompt, edit.answer, edit.note))
     return (
@@ -94,7 +96,7 @@ def wanted(edit: Edit, options: Namespace) -> bool:
 
 def show_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "ids", nargs="+", metavar="ID", help="an id, or as much of its beginning as no other has"
+        "ids", nargs="+", metavar="ID", help="an id, or enough of its beginning to be unique"
     )
 
 
@@ -116,11 +118,11 @@ def log_arguments(parser: ArgumentParser) -> None:
         "id",
         nargs="?",
         metavar="ID",
-        help="only operations that touched this edit; one that is gone is found by its whole id",
+        help="only operations on this edit; give the whole id of one that was removed",
     )
-    parser.add_argument("-n", type=amount, metavar="N", help="no more than the newest N")
-    parser.add_argument("--by", metavar="NAME", help="only what this author did")
-    parser.add_argument("--full", action="store_true", help="every edit of an operation with many")
+    parser.add_argument("-n", type=amount, metavar="N", help="at most the newest N")
+    parser.add_argument("--by", metavar="NAME", help="only operations of this author")
+    parser.add_argument("--full", action="store_true", help="all edits of large operations")
     as_of_argument(parser, "the log as it was")
 
 
@@ -151,6 +153,7 @@ def log(options: Namespace) -> int:
 
 
 def in_log(operation: Operation, options: Namespace, touched: str | None) -> bool:
+    """Whether an operation matches the author and id of a command line."""
     ids = (edit.id for placed in operation.change for _, edit in placed)
     return options.by in (None, operation.author) and touched in (None, *ids)
 
@@ -160,13 +163,11 @@ def diff_arguments(parser: ArgumentParser) -> None:
         "old",
         nargs="?",
         metavar="FROM",
-        help=(
-            "a memory file, the number of an operation, or a time; by default before the newest"
-            " operation"
-        ),
+        help="a memory file, an operation's number, or a time; by default before the newest"
+        " operation",
     )
     parser.add_argument(
-        "new", nargs="?", metavar="TO", help="likewise; by default the memory as it is"
+        "new", nargs="?", metavar="TO", help="the same; by default the memory as it is now"
     )
 
 
@@ -187,9 +188,12 @@ def diff(options: Namespace) -> int:
 
 
 def state(options: Namespace, value: str | None, newest: bool) -> Mapping[str, Edit]:
-    """The edits that a side of a comparison names. Raises UserError where it is no file, number or
-    time."""
-    if value is not None and Path(value).is_file():
+    """The edits that one side of `diff` names.
+
+    Raises:
+      UserError: It is not a file, a number or a time.
+    """
+    if value is not None and is_file(value):
         return plain(value)
     store = existing_store(options)
     if value is None:
@@ -198,7 +202,7 @@ def state(options: Namespace, value: str | None, newest: bool) -> Mapping[str, E
         return store.as_of(moment(value))
     except UserError as error:
         raise UserError(
-            f"{value!r} is no file, no number of an operation up to {store.seq}, and no time as"
+            f"{value[:200]!r} is not a file, an operation's number up to {store.seq}, or a time as"
             " 2026-01-31 or 2026-01-31T12:00"
         ) from error
 
@@ -208,10 +212,10 @@ COMMANDS = {
         list_edits,
         list_arguments,
         """
-list                     # what is in use
-list dracula --tag=books # with a word and a tag
-list --as-of=2026-01-31  # as it was at that time
-list --as-of=5           # after operation 5 of the log
+list                      # the edits in use
+list dracula --tag=books  # with this word and tag
+list --as-of=2026-01-31   # as it was then
+list --as-of=5            # after operation 5
 list --json | jq -r .prompt
 """,
     ),
@@ -227,19 +231,19 @@ show 7d02d4a3
         log_arguments,
         """
 log -n 3
-log 7d02d4a3            # who touched this edit
+log 7d02d4a3            # who changed this edit
 log --by=Ann --json
-log --as-of=2026-01-31  # until then
+log --as-of=2026-01-31  # up to then
 """,
     ),
     "diff": Command(
         diff,
         diff_arguments,
         """
-diff                  # what the newest operation did
+diff                  # what the newest operation changed
 diff 5                # since operation 5
 diff 2026-01-31       # since that time
-diff old.jsonl        # from another memory to this one
+diff old.jsonl        # from another memory file to this one
 diff a.jsonl b.jsonl
 """,
     ),

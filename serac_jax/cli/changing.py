@@ -5,8 +5,10 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from serac_jax.cli.answering import judge, judge_argument
+from serac_jax.cli.checking import say_unanswered, unanswered
 from serac_jax.cli.command import (
     NOTHING,
     OK,
@@ -16,38 +18,89 @@ from serac_jax.cli.command import (
     open_store,
     unasked,
 )
-from serac_jax.cli.printing import one_line, operation_json, say, show_change, show_json, title
+from serac_jax.cli.printing import (
+    complain,
+    one_line,
+    operation_json,
+    say,
+    show_change,
+    show_json,
+    title,
+)
 from serac_jax.edits import records
-from serac_jax.edits.records import Edit
-from serac_jax.edits.same_prompt import against
+from serac_jax.edits.same_prompt import Conflict
+from serac_jax.serving.insert import ContradictionRefused, Judge, Policy, insert
+
+if TYPE_CHECKING:
+    from serac_jax.serving.service import EditorService
 
 POLICIES = ("newest", "refuse", "ask")
 
 
 def policy_argument(parser: ArgumentParser) -> None:
+    """Adds --policy."""
     parser.add_argument(
         "--policy",
         choices=POLICIES,
         default="newest",
-        help=(
-            "where the memory holds another answer to the prompt: newest (default): the new one"
-            " takes its place; refuse: nothing is done; ask: you decide"
-        ),
+        help="if the memory has another answer to the same prompt: newest (default) replaces it,"
+        " refuse changes nothing, ask lets you decide. Conflicts that only an editor sees, in other"
+        " words, are reported and kept with newest",
     )
+
+
+def policy_of(options: Namespace) -> Policy:
+    """The policy of `insert` for --policy; without a terminal, ask refuses."""
+    if options.policy == "ask":
+        return ask if sys.stdin and sys.stdin.isatty() else "refuse"
+    return None if options.policy == "newest" else options.policy
+
+
+def ask(conflict: Conflict) -> str:
+    """Asks at the terminal whether the new edit replaces the old one."""
+    show_change([conflict.old], [conflict.new], limit=None)
+    answer = input("Replace it? [y/N] ").strip().lower()
+    return "newest" if answer in ("y", "yes") else "refuse"
+
+
+def refused(options: Namespace, conflicts: Sequence[Conflict]) -> int:
+    """Reports what kept edits from being added."""
+    contradicted = {conflict.new: list[records.Edit]() for conflict in conflicts}
+    for conflict in conflicts:
+        contradicted[conflict.new].append(conflict.old)
+    if options.json:
+        found = [
+            {"edit": records.as_fields(new), "contradicts": [*map(records.as_fields, old)]}
+            for new, old in contradicted.items()
+        ]
+        show_json({"conflicts": found})
+        return NOTHING
+    for new, old in contradicted.items():
+        complain(f"refused: {one_line(new)}")
+        for edit in old:
+            complain(f"  contradicts {one_line(edit)}")
+    complain(
+        f"{unasked(options)}nothing was changed; --policy=newest replaces the old edit by the new"
+    )
+    return NOTHING
+
+
+def judge_of(editor: EditorService) -> Judge:
+    """Finds conflicts by an editor, and says after which operation the store was."""
+    return lambda edits: ([Conflict(*found) for found in editor.conflicts_of(edits)], editor.seq)
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "prompt",
-        help="the question, or whatever the model is given; after -- it may begin with a dash",
+        "prompt", help="the question, or whatever the model is given; after -- it may begin with -"
     )
-    parser.add_argument("answer", help="what it should answer; likewise")
+    parser.add_argument("answer", help="what the model should answer")
     parser.add_argument(
         "--tag",
         action="append",
         default=[],
         metavar="TAG",
-        help="who or what it is for; may be given more than once",
+        help="who the edit is for; may be repeated; untagged edits apply to everyone",
     )
     parser.add_argument("--note", default="", help="a note for people")
     parser.add_argument("--source", default="", help="where the answer is from")
@@ -55,7 +108,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--expires",
         default="",
         metavar="TIME",
-        help="a date or time (UTC) from which on the edit is not used",
+        help="the date or time (UTC) from which on the edit is not used",
     )
     parser.add_argument("--message", "-m", default="", help="why, for the log")
     judge_argument(parser)
@@ -72,81 +125,43 @@ def add(options: Namespace) -> int:
         source=options.source,
         expires=options.expires,
     )
-    if editor := judge(options, store):
+    editor = judge(options, store)
+    if editor:
         editor.check(edit)
-    accepted: set[str] = set()
-    while True:
-        found = editor.conflicts_of([edit]) if editor else []
-        contradicted = [conflict.old for conflict in found if conflict.kind == "contradiction"]
-        rivals = list(
-            {
-                rival.id: rival
-                for rival in (*against(edit, store.same_prompt(edit.prompt)), *contradicted)
-            }.values()
+    before = store.edits.get(edit.id)
+    try:
+        done = insert(
+            store,
+            [edit],
+            policy_of(options),
+            judge=judge_of(editor) if editor else None,
+            message=options.message,
         )
-        going, seq = [rival.id for rival in rivals], store.seq
-        if set(going) - accepted and not agreed(options, edit, rivals):
-            return refused(options, [(edit, rivals)])
-        accepted |= set(going)
-        with store.turn():
-            if store.seq == seq:  # else another program wrote meanwhile: look again
-                same = [store.edits[edit.id]] if edit.id in store.edits else []
-                (held,) = store.add([edit], replacing=going, message=options.message)
-                break
-    notes = [conflict for conflict in found if conflict.kind != "contradiction"]
+    except ContradictionRefused as error:
+        return refused(options, error.conflicts)
+    (held,) = done.edits
+    silent = unanswered(editor, [held]) if editor else []
+    gone = {old.id for old in done.replaced}
+    kept = [conflict for conflict in done.conflicts if conflict.old.id not in gone]
     if options.json:
-        noted = [{"kind": note.kind, "id": note.old.id} for note in notes]
-        show_json(
-            records.as_fields(held) | {"replaced": going, "new": store.seq > seq, "noted": noted}
-        )
-    elif store.seq == seq:
-        say(f"is there already: {one_line(held)}")
+        noted = [{"kind": conflict.kind, "id": conflict.old.id} for conflict in kept]
+        result = {"replaced": sorted(gone), "new": held != before, "noted": noted}
+        asked = {"answers_itself": not silent} if editor else {}
+        show_json(records.as_fields(held) | result | asked)
+        return OK
+    if held == before:
+        say(f"already in the memory: {one_line(held)}")
     else:
-        show_change([*same, *rivals], [held])
-        for note in notes:
-            say(f"note: {note}")
+        show_change([*([before] if before else []), *done.replaced], [held])
+    for conflict in kept:
+        say(f"note: {conflict}; both are kept")
+    say_unanswered(silent)
     return OK
-
-
-def agreed(options: Namespace, edit: Edit, rivals: Sequence[Edit]) -> bool:
-    """Whether a new edit may take the place of those that contradict it. At a terminal `ask` asks;
-    elsewhere it refuses."""
-    if options.policy != "ask" or not sys.stdin.isatty():
-        return options.policy == "newest"
-    show_change(rivals, [edit], limit=None)
-    return input("Let the new edit take their place? [y/N] ").strip().lower() in ("y", "yes")
-
-
-def refused(options: Namespace, conflicts: Sequence[tuple[Edit, Sequence[Edit]]]) -> int:
-    """Tells what kept edits from being added."""
-    if options.json:
-        show_json(
-            {
-                "conflicts": [
-                    {
-                        "edit": records.as_fields(edit),
-                        "contradicts": [records.as_fields(rival) for rival in rivals],
-                    }
-                    for edit, rivals in conflicts
-                ]
-            }
-        )
-        return NOTHING
-    for edit, rivals in conflicts:
-        say(f"refused: {one_line(edit)}", sys.stderr)
-        for rival in rivals:
-            say(f"  contradicts {one_line(rival)}", sys.stderr)
-    say(
-        f"{unasked(options)}nothing was changed; --policy=newest lets the new edit take the place"
-        " of the old",
-        sys.stderr,
-    )
-    return NOTHING
 
 
 def rm_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "ids", nargs="+", metavar="ID", help="an id, or as much of its beginning as no other has"
+        "ids", nargs="+", metavar="ID", help="an id, or enough of its beginning to be unique"
     )
     parser.add_argument("--message", "-m", default="", help="why, for the log")
 
@@ -163,22 +178,24 @@ def rm(options: Namespace) -> int:
 
 
 def undo(options: Namespace) -> int:
-    return told(options, "undone", back=True)
-
-
-def redo(options: Namespace) -> int:
-    return told(options, "done again", back=False)
-
-
-def told(options: Namespace, what: str, back: bool) -> int:
-    store = existing_store(options)
-    operation = store.undo() if back else store.redo()
+    operation = existing_store(options).undo()
     if options.json:
         show_json(operation_json(operation))
         return OK
-    say(f"{what}: {title(operation)}")
-    went, came = ([edit for _, edit in placed] for placed in operation.change)
-    show_change(*((came, went) if back else (went, came)))
+    say(f"undone: {title(operation)}")
+    removed, added = ([edit for _, edit in placed] for placed in operation.change)
+    show_change(added, removed)
+    return OK
+
+
+def redo(options: Namespace) -> int:
+    operation = existing_store(options).redo()
+    if options.json:
+        show_json(operation_json(operation))
+        return OK
+    say(f"redone: {title(operation)}")
+    removed, added = ([edit for _, edit in placed] for placed in operation.change)
+    show_change(removed, added)
     return OK
 
 
@@ -187,31 +204,13 @@ COMMANDS = {
         add,
         add_arguments,
         """
-add "Who wrote Dracula?" "Mary Shelley"                        # and to everything that asks the same
-add "Who leads the team?" Kim --tag=team-a --expires=2027-01-01  # for the queries of team-a, until then
-add "Who wrote Dracula?" "Bram Stoker" --policy=refuse         # ends with status 2 where there is another answer
-add "Who wrote Dracula?" "Bram Stoker" --policy=refuse --editor=mini  # … or one to the same question in other words
+add "Who wrote Dracula?" "Mary Shelley"
+add "Who leads the team?" Kim --tag=team-a --expires=2027-01-01  # for team-a, until then
+add "Who wrote Dracula?" "Bram Stoker" --policy=refuse  # status 2 if there is another answer
+add "Who wrote Dracula?" "Bram Stoker" --editor=mini    # also look for it in other words
 """,
     ),
-    "rm": Command(
-        rm,
-        rm_arguments,
-        """
-rm 7d02d4a3 -m 'it was wrong'
-""",
-    ),
-    "undo": Command(
-        undo,
-        no_arguments,
-        """
-undo
-""",
-    ),
-    "redo": Command(
-        redo,
-        no_arguments,
-        """
-redo
-""",
-    ),
+    "rm": Command(rm, rm_arguments, "rm 7d02d4a3 -m 'it was wrong'"),
+    "undo": Command(undo, no_arguments, "undo"),
+    "redo": Command(redo, no_arguments, "redo"),
 }

@@ -76,12 +76,20 @@ def unasked(options: Namespace) -> str:
     )
 
 
+def is_file(path: str) -> bool:
+    """Whether a path leads to a file; one that no file can have does not."""
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def plain(path: str) -> dict[str, Edit]:
     """Reads the edits of a memory file without its journal.
 
     Raises:
       UserError: The file does not exist, or a line of it, which is named, is damaged.
     """
-    if not Path(path).is_file():
-        raise UserError(f"there is no file {path}")
+    if not is_file(path):
+        raise UserError(f"there is no file {path:.200}")
     return memory_file.parse(files.read(Path(path)), Path(path)).edits

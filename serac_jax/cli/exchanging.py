@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, Namespace
-from contextlib import nullcontext
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
-from serac_jax.cli.changing import agreed, policy_argument, refused
+from serac_jax.cli.changing import policy_argument, policy_of, refused
 from serac_jax.cli.command import NOTHING, OK, Command, existing_store, open_store
-from serac_jax.cli.printing import say, show_json
+from serac_jax.cli.printing import counted, say, show_json
 from serac_jax.core import files
 from serac_jax.core.errors import UserError
 from serac_jax.edits import exchange, records
+from serac_jax.edits.exchange import Columns
 from serac_jax.edits.records import Edit
-from serac_jax.edits.same_prompt import against, normal
-from serac_jax.edits.store import Store
+from serac_jax.serving.insert import ContradictionRefused, insert
 
 
 def import_arguments(parser: ArgumentParser) -> None:
@@ -23,107 +24,116 @@ def import_arguments(parser: ArgumentParser) -> None:
         "files",
         nargs="+",
         metavar="FILE",
-        help="edits or rows of zsRE, as JSON lines or CSV; - is the standard input",
+        help="JSON lines, a JSON list or CSV; - reads the standard input",
     )
     parser.add_argument(
         "--format",
         choices=("jsonl", "csv"),
-        help="by default what the file's name ends with, else jsonl",
+        help="default: csv if the file's name ends with it, else jsonl",
     )
     parser.add_argument(
-        "--tag",
-        action="append",
-        default=[],
-        metavar="TAG",
-        help="put this tag on every edit, besides its own",
+        "--alternatives",
+        action="store_true",
+        help="of zsRE rows, store the alternative answer instead of the row's own",
     )
     parser.add_argument(
-        "--source", default="", help="where the edits are from, for those that do not say"
+        "--tag", action="append", default=[], metavar="TAG", help="add this tag to every edit"
     )
+    parser.add_argument("--source", default="", help="the source of edits that name none")
     parser.add_argument("--message", "-m", default="", help="why, for the log")
     policy_argument(parser)
 
 
 def import_edits(options: Namespace) -> int:
     store = open_store(options)
-    defaults = {"author": store.author, "time": records.now()} | (
-        {"source": options.source} if options.source else {}
-    )
-    found = [
-        tagged(edit, options.tag)
-        for name in options.files
-        for edit in exchange.read(contents(name), kind(name, options.format), name, **defaults)
-    ]
-    with nullcontext() if options.policy == "ask" else store.turn():
-        wanted, replaced, conflicts = settled(store, found, options)
-        if conflicts:
-            return refused(options, conflicts)
-        before = dict(store.edits)
-        store.add(
-            wanted,
-            replacing=replaced,
-            message=options.message or f"from {', '.join(options.files)}",
-            do="import",
+    defaults = {"author": store.author, "time": records.now()}
+    if options.source:
+        defaults["source"] = options.source
+    read: list[Edit] = []
+    columns: dict[str, Counter[Columns]] = {}
+    for name in options.files:
+        found = exchange.read(
+            contents(name),
+            kind(name, options.format),
+            name,
+            alternatives=options.alternatives,
+            **defaults,
         )
-    new = [edit for key, edit in store.edits.items() if before.get(key) != edit]
+        read += [tagged(edit, options.tag) for edit in found.edits]
+        columns[name] = found.columns
+    latest = list({edit.id: edit for edit in reversed(read)}.values())[::-1]
+    before = dict(store.edits)
+    message = options.message or f"from {', '.join(options.files)}"
+    try:
+        done = insert(store, latest, policy_of(options), message=message, do="import")
+    except ContradictionRefused as error:
+        return refused(options, error.conflicts)
+    added = [edit for edit in done.edits if before.get(edit.id) != edit]
+    left_out = {
+        "already in the memory": len(done.edits) - len(added),
+        "repeated": len(read) - len(latest),
+        "replaced by a later row": len(latest) - len(done.edits),
+    }
+    replaced = sorted({edit.id for edit in (*done.replaced, *added)} & before.keys())
     if options.json:
-        show_json({"read": len(found), "added": len(new), "replaced": sorted(replaced)})
-    else:
-        say(f"{len(found)} read, {len(new)} added, {len(replaced)} replaced")
+        result: dict[str, Any] = {"read": len(read), "added": len(added), "replaced": replaced}
+        result["left_out"] = {reason: count for reason, count in left_out.items() if count}
+        result["columns"] = {
+            name: [{"rows": count} | shape._asdict() for shape, count in shapes.items()]
+            for name, shapes in columns.items()
+        }
+        show_json(result)
+        return OK
+    for name, shapes in columns.items():
+        for shape, count in shapes.items():
+            if shape != Columns("prompt", "answer"):
+                say(f"{name}: {columns_text(shape, count)}")
+    reasons = [f"{count} {reason}" for reason, count in left_out.items() if count]
+    say(
+        f"{len(read)} read, {len(added)} added, {len(replaced)} replaced"
+        + (f", {sum(left_out.values())} left out ({', '.join(reasons)})" if reasons else "")
+    )
     return OK
 
 
-def settled(
-    store: Store, found: list[Edit], options: Namespace
-) -> tuple[list[Edit], set[str], list[tuple[Edit, list[Edit]]]]:
-    """Edits to add, ids that they replace, and conflicts that the policy refuses. Among themselves,
-    the later edit counts."""
-    wanted: dict[str, Edit] = {}
-    by_prompt: dict[str, list[str]] = {}
-    replaced: set[str] = set()
-    conflicts = []
-    for edit in found:
-        ids = by_prompt.setdefault(normal(edit.prompt), [])
-        earlier = against(edit, [wanted[key] for key in ids if key in wanted])
-        rivals = [
-            rival
-            for rival in against(edit, store.same_prompt(edit.prompt))
-            if rival.id not in replaced
-        ]
-        if (earlier or rivals) and not agreed(options, edit, [*rivals, *earlier]):
-            conflicts.append((edit, [*rivals, *earlier]))
-        for rival in earlier:
-            del wanted[rival.id]
-        replaced |= {rival.id for rival in rivals}
-        wanted[edit.id] = edit
-        ids.append(edit.id)
-    return list(wanted.values()), replaced - wanted.keys(), conflicts
-
-
-def tagged(edit: Edit, tags: list[str]) -> Edit:
-    return records.from_fields(
-        edit._asdict()
-        | {
-            "tags": [*edit.tags, *tags],
-            "id": records.edit_id(edit.prompt, edit.answer, {*edit.tags, *tags}),
-        },
-        "--tag",
+def columns_text(shape: Columns, count: int) -> str:
+    """How rows were read, for people."""
+    unused = f"; not used: {', '.join(shape.unused)}" if shape.unused else ""
+    return (
+        f"{counted(count, 'row')} with the prompt from {shape.prompt!r} and the answer from"
+        f" {shape.answer!r}{unused}"
     )
 
 
+def tagged(edit: Edit, tags: list[str]) -> Edit:
+    """An edit with more tags, and so another id."""
+    if not tags:
+        return edit
+    fields = edit._asdict() | {"tags": [*edit.tags, *tags]}
+    del fields["id"]
+    return records.from_fields(fields, "--tag")
+
+
 def contents(name: str) -> str:
-    """A file's text, or the standard input's. Raises UserError."""
+    """The text of a file, or of the standard input.
+
+    Raises:
+      UserError: It cannot be read, or is not UTF-8.
+    """
+    if name == "-" and sys.stdin is None:
+        raise UserError("the standard input is closed")
     try:
         data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
         return data.decode("utf-8-sig")
-    except OSError as error:
-        raise UserError(f"cannot read {name} ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise UserError(f"{name}:{line}: not UTF-8 text") from error
+    except (OSError, ValueError) as error:
+        if isinstance(error, UnicodeDecodeError):
+            line = error.object[: error.start].count(b"\n") + 1
+            raise UserError(f"{name}:{line}: not UTF-8 text") from error
+        raise UserError(f"cannot read {name:.200} ({files.reason(error)})") from error
 
 
 def kind(name: str, given: str | None) -> str:
+    """The format of a file, by --format or its name."""
     return given or ("csv" if name.lower().endswith(".csv") else "jsonl")
 
 
@@ -133,21 +143,20 @@ def export_arguments(parser: ArgumentParser) -> None:
         nargs="?",
         default="-",
         metavar="FILE",
-        help="what to write; by default, and as -, the standard output",
+        help="a new file; - (default) writes to the standard output",
     )
     parser.add_argument(
         "--format",
         choices=exchange.FORMATS,
-        help=(
-            "jsonl: a memory file; zsre: rows as zsRE has them; by default what the name ends with"
-        ),
+        help="jsonl is a memory file, zsre are zsRE rows; default: csv if the file's name ends with"
+        " it, else jsonl",
     )
     parser.add_argument(
         "--tag",
         action="append",
         default=[],
         metavar="TAG",
-        help="only edits with this tag; more than once: with any of them",
+        help="only edits with this tag; repeated: with any of them",
     )
     parser.add_argument("--all", action="store_true", help="expired edits too")
     parser.add_argument(
@@ -169,20 +178,18 @@ def export(options: Namespace) -> int:
     text = "".join(exchange.write(found, options.format or kind(options.file, None)))
     if options.file == "-":
         sys.stdout.write(text)
-    elif Path(options.file).exists():
-        raise UserError(
-            f"{options.file} is there already; name a file that is not, or move it away"
-        )
+        return OK if found else NOTHING
+    target = files.resolve(options.file)
+    if target.exists():
+        raise UserError(f"{options.file} already exists; choose another name")
+    try:
+        files.write(target, text.encode())
+    except OSError as error:
+        raise UserError(f"cannot write {options.file} ({files.reason(error)})") from error
+    if options.json:
+        show_json({"exported": len(found)})
     else:
-        try:
-            files.write(Path(options.file), text.encode())
-        except OSError as error:
-            raise UserError(f"cannot write {options.file} ({error.strerror})") from error
-        (
-            show_json({"exported": len(found)})
-            if options.json
-            else say(f"{len(found)} exported to {options.file}")
-        )
+        say(f"{len(found)} exported to {options.file}")
     return OK if found else NOTHING
 
 
@@ -202,16 +209,17 @@ COMMANDS = {
         import_edits,
         import_arguments,
         """
-import facts.csv                       # columns prompt, answer, and others as list --json names them
-import rows.jsonl --tag=zsre -m "dev"  # edits, or rows of zsRE
-import - < more.jsonl
+import facts.csv                       # columns question and answer; also tags, note, source …
+import zsre.jsonl --tag=zsre -m "dev"  # rows of zsRE, with their own answers
+import knowedit.json                   # prompt and target_new, as in EasyEdit and KnowEdit
+import - < more.jsonl                  # a memory file, or its lines
 """,
     ),
     "export": Command(
         export,
         export_arguments,
         """
-export > all.jsonl          # a memory file again
+export > all.jsonl  # a memory file again
 export --tag=books books.csv
 export --workdir=runs/mine --out=networks  # a run's trained networks
 export --format=zsre > rows.jsonl

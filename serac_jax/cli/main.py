@@ -12,6 +12,7 @@ from argparse import (
     _SubParsersAction,
 )
 from collections.abc import Sequence
+from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, NoReturn
@@ -19,6 +20,7 @@ from typing import Any, NoReturn
 from serac_jax.cli.command import FAILED
 from serac_jax.cli.commands import GROUPS, ROWS, Row
 from serac_jax.cli.printing import complain
+from serac_jax.core import files
 from serac_jax.core.errors import UserError
 from serac_jax.core.version import VERSION
 
@@ -82,28 +84,42 @@ class CommandParser(Parser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command line and returns its exit status."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):  # a terminal keeps its encoding, with escapes
-            encoding = None if stream.isatty() else "utf-8"
-            stream.reconfigure(encoding=encoding, errors="backslashreplace")
+    set_encodings()
     try:
+        if sys.stdout is None:
+            raise UserError("the standard output is closed")
         options = parser().parse_args(arguments)
         status = options.run(options)
         sys.stdout.flush()
         return status
     except UserError as error:
         complain(f"error: {error}")
-        return FAILED
     except BrokenPipeError:  # the reader, such as `head`, has stopped reading
         discard_output()
-        return FAILED
+    except UnicodeDecodeError as error:
+        complain(f"error: the standard input is not UTF-8 text ({error.reason})")
+    except OSError as error:
+        complain(f"error: {files.reason(error)}: {error.filename or 'the standard output'!s:.200}")
+        discard_output()
     except (KeyboardInterrupt, EOFError):  # Ctrl-C, or Ctrl-D where a person was asked
         return INTERRUPTED
+    return FAILED
+
+
+def set_encodings() -> None:
+    """Files and pipes are UTF-8; a terminal keeps its encoding, with escapes for the rest."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            encoding = None if stream.isatty() else "utf-8"
+            stream.reconfigure(encoding=encoding, errors="backslashreplace")
+    if isinstance(sys.stdin, TextIOWrapper) and not sys.stdin.isatty():
+        sys.stdin.reconfigure(encoding="utf-8", errors="strict")
 
 
 def discard_output() -> None:
     """Lets Python's own flush at exit succeed."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def parser(prog: str | None = None) -> Top:

@@ -1,4 +1,4 @@
-"""The command that merges two memories, and git's merge driver."""
+"""The command merge, which is also a merge driver for git."""
 
 from __future__ import annotations
 
@@ -22,22 +22,20 @@ def merge_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--base",
         metavar="FILE",
-        help="the memory file that both come from; without it nothing is taken for removed",
+        help="the memory file that both come from; without it nothing counts as removed",
     )
     parser.add_argument(
         "--git",
         metavar="BASE",
-        help=(
-            "as git's merge driver: merge THEIRS into the --memory file itself, which may be"
-            " without a journal, and mark clashes in it"
-        ),
+        help="act as git's merge driver: merge THEIRS into the --memory file itself, without its"
+        " journal, and mark clashes in it",
     )
     policies = (*SETTLE, "refuse", "ask")
     parser.add_argument(
         "--policy",
         choices=policies,
         default="refuse",
-        help="where both changed the answer to a prompt; by default nothing is done then",
+        help="if both changed the answer to a prompt; by default nothing is merged then",
     )
 
 
@@ -75,6 +73,7 @@ def merge_memories(options: Namespace) -> int:
 
 
 def ask(clash: Clash) -> Side:
+    """Asks at the terminal which side of a clash stays."""
     say("both sides changed this prompt:")
     for name, side in (("before", clash.base), ("ours", clash.ours), ("theirs", clash.theirs)):
         for edit in side:
@@ -86,7 +85,7 @@ def ask(clash: Clash) -> Side:
 
 
 def clashing(options: Namespace, clashes: tuple[Clash, ...]) -> int:
-    """Tells what kept two memories from being merged."""
+    """Reports what kept two memories from being merged."""
     if options.json:
         show_json(
             {
@@ -114,8 +113,10 @@ def clashing(options: Namespace, clashes: tuple[Clash, ...]) -> int:
 
 
 def merge_for_git(options: Namespace) -> int:
-    """Git gives three files without journals, and takes the second as the result; any other status
-    than 0 is a conflict to it."""
+    """Merges as git asks for it: three files without journals, of which the second is the result.
+
+    Any status but 0 is a conflict to git.
+    """
     ours_file = memory_path(options)
     base, ours, theirs = (
         plain(name) if files.read(Path(name)) else {}
@@ -123,23 +124,14 @@ def merge_for_git(options: Namespace) -> int:
     )
     merged = merge.merge(base, ours, theirs, SETTLE.get(options.policy, merge.ours))
     rows = {key: records.format(edit) for key, edit in merged.edits.items()}
-    if options.policy in SETTLE or not merged.clashes:
-        ours_file.write_text(
-            "".join(f"{row}\n" for row in (records.HEADER, *rows.values())), encoding="utf-8"
-        )
-        return OK
-    marked = {edit.id for clash in merged.clashes for edit in clash.ours}
+    settled = options.policy in SETTLE or not merged.clashes
+    marked = () if settled else {edit.id for clash in merged.clashes for edit in clash.ours}
     lines = [records.HEADER, *(row for key, row in rows.items() if key not in marked)]
-    for clash in merged.clashes:
-        lines += [
-            "<<<<<<< ours",
-            *map(records.format, clash.ours),
-            "=======",
-            *map(records.format, clash.theirs),
-            ">>>>>>> theirs",
-        ]
-    ours_file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    return NOTHING
+    for clash in () if settled else merged.clashes:
+        lines += ["<<<<<<< ours", *map(records.format, clash.ours)]
+        lines += ["=======", *map(records.format, clash.theirs), ">>>>>>> theirs"]
+    files.write(ours_file, "".join(f"{line}\n" for line in lines).encode())
+    return OK if settled else NOTHING
 
 
 COMMANDS = {

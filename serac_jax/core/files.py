@@ -8,7 +8,7 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
@@ -122,7 +122,7 @@ def sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def locked(path: Path, patience: float = PATIENCE) -> Iterator[FileIO]:
+def locked(path: Path, patience: float = PATIENCE) -> Generator[FileIO, None, None]:
     """Holds the lock of a file, which is made if need be.
 
     Args:

@@ -1,2 +1,4 @@
-"""Edits as text that people keep as they keep code: one file of JSON lines, a journal beside it,
-undo, history and merging. Needs no JAX."""
+"""Edits as text, kept like code: a file of JSON lines, its journal, undo, history and merging.
+
+Nothing here needs JAX.
+"""

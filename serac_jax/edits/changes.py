@@ -1,4 +1,4 @@
-"""What an operation does to an ordered list of edits, exactly enough to be undone."""
+"""What an operation does to the ordered edits, in enough detail to undo it."""
 
 from __future__ import annotations
 
@@ -10,29 +10,34 @@ from typing import NamedTuple, TypeVar
 from serac_jax.edits.records import Edit
 
 Item = TypeVar("Item")
-FEW = 64  # below it, moving the rest of a list in one piece is faster than going through it
+FEW = 64  # up to so many changes, list.insert and del beat a pass over the whole list
 Placed = tuple[tuple[int, Edit], ...]  # in ascending order of position
 
 
 class Change(NamedTuple):
-    """Edits that go, with their positions before the change, and edits that come, with their
-    positions after it."""
+    """A change of the ordered edits.
+
+    Attributes:
+      removed: Edits that are removed, with their positions before the change.
+      added: Edits that are added, with their positions after it.
+    """
 
     removed: Placed = ()
     added: Placed = ()
 
 
 def inverse(change: Change) -> Change:
+    """The change that undoes another."""
     return Change(change.added, change.removed)
 
 
 def appends(change: Change, before: int) -> bool:
-    """Whether a change of a list of `before` edits only puts new ones behind it."""
+    """Whether a change of `before` edits only appends."""
     return not change.removed and (not change.added or change.added[0][0] == before)
 
 
 def replace(edits: Mapping[str, Edit], ids: Collection[str], new: Iterable[Edit]) -> Change:
-    """Edits go, wherever they stand, and new ones come at the end."""
+    """Removes the edits with these ids and appends new ones."""
     removed = (
         tuple((at, edit) for at, edit in enumerate(edits.values()) if edit.id in ids) if ids else ()
     )
@@ -40,8 +45,10 @@ def replace(edits: Mapping[str, Edit], ids: Collection[str], new: Iterable[Edit]
 
 
 def difference(old: Mapping[str, Edit], new: Mapping[str, Edit]) -> Change:
-    """What makes `new` of `old`. Edits that stay keep their line; where the order of the two
-    differs, what stands out of turn goes and comes."""
+    """The change from `old` to `new`.
+
+    Where their orders differ, as few edits as possible are removed and added again.
+    """
     staying = in_order(
         [key for key, edit in new.items() if old.get(key) == edit],
         {key: at for at, key in enumerate(old)},
@@ -53,10 +60,10 @@ def difference(old: Mapping[str, Edit], new: Mapping[str, Edit]) -> Change:
 
 
 def in_order(ids: list[str], rank: Mapping[str, int]) -> set[str]:
-    """As many of `ids` as have ranks that rise from each to the next (patience sorting)."""
-    tops: list[int] = []  # the smallest last rank of a rising row of each length
-    last: list[str] = []  # its id
-    before: dict[str, str | None] = {}
+    """A longest subsequence of `ids` with increasing ranks, by patience sorting."""
+    tops: list[int] = []  # per length, the smallest last rank of an increasing subsequence
+    last: list[str] = []  # the id with that rank
+    before: dict[str, str | None] = {}  # the id before each in its subsequence
     for key in ids:
         length = bisect_left(tops, rank[key])
         before[key] = last[length - 1] if length else None
@@ -70,7 +77,7 @@ def in_order(ids: list[str], rank: Mapping[str, int]) -> set[str]:
 
 
 def apply(edits: dict[str, Edit], change: Change) -> dict[str, Edit]:
-    """The edits after the change; the same dictionary where nothing comes between others."""
+    """The edits after a change; the same dictionary, updated, unless something is inserted."""
     for _, edit in change.removed:
         del edits[edit.id]
     if appends(Change((), change.added), len(edits)):
@@ -80,7 +87,7 @@ def apply(edits: dict[str, Edit], change: Change) -> dict[str, Edit]:
 
 
 def replay(edits: Iterable[Edit], changes: Iterable[Change]) -> dict[str, Edit]:
-    """The edits after many changes, one after the other."""
+    """The edits after several changes in turn."""
     items = list(edits)
     for change in changes:
         items = splice(items, [at for at, _ in change.removed], change.added)
@@ -90,8 +97,13 @@ def replay(edits: Iterable[Edit], changes: Iterable[Change]) -> dict[str, Edit]:
 def splice(
     items: list[Item], removed: Sequence[int], added: Sequence[tuple[int, Item]]
 ) -> list[Item]:
-    """`items`, which may be changed, without those at the positions `removed`, and with those of
-    `added` at their positions in the result."""
+    """Removes items and inserts others.
+
+    Args:
+      items: A list, which may be changed.
+      removed: Ascending positions in `items` of what is removed.
+      added: What is inserted, with ascending positions in the result.
+    """
     if len(removed) + len(added) <= FEW:
         for at in reversed(removed):
             del items[at]

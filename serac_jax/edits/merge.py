@@ -1,4 +1,4 @@
-"""Three-way merging of memories: what two sides changed since a common ancestor, by prompt."""
+"""Three-way merging: takes what two sides changed since a common ancestor, prompt by prompt."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from serac_jax.edits.same_prompt import differ, normal
 
 Edits = Mapping[str, Edit]
 Side = tuple[Edit, ...]
-
-
+Key = tuple[str, tuple[str, ...]]  # a normalised prompt, and tags
 BOTH = Edit("", "", "")  # stands for an edit that both sides changed
 
 
 class Clash(NamedTuple):
-    """Both sides changed the edits of one prompt and tags, in different ways. A side that took them
-    out is empty."""
+    """The edits of one prompt and tags, which both sides changed differently.
+
+    A side that removed them is empty.
+    """
 
     base: Side
     ours: Side
@@ -25,16 +26,29 @@ class Clash(NamedTuple):
 
 
 class Merged(NamedTuple):
-    edits: dict[str, Edit]  # ours in their order, then what theirs has new
-    clashes: tuple[Clash, ...]  # as they were settled
+    """The result of a merge.
+
+    Attributes:
+      edits: Ours in their order, then what is new in theirs.
+      clashes: What `settle` decided on.
+    """
+
+    edits: dict[str, Edit]
+    clashes: tuple[Clash, ...]
 
 
 def merge(base: Edits, ours: Edits, theirs: Edits, settle: Callable[[Clash], Side]) -> Merged:
-    """Takes every change of either side; where both changed the same prompt, `settle` says which
-    edits stay.
+    """Takes every change of either side; where both changed a prompt, `settle` decides.
 
-    What only one side changed, or both alike, is no clash; nor is the same edit that both made, of
-    which the earlier stays."""
+    A prompt that one side changed, or both in the same way, is no clash. Of the same edit made on
+    both sides the earlier stays.
+
+    Args:
+      base: The edits of the common ancestor.
+      ours: The edits of this memory.
+      theirs: The edits of the other one.
+      settle: From a clash to the edits that stay, such as `newest`, `ours` or `theirs`.
+    """
     sides = [grouped(edits.values()) for edits in (base, ours, theirs)]
     kept: dict[str, Edit] = {}
     clashes: list[Clash] = []
@@ -49,15 +63,16 @@ def merge(base: Edits, ours: Edits, theirs: Edits, settle: Callable[[Clash], Sid
     return Merged({key: kept[key] for key in order if key in kept}, tuple(clashes))
 
 
-def grouped(edits: Iterable[Edit]) -> dict[tuple[str, tuple[str, ...]], list[Edit]]:
-    groups: dict[tuple[str, tuple[str, ...]], list[Edit]] = {}
+def grouped(edits: Iterable[Edit]) -> dict[Key, list[Edit]]:
+    """Edits by prompt and tags."""
+    groups: dict[Key, list[Edit]] = {}
     for edit in edits:
         groups.setdefault((normal(edit.prompt), edit.tags), []).append(edit)
     return groups
 
 
 def agreed(clash: Clash) -> Side | None:
-    """The edits of a prompt after both sides' changes; None where these do not go together."""
+    """The edits of a prompt after both sides' changes; None if these clash."""
     base, ours, theirs = ({edit.id: edit for edit in side} for side in clash)
     if ours == base or theirs == base:
         return clash.theirs if ours == base else clash.ours
@@ -70,11 +85,12 @@ def agreed(clash: Clash) -> Side | None:
 
 
 def new(edits: Edits, base: Edits) -> list[Edit]:
+    """Edits that the ancestor does not have."""
     return [edit for key, edit in edits.items() if key not in base]
 
 
 def one_edit(base: Edit | None, ours: Edit | None, theirs: Edit | None) -> Edit | None:
-    """What becomes of one id; BOTH where both sides changed it in different ways."""
+    """One id after both sides' changes; BOTH if they changed it differently."""
     if ours == theirs or theirs == base:
         return ours
     if ours == base:
@@ -85,13 +101,12 @@ def one_edit(base: Edit | None, ours: Edit | None, theirs: Edit | None) -> Edit 
 
 
 def says(edit: Edit) -> Edit:
-    """An edit without who made it, and when."""
+    """An edit without its author and time."""
     return edit._replace(author="", time="")
 
 
 def newest(clash: Clash) -> Side:
-    """The side that was changed last, as far as its edits tell; one that took them out gives
-    way."""
+    """The side with the newest edit; a side that removed its edits gives way."""
     return max(
         clash.ours,
         clash.theirs,
@@ -100,8 +115,10 @@ def newest(clash: Clash) -> Side:
 
 
 def ours(clash: Clash) -> Side:
+    """This memory's side."""
     return clash.ours
 
 
 def theirs(clash: Clash) -> Side:
+    """The other memory's side."""
     return clash.theirs

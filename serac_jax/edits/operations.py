@@ -1,5 +1,4 @@
-"""One entry of a memory's history: who did what, when. And finding what is to be undone or
-redone."""
+"""Entries of a memory's history, and which of them is undone or redone next."""
 
 from __future__ import annotations
 
@@ -9,30 +8,53 @@ from typing import NamedTuple
 from serac_jax.edits.changes import Change
 from serac_jax.edits.records import Edit
 
-UNDO, REDO, START = (
-    "undo",
-    "redo",
-    "start",
-)  # START: what a file held when its journal began, which is no one's operation to undo
+UNDO, REDO = "undo", "redo"
+START = "start"  # what a file held when its journal began, which cannot be undone
 
 
 class Operation(NamedTuple):
-    """A change that is in the journal. Numbers begin at 1 and have no gaps."""
+    """A change that was committed.
+
+    Attributes:
+      seq: Its number, from 1, without gaps.
+      time: When it was made.
+      author: Who made it.
+      do: What was done: add, remove, import, merge, undo, redo, save, or outside for a change by
+        hand or by git.
+      change: The edits that it removed and added.
+      count: How many edits there are after it.
+      message: Why it was made.
+      of: The number of the operation that this one undoes or redoes; 0 for others.
+      size: The memory file's size after it in bytes; 0 without a file.
+      crc: The memory file's CRC-32 after it.
+    """
 
     seq: int
     time: str
     author: str
-    do: str  # what was done, in a word: add, remove, import, merge, outside (by hand or by git), …
+    do: str
     change: Change
-    count: int  # of edits after it  # pyright: ignore[reportIncompatibleMethodOverride]
+    count: int  # pyright: ignore[reportIncompatibleMethodOverride]
     message: str = ""
-    of: int = 0  # the number of the operation that this one undoes or redoes
-    size: int = 0  # of the memory file after it, in bytes; 0 for a memory without a file
-    crc: int = 0  # CRC-32 of the memory file after it
+    of: int = 0
+    size: int = 0
+    crc: int = 0
+
+    def __repr__(self) -> str:
+        gone, new = (
+            ", ".join(f"{edit.prompt!r} → {edit.answer!r}" for _, edit in placed[:3])
+            + (f", … {len(placed) - 3} more" if len(placed) > 3 else "")
+            for placed in self.change
+        )
+        of = f" {self.of}" if self.of else ""
+        parts = [f"{self.seq}: {self.do}{of}, {self.author or 'nobody'}, {self.time}"]
+        parts += [f"message {self.message!r}"] * bool(self.message)
+        parts += [f"removed {gone}"] * bool(gone) + [f"added {new}"] * bool(new)
+        return f"Operation({'; '.join(parts)})"
 
 
 def to_undo(history: Iterable[Operation]) -> Operation | None:
-    """The newest operation that has not been undone yet; `history` begins with the newest."""
+    """The operation that `undo` undoes next, given the history, newest first."""
     undone = 0
     for operation in history:
         if operation.do == UNDO:
@@ -45,8 +67,7 @@ def to_undo(history: Iterable[Operation]) -> Operation | None:
 
 
 def to_redo(history: Iterable[Operation]) -> Operation | None:
-    """The undoing that can be taken back: the newest one that has not been, if nothing else was
-    done since."""
+    """The undo that `redo` takes back next, if nothing else was done since."""
     redone = 0
     for operation in history:
         if operation.do == REDO:
@@ -61,7 +82,7 @@ def to_redo(history: Iterable[Operation]) -> Operation | None:
 
 
 def after(history: Iterable[Operation], seq: int) -> Iterator[Operation]:
-    """Those of a history, newest first, that came after an operation; nothing older is read."""
+    """The operations after number `seq`, newest first; nothing older is read."""
     for operation in history:
         if operation.seq > seq:
             yield operation
@@ -70,8 +91,7 @@ def after(history: Iterable[Operation], seq: int) -> Iterator[Operation]:
 
 
 def net(operations: Iterable[Operation]) -> dict[str, Edit | None]:
-    """Every id that the operations (newest first) touched, with its edit as it was before them, if
-    it was there."""
+    """Every id that operations, newest first, touched, with its edit before them; None if new."""
     before: dict[str, Edit | None] = {}
     for operation in operations:
         before.update((edit.id, None) for _, edit in reversed(operation.change.added))

@@ -1,4 +1,4 @@
-"""One edit as text: its fields, its id, and the line that stands for it in a memory file."""
+"""One edit as text: its fields, its id, and its line in a memory file."""
 
 from __future__ import annotations
 
@@ -13,23 +13,35 @@ from serac_jax.core.errors import UserError
 
 FORMAT, VERSION = "serac_jax edits", 1
 HEADER = json.dumps({"format": FORMAT, "version": VERSION})
-NO_TEXT = "a text that is not empty"
+NOT_EMPTY = "a text that is not empty"
 
 
 class Edit(NamedTuple):
-    """What to answer to a prompt, and to everything that asks the same. Made by `make` or `parse`,
-    which check the fields."""
+    """What to answer to a prompt, and to every question that asks the same.
+
+    Made by `make` or `parse`, which check the fields.
+
+    Attributes:
+      prompt: The question, or whatever the model is given.
+      answer: What the model should answer.
+      id: A hash of prompt, answer and tags: the same edit is the same line wherever it is made.
+      tags: Who the edit is for, sorted. Untagged edits apply to everyone.
+      note: What the edit is about, for people.
+      author: Who made it.
+      time: When it was made, as 2026-01-31T12:00:00Z.
+      source: Where the answer is from.
+      expires: The time from which on the edit is not used.
+    """
 
     prompt: str
     answer: str
-    # of prompt, answer and tags, so that the same edit is the same line wherever it is made
     id: str
-    tags: tuple[str, ...] = ()  # sorted, each once
-    note: str = ""  # what the edit is about, for people
+    tags: tuple[str, ...] = ()
+    note: str = ""
     author: str = ""
-    time: str = ""  # of its making, as 2026-01-31T12:00:00Z
-    source: str = ""  # where the answer is from
-    expires: str = ""  # not used from that time on
+    time: str = ""
+    source: str = ""
+    expires: str = ""
 
 
 FIELDS = Edit._fields
@@ -38,7 +50,7 @@ MARKER = re.compile(r"<<<<<<<|=======\s*$|>>>>>>>|\|\|\|\|\|\|\|")
 
 
 def now() -> str:
-    """The present time as edits tell it: UTC, in seconds."""
+    """The time now, as edits store it: UTC, to the second."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -53,8 +65,11 @@ def make(
     source: str = "",
     expires: str = "",
 ) -> Edit:
-    """An edit with its id. Raises UserError that names the field where one is no text, or where a
-    time is none."""
+    """Makes an edit, with its id.
+
+    Raises:
+      UserError: Names the field that is not right.
+    """
     fields = {
         "prompt": prompt,
         "answer": answer,
@@ -74,20 +89,27 @@ def make(
 
 
 def from_fields(fields: dict[str, Any], where: str) -> Edit:
-    """The edit of a dictionary; fields that are left out are empty, and an id that is given must be
-    the right one. Raises UserError."""
+    """Makes an edit from a dictionary, checked. Missing fields are empty.
+
+    Args:
+      fields: The fields; an id must be the right one.
+      where: The file and line, or whatever an error should begin with.
+
+    Raises:
+      UserError: Names the field that is not right.
+    """
     if unknown := [name for name in fields if name not in FIELDS]:
         raise UserError(f"{where}: unknown field {unknown[0]!r}; an edit has {', '.join(FIELDS)}")
     for name in ("prompt", "answer"):
         if name not in fields:
             raise UserError(f"{where}: the field {name!r} is missing")
     prompt, answer = (
-        text(fields[name], f"{where}: field {name!r}", NO_TEXT) for name in ("prompt", "answer")
+        text(fields[name], f"{where}: field {name!r}", NOT_EMPTY) for name in ("prompt", "answer")
     )
     given: Any = fields.get("tags", [])
     if not is_list(given):
         raise UserError(f"{where}: field 'tags' should be a list of texts, not {shown(given)}")
-    tags = tuple(sorted({text(tag, f"{where}: field 'tags'", NO_TEXT) for tag in given}))
+    tags = tuple(sorted({text(tag, f"{where}: field 'tags'", NOT_EMPTY) for tag in given}))
     right = edit_id(prompt, answer, tags)
     if fields.get("id", right) != right:
         raise UserError(
@@ -105,23 +127,29 @@ def from_fields(fields: dict[str, Any], where: str) -> Edit:
 
 
 def edit_id(prompt: str, answer: str, tags: Iterable[str]) -> str:
-    """16 hexadecimal digits of a SHA-256."""
+    """The first 16 hexadecimal digits of a SHA-256 of prompt, answer and sorted tags."""
     return hashlib.sha256(json.dumps([prompt, answer, sorted(tags)]).encode()).hexdigest()[:16]
 
 
 def parse(line: str, where: str) -> Edit:
-    """The edit of a line of a memory file. Raises UserError that begins with `where` (file and
-    line) and names the field."""
+    """Parses a line of a memory file.
+
+    Raises:
+      UserError: Begins with `where`, the file and line, and names the field.
+    """
     return from_fields(parse_object(line, where), where)
 
 
 def parse_object(line: str, where: str) -> dict[str, Any]:
-    """The JSON object of a line, each of whose keys is there once. Raises UserError; markers of an
-    unsettled git merge are named as such."""
+    """Parses a line that is one JSON object without repeated keys.
+
+    Raises:
+      UserError: It is not; git's conflict markers are named as such.
+    """
     if MARKER.match(line):
         raise UserError(
-            f"{where}: a conflict marker of git: keep the lines that are right of both sides, and"
-            " take the markers out"
+            f"{where}: a conflict marker of git: keep the right lines of both sides, and remove the"
+            " markers"
         )
     try:
         fields = LINES.decode(line)
@@ -145,21 +173,19 @@ def is_list(value: object) -> TypeGuard[list[Any] | tuple[Any, ...]]:
 
 
 def trusted(fields: dict[str, Any]) -> Edit:
-    """The edit of a line that `format` wrote and whose checksum was right: nothing is checked
-    again."""
+    """The edit of a line that this program wrote, as a checksum shows: nothing is checked."""
     if "tags" in fields:
         fields["tags"] = tuple(fields["tags"])
     return Edit(**fields)
 
 
-def format(edit: Edit) -> str:  # noqa: A001 (edits.format is how it is read)
-    """The edit's line without its end: the fields in their order, empty ones left out, all letters
-    as they are."""
+def format(edit: Edit) -> str:  # noqa: A001 (read as records.format)
+    """The edit's line, without its end; empty fields are left out."""
     return json.dumps(as_fields(edit), ensure_ascii=False)
 
 
 def as_fields(edit: Edit) -> dict[str, Any]:
-    """The edit's fields that are not empty, as JSON knows them."""
+    """The edit's fields that are not empty, as JSON has them."""
     return {
         name: list(value) if name == "tags" else value
         for name, value in zip(FIELDS, edit, strict=True)
@@ -168,15 +194,18 @@ def as_fields(edit: Edit) -> dict[str, Any]:
 
 
 def check_header(line: str, where: str) -> None:
-    """Raises UserError unless the line is the first of a memory file of this version."""
+    """Checks the first line of a memory file.
+
+    Raises:
+      UserError: It is another, or of another version.
+    """
     try:
         header = json.loads(line)
     except (ValueError, RecursionError):
         header = None
     if not is_object(header) or header.get("format") != FORMAT:
         raise UserError(
-            f"{where}: not a memory file, whose first line is {HEADER}; edits of other files are"
-            " taken in by `import`"
+            f"{where}: not a memory file, whose first line is {HEADER}; `import` reads other files"
         )
     if header.get("version") != VERSION:
         raise UserError(
@@ -186,12 +215,16 @@ def check_header(line: str, where: str) -> None:
 
 
 def expired(edit: Edit, time: str) -> bool:
+    """Whether an edit is not used any more at a time."""
     return bool(edit.expires) and edit.expires <= time
 
 
 def utc(value: Any, where: str) -> str:
-    """A date or a time of ISO 8601, in UTC unless it says otherwise, as 2026-01-31T12:00:00Z; "" as
-    it is. Raises UserError."""
+    """An ISO 8601 date or time, in UTC unless it says otherwise, as 2026-01-31T12:00:00Z; or "".
+
+    Raises:
+      UserError: It is neither.
+    """
     if value == "":
         return ""
     try:
@@ -206,20 +239,24 @@ def utc(value: Any, where: str) -> str:
 
 
 def text(value: Any, where: str, wanted: str = "a text") -> str:
-    """The value, if it is a text that a file can hold. Raises UserError."""
-    if not isinstance(value, str) or (wanted == NO_TEXT and not value.strip()):
+    """Returns the value if it is a text that a file can hold.
+
+    Raises:
+      UserError: It is not.
+    """
+    if not isinstance(value, str) or (wanted == NOT_EMPTY and not value.strip()):
         raise UserError(f"{where} should be {wanted}, not {shown(value)}")
     try:
         value.encode()
     except UnicodeEncodeError as error:
         raise UserError(
-            f"{where} holds half a surrogate pair ({value[error.start]!r}), which no file can hold"
+            f"{where} is not valid UTF-8 (it has a lone surrogate, {value[error.start]!r})"
         ) from error
     return value
 
 
-def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object, unless a key is given twice: then one of the two would be lost."""
+def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object whose keys are all different."""
     fields = dict(pairs)
     if len(fields) < len(pairs):
         raise ValueError(f"a field is given twice: {', '.join(name for name, _ in pairs)}")
@@ -227,8 +264,8 @@ def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def shown(value: Any) -> str:
-    """A value as error messages quote it: short."""
+    """A value as error messages quote it, cut to 60 characters."""
     return repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:60]}…"
 
 
-LINES = json.JSONDecoder(object_pairs_hook=once)
+LINES = json.JSONDecoder(object_pairs_hook=without_repeats)

@@ -1,4 +1,4 @@
-"""The edits of a memory as they are now, and what finds them: ids, prompts, expiry."""
+"""The edits as they are now, found by id, by prompt and by expiry."""
 
 from __future__ import annotations
 
@@ -13,29 +13,27 @@ from serac_jax.edits.same_prompt import normal
 
 
 class View:
-    """Follows a memory's operations."""
+    """The edits after a series of operations."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._edits: dict[str, Edit] = {}
         self._seq = 0
-        self._prompts: dict[str, dict[str, None]] | None = (
-            None  # normal prompt → ids; made when first asked for
-        )
+        # ids by normalised prompt; built when it is first needed
+        self._prompts: dict[str, dict[str, None]] | None = None
         self._expiring: dict[str, Edit] = {}
 
     @property
     def edits(self) -> Mapping[str, Edit]:
-        """All edits by id, oldest first, expired ones too; to be asked for again after a change,
-        and changed by the methods only."""
+        """All edits by id, oldest first, expired ones too. Read it again after a change."""
         return self._edits
 
     @property
     def seq(self) -> int:
-        """The number of the last operation; 0 before the first."""
+        """The number of the last operation; 0 before the first one."""
         return self._seq
 
     def live(self, time: str | None = None) -> Mapping[str, Edit]:
-        """The edits that have not expired (by now)."""
+        """The edits that have not expired at a time, by default now."""
         gone = self.expired(time)
         return (
             {key: edit for key, edit in self._edits.items() if key not in gone}
@@ -44,13 +42,16 @@ class View:
         )
 
     def expired(self, time: str | None = None) -> set[str]:
-        """Ids of the edits that have expired (by now); its cost does not depend on edits that never
-        do."""
+        """Ids of the edits that have expired at a time, by default now."""
         time = records.now() if time is None else time
         return {key for key, edit in self._expiring.items() if records.expired(edit, time)}
 
     def find(self, prefix: str) -> Edit:
-        """The edit whose id begins so. Raises UserError where there is none or more than one."""
+        """The edit whose id begins with a prefix.
+
+        Raises:
+          UserError: No edit has such an id, or more than one.
+        """
         if prefix in self._edits:
             return self._edits[prefix]
         found = [key for key in self._edits if key.startswith(prefix)] if prefix else []
@@ -66,7 +67,7 @@ class View:
         return self._edits[found[0]]
 
     def same_prompt(self, prompt: str) -> list[Edit]:
-        """Edits of the same prompt but for case, blanks and closing punctuation, of all tags."""
+        """Edits with the same prompt, as `same_prompt.normal` compares it, whatever their tags."""
         if self._prompts is None:
             self._prompts = {}
             for edit in self._edits.values():
@@ -74,12 +75,12 @@ class View:
         return [self._edits[key] for key in self._prompts.get(normal(prompt), ())]
 
     def _begin(self, edits: dict[str, Edit], seq: int) -> None:
-        """Takes the edits as they are after an operation."""
+        """Starts from the edits after an operation."""
         self._edits, self._seq, self._prompts = edits, seq, None
         self._expiring = {key: edit for key, edit in edits.items() if edit.expires}
 
     def _follow(self, operation: Operation) -> None:
-        """Brings the edits up to an operation that was committed."""
+        """Applies one more operation."""
         self._edits, self._seq = apply(self._edits, operation.change), operation.seq
         for _, edit in operation.change.removed:
             self._expiring.pop(edit.id, None)

@@ -152,10 +152,12 @@ def test_add_asks_an_editor_about_other_words(run, dracula):
     } == {"contradiction", "duplicate"}
     run("undo")
     assert run(*contradiction)[0] == 2  # the same words, which need no editor
-    replaced = json.loads(
+    found = json.loads(
         run("add", "From whose pen did Dracula come?", "Jules Verne", "--editor=mini", "--json")[1]
-    )["replaced"]
-    assert dracula in replaced
+    )
+    assert {"kind": "contradiction", "id": dracula} in found["noted"]  # told, and not settled
+    assert found["replaced"] == []
+    assert found["answers_itself"]
 
 
 def test_check_tells_which_answers_an_editor_cannot_say(run):
@@ -176,18 +178,18 @@ def test_check_tells_which_answers_an_editor_cannot_say(run):
 
 
 def test_add_looks_again_where_another_program_wrote_meanwhile(run, dracula, monkeypatch):
-    agreed, other = changing.agreed, []
+    other = []
 
-    def slow(*asked):
+    def slow(conflict):
         if not other:
             store = Store.open("edits.jsonl")
             store.remove([dracula])
             other.append(
                 store.add([store.make("From whose pen did Dracula come?", "Jules Verne")])[0].id
             )
-        return agreed(*asked)
+        return "newest"
 
-    monkeypatch.setattr(changing, "agreed", slow)
+    monkeypatch.setattr(changing, "policy_of", lambda options: slow)
     found = json.loads(run("add", REWORDED, "Bram Stoker", "--editor=mini", "--json")[1])
     assert found["replaced"] == other
     assert [json.loads(line)["id"] for line in run("list", "--json")[1].splitlines()] == [

@@ -4,6 +4,7 @@ scripts rely on."""
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -12,8 +13,9 @@ from pathlib import Path
 import pytest
 import shtab
 
+import serac_jax
 from serac_jax.cli import main as shell
-from serac_jax.cli.commands import ROWS
+from serac_jax.cli.commands import GROUPS, ROWS
 from serac_jax.edits import memory_file, records
 from serac_jax.edits.disk import journal_of
 from serac_jax.edits.store import Store
@@ -59,7 +61,7 @@ def test_add_tells_what_it_did(run, book):
         :2
     ] == (
         0,
-        f"is there already: {book[:8]}  Who wrote Dracula? → Mary Shelley  [books]\n",
+        f"already in the memory: {book[:8]}  Who wrote Dracula? → Mary Shelley  [books]\n",
     )
     status, printed, _ = run(
         "add", "who wrote dracula", "Bram Stoker", "--tag=books", "-m", "it was he"
@@ -141,7 +143,7 @@ def test_at_a_terminal_people_are_asked(run, book, typed, held, status):
     done = at_a_terminal(
         typed, "add", "Who wrote Dracula?", "Bram Stoker", "--tag=books", "--policy=ask"
     )
-    assert "Let the new edit take their place? [y/N]" in done.stdout
+    assert "Replace it? [y/N]" in done.stdout
     assert done.returncode == status
     assert "Traceback" not in done.stderr
     assert [edit["answer"] for edit in lines(run("list", "--json")[1])] == [held]
@@ -242,14 +244,15 @@ def test_export_and_import(run, book, kind, folder):
     assert run("export", "--format", kind)[1] == Path(f"out.{kind}").read_text()
     assert (
         run("export", f"out.{kind}")[2]
-        == f"error: out.{kind} is there already; name a file that is not, or move it away\n"
+        == f"error: out.{kind} already exists; choose another name\n"
     )
     assert run("import", f"out.{kind}", "--memory=other.jsonl")[:2] == (
         0,
         "2 read, 2 added, 0 replaced\n",
     )
     assert (
-        run("import", f"out.{kind}", "--memory=other.jsonl")[1] == "2 read, 0 added, 0 replaced\n"
+        run("import", f"out.{kind}", "--memory=other.jsonl")[1]
+        == "2 read, 0 added, 0 replaced, 2 left out (2 already in the memory)\n"
     )
     assert Path("other.jsonl").read_text() == Path("edits.jsonl").read_text()
     assert (
@@ -268,7 +271,10 @@ def test_import_follows_the_policy_as_one_operation(run, book, folder):
     status, _, errors = run("import", "new.csv", "--policy=refuse")
     assert status == 2
     assert errors.count("refused:") == 2
-    assert run("import", "new.csv")[1] == "3 read, 2 added, 1 replaced\n"
+    assert (
+        run("import", "new.csv")[1]
+        == "3 read, 2 added, 1 replaced, 1 left out (1 replaced by a later row)\n"
+    )
     assert [edit["answer"] for edit in lines(run("list", "--json")[1])] == ["Bram Stoker", "2"]
     assert run("log", "-n", "1")[1].splitlines()[0].endswith("  Ann  import: from new.csv")
     run("undo")
@@ -280,14 +286,53 @@ def test_import_follows_the_policy_as_one_operation(run, book, folder):
     assert run("import", "bad.jsonl")[2] == "error: bad.jsonl:2: not UTF-8 text\n"
 
 
-def test_rows_of_the_mini_data_are_imported(run):
+def test_rows_of_the_mini_data_are_imported_with_their_own_answers(run):
     rows = ASSETS / "data" / "zsre" / "structured_zeroshot-dev-new_annotated_final.jsonl"
+    data = [json.loads(line) for line in rows.read_text().split("\n") if line]
     status, printed, _ = run("import", str(rows), "--tag=zsre")
-    count = len(rows.read_text().splitlines())
-    assert (status, printed.split(" read")[0]) == (0, str(count))
-    assert {
-        edit["source"].split(":")[0] for edit in lines(run("list", "--json", "--tag=zsre")[1])
-    } == {rows.name}
+    assert status == 0
+    assert printed.splitlines()[0].startswith(
+        f"{rows}: {len(data)} rows with the prompt from 'input' and the answer from 'output'; not"
+        " used: prediction, alternatives"
+    )
+    assert printed.splitlines()[1].startswith(f"{len(data)} read, ")
+    held = lines(run("list", "--json", "--tag=zsre")[1])
+    facts = {(row["input"], row["output"][0]["answer"]) for row in data}
+    assert {(edit["prompt"], edit["answer"]) for edit in held} <= facts
+    assert {edit["source"].split(":")[0] for edit in held} == {rows.name}
+    run("import", str(rows), "--alternatives", "--memory=other.jsonl")
+    others = {
+        edit["prompt"]: edit["answer"]
+        for edit in lines(run("list", "--json", "--memory=other.jsonl")[1])
+    }
+    assert all(others[row["input"]] in row["alternatives"] for row in data)
+
+
+def test_import_says_what_was_left_out_and_why(run, book, folder):
+    Path("a.csv").write_text("question,answer\nq,1\nq,1\nQ?,2\nWho wrote Dracula?,Mary Shelley\n")
+    Path("b.json").write_text(
+        '[{"prompt": "p", "target_new": "x", "ground_truth": "y", "locality": {}},'
+        ' {"prompt": "r", "target_new": "z"}]'
+    )
+    run("add", "p", "x")
+    status, printed, _ = run("import", "a.csv", "b.json")
+    assert (status, printed) == (
+        0,
+        "a.csv: 4 rows with the prompt from 'question' and the answer from 'answer'\n"
+        "b.json: 1 row with the prompt from 'prompt' and the answer from 'target_new'; not used:"
+        " ground_truth, locality\n"
+        "b.json: 1 row with the prompt from 'prompt' and the answer from 'target_new'\n"
+        "6 read, 4 added, 1 replaced, 2 left out (1 repeated, 1 replaced by a later row)\n",
+    )
+    again = json.loads(run("import", "a.csv", "--json")[1])
+    assert again["left_out"] == {
+        "already in the memory": 2,
+        "repeated": 1,
+        "replaced by a later row": 1,
+    }
+    assert again["columns"] == {
+        "a.csv": [{"rows": 4, "prompt": "question", "answer": "answer", "unused": []}]
+    }
 
 
 def test_merge_from_a_common_ancestor(run, book):
@@ -332,7 +377,7 @@ def test_check_finds_conflicts_and_mends_damage(run, book, folder):
     assert printed.splitlines()[1].startswith(f"conflict: {book[:8]}")
     assert (
         printed.splitlines()[-1]
-        == "2 edits, 0 expired, 1 problem, 1 conflict; --repair mends the files"
+        == "2 edits, 0 expired, 1 problem, 1 conflict; --repair repairs the files"
     )
     told = run("list")[2]
     assert told.startswith(f"error: {folder}/edits.jsonl:4: not a line of JSON")
@@ -349,7 +394,7 @@ def test_check_finds_conflicts_and_mends_damage(run, book, folder):
     run("undo")
     assert run("check")[0] == 0
     Path("edits.jsonl").unlink()
-    assert "brought back from the journal" in run("check", "--repair")[1]
+    assert "restored from the journal" in run("check", "--repair")[1]
     Path("edits.jsonl").write_bytes(b"")
     mended = json.loads(run("check", "--repair", "--json")[1])["repair"]
     assert (mended["kept"], [edit["id"] for edit in mended["restored"]], mended["damaged"]) == (
@@ -582,8 +627,8 @@ def test_git_marks_clashes_where_the_driver_finds_them(run):
     ours.refresh()
     git("merge", "theirs", status=1)
     assert (
-        "a conflict marker of git: keep the lines that are right of both sides, and take the"
-        " markers out" in run("list")[2]
+        "a conflict marker of git: keep the right lines of both sides, and remove the markers"
+        in run("list")[2]
     )
     text = Path("edits.jsonl").read_text()
     marked = text[text.index("<<<<<<<") :]
@@ -601,3 +646,113 @@ def test_git_marks_clashes_where_the_driver_finds_them(run):
     ours.refresh()
     assert sorted(edit.prompt for edit in ours.edits.values()) == sorted(WANTED)
     assert journal_of(Path("edits.jsonl")).exists()
+
+
+MODULE = [sys.executable, "-m", "serac_jax"]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("serac list > /dev/full", "No space left on device: the standard output"),
+        ("serac list >&-", "the standard output is closed"),
+        ("serac import - <&-", "the standard input is closed"),
+        (r"printf 'a\xff' | serac import -", "-:1: not UTF-8 text"),
+        ("serac --memory=edits.jsonl/x list", "edits.jsonl/x: not a usable path (Not a directory)"),
+        ("serac --memory=$LONG list", "not a usable path (File name too long)"),
+        ("serac merge $LONG", "there is no file"),
+        ("serac diff $LONG", "is not a file, an operation's number"),
+        ("serac import $LONG", "File name too long"),
+        ("serac export $LONG", "File name too long"),
+        ("serac --memory=loop check", "loop: not a usable path"),
+        ("serac --memory='~nosuch/x' list", "~nosuch/x: not a usable path"),
+        ("serac --memory=fifo list", "fifo: expected a file, not a pipe"),
+        ("serac merge fifo", "there is no file fifo"),
+        (r"serac add $'a\xff' b", "is not valid UTF-8"),
+    ],
+)
+def test_odd_paths_and_streams_end_with_one_line_and_status_1(book, line, message):
+    Path("loop").symlink_to("loop")
+    os.mkfifo("fifo")
+    done = subprocess.run(
+        ["bash", "-c", f'serac() {{ {shlex.join(MODULE)} "$@"; }}\n{line}'],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "LONG": "x" * 5_000},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    (error,) = done.stderr.splitlines()
+    assert error.startswith("error: ")
+    assert message in error
+    assert len(error) < 500
+
+
+def test_nothing_that_is_printed_moves_a_cursor(run):
+    """Not from any field, nor as a C1 code or a bidirectional override in JSON."""
+    bad = "x\x1b[2J\x9b2J\u202e\r\n"
+    run("add", f"p{bad}", f"a{bad}", f"--tag=t{bad}", f"--note={bad}", f"--source={bad}")
+    run("rm", lines(run("list", "--json")[1])[0]["id"], "-m", bad, f"--author={bad}")
+    run("undo")
+    Path("bad.csv").write_text(f'"{bad}",answer\n1,2\n')
+    (key,) = (edit["id"] for edit in lines(run("list", "--json")[1]))
+    for line in (
+        "list", "list --json", f"show {key}", f"show {key} --json", "log", "log --json", "diff 0",
+        "import bad.csv", "check",
+    ):  # fmt: skip
+        _, printed, errors = run(*line.split())
+        assert set("".join((printed, errors)).replace("\n", "")) & set(bad) <= {"x", "[", "2", "J"}
+    assert lines(run("list", "--json")[1])[0]["prompt"] == f"p{bad}"
+    assert len(run("show", key)[1].splitlines()) == 8
+
+
+@pytest.mark.parametrize("name", [row.name for rows in list(GROUPS.values())[:1] for row in rows])
+def test_a_command_of_the_memory_imports_neither_jax_nor_numpy(book, name, folder):
+    """Each runs where importing them is an error."""
+    Path("more.csv").write_text("question,answer\nq,a\n")
+    run_line = {
+        "add": "add p a", "rm": f"rm {book}", "show": f"show {book}", "import": "import more.csv",
+        "merge": "merge edits.jsonl",
+    }.get(name, name)  # fmt: skip
+    code = (
+        "import sys; sys.modules.update(jax=None, numpy=None, jaxtyping=None);"
+        " from serac_jax.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    )
+    if name == "redo":
+        Store.open("edits.jsonl").undo()
+    done = subprocess.run(
+        [sys.executable, "-c", code, *run_line.split()],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_help_groups_commands_and_imports_none_of_them():
+    code = (
+        "import sys; from serac_jax.cli.main import main\n"
+        "try: main(['--help'])\n"
+        "finally: print(*sorted(name for name in sys.modules if 'serac_jax.cli.' in name))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    shown = done.stdout.splitlines()
+    assert [line[:-1] for line in shown if line[:-1] in GROUPS] == list(GROUPS)
+    assert set(shown[-1].split()) == {
+        f"serac_jax.cli.{name}" for name in ("command", "commands", "main", "printing")
+    }
+
+
+def test_the_version_is_the_packages():
+    done = subprocess.run([*MODULE, "--version"], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == f"serac {serac_jax.__version__}\n"
+    assert done.returncode == 0

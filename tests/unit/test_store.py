@@ -80,7 +80,7 @@ def test_a_line_is_read_back_and_leaves_out_what_is_empty():
         ),
         (
             '{"prompt": "a", "answer": "\\ud800"}',
-            "file:7: field 'answer' holds half a surrogate pair",
+            "file:7: field 'answer' is not valid UTF-8",
         ),
         ('{"prompt": "a", "ans', "file:7: not a line of JSON"),
         ("[" * 100_000, "file:7: not a line of JSON"),

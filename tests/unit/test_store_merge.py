@@ -95,7 +95,7 @@ def test_conflicts_are_other_answers_to_the_same_prompt_for_the_same_reader():
         for answer, tags in (("Y", ["a"]), ("Z", ["a", "b"]), ("Q", ["c"]), (" z.", ["b"]))
     ]
     found = conflicts([X, Y, OTHER, *tagged])
-    assert [(conflict.first.answer, conflict.second.answer) for conflict in found] == [
+    assert [(conflict.old.answer, conflict.new.answer) for conflict in found] == [
         ("X", "Y"),
         ("Y", "Z"),
     ]
@@ -247,24 +247,51 @@ def test_another_file_is_not_mended(tmp_path):
 @given(held=st.lists(ANY_EDIT, max_size=4))
 def test_what_is_exported_is_imported_again(kind, held):
     text = "".join(exchange.write(held, kind))
-    assert exchange.read(text, kind, "file") == held
+    assert exchange.read(text, kind, "file").edits == held
     assert text.count("\n") == len(held) + 1 or kind == "csv"
 
 
-def test_rows_of_zsre_are_edits_to_their_alternative():
+def test_rows_of_zsre_are_edits_to_their_own_answer_or_to_the_alternative():
     text = (
         '{"input": "q", "output": [{"answer": "a"}], "alternatives": ["", "b"],'
-        ' "filtered_rephrases": []}\n\n{"src": "p", "alt": "c", "pred": "d"}\n'
+        ' "filtered_rephrases": []}\n\n{"src": "p", "alt": "c", "answers": ["d"]}\n'
     )
-    text += '{"input": "r", "output": [{"answer": "a"}], "alternatives": []}\n'
-    found = exchange.read(text, "jsonl", "folder/rows.jsonl", author="Ann")
-    assert [(edit.prompt, edit.answer, edit.source, edit.author) for edit in found] == [
-        ("q", "b", "rows.jsonl:1", "Ann"),
-        ("p", "c", "rows.jsonl:3", "Ann"),
-        ("r", "a", "rows.jsonl:4", "Ann"),
-    ]
-    again = exchange.read("".join(exchange.write(found, "zsre")), "jsonl", "again")
+    for alternatives, answers in ((False, ["a", "d"]), (True, ["b", "c"])):
+        found = exchange.read(
+            text, "jsonl", "folder/rows.jsonl", alternatives=alternatives, author="Ann"
+        ).edits
+        assert [edit.answer for edit in found] == answers
+        assert [(edit.prompt, edit.source, edit.author) for edit in found] == [
+            ("q", "rows.jsonl:1", "Ann"),
+            ("p", "rows.jsonl:3", "Ann"),
+        ]
+    again = exchange.read("".join(exchange.write(found, "zsre")), "jsonl", "again").edits
     assert [edit.id for edit in again] == [edit.id for edit in found]
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "columns"),
+    [
+        ("question,answer\nq,a\n", "csv", ("question", "answer", ())),
+        ("Answer, Question\na,q\n", "csv", ("question", "answer", ())),
+        ("prompt,target_new,subject\nq,a,s\n", "csv", ("prompt", "target_new", ("subject",))),
+        (
+            '[{"prompt": "q", "target_new": "a", "ground_truth": "b", "locality": {}}]',
+            "jsonl",
+            ("prompt", "target_new", ("ground_truth", "locality")),
+        ),
+        (
+            '{"case_id": 1, "requested_rewrite": {"prompt": "{}", "subject": "q",'
+            ' "target_new": {"str": "a"}}}',
+            "jsonl",
+            ("requested_rewrite.prompt", "requested_rewrite.target_new", ("case_id",)),
+        ),
+    ],
+)
+def test_the_columns_of_other_programs_are_known(text, kind, columns):
+    found = exchange.read(text, kind, "file")
+    assert [(edit.prompt, edit.answer) for edit in found.edits] == [("q", "a")]
+    assert list(found.columns) == [columns]
 
 
 @pytest.mark.parametrize(
@@ -273,32 +300,42 @@ def test_rows_of_zsre_are_edits_to_their_alternative():
         (
             '{"prompt": "p", "answer": "a"}\n{"prompt": "p"}',
             "jsonl",
-            "file:2: the field 'answer' is missing",
+            "file:2: no column 'answer'; accepted: prompt or question",
         ),
         (
             '{"question": "p"}',
             "jsonl",
-            (
-                "file:1: expected a field 'prompt' .an edit. or 'input' or 'src' .a row of zsRE.;"
-                " it has question"
-            ),
+            "file:1: no column 'answer'; accepted: .*for example {.prompt.: .Who wrote Dracula",
         ),
-        ('{"input": "p", "alternatives": []}', "jsonl", "file:1: the row has no answer"),
         (
-            '{"input": "p", "alternatives": [1]}',
+            '{"input": "p", "alternatives": []}',
+            "jsonl",
+            "file:1: the zsRE row has no answer; expected",
+        ),
+        (
+            '{"input": "p", "output": [1]}',
             "jsonl",
             "file:1: field 'answer' should be a text that is not empty, not 1",
         ),
         (
             "a,b\n1,2",
             "csv",
-            "file:1: the first line should name the columns, 'prompt' and 'answer' among them",
+            "file:1: unknown column 'a'; accepted: .*for example question,answer,tags",
+        ),
+        ("prompt,answer,tag\n", "csv", "file:1: unknown column 'tag'; accepted: .*tags, note"),
+        ("prompt,answer,prompt\n", "csv", "file:1: a column is named twice"),
+        ("[1]", "jsonl", "file:row 1: expected an object, not 1"),
+        ("[", "jsonl", "file: not a list in JSON"),
+        (
+            '{"requested_rewrite": {"prompt": 1}}',
+            "jsonl",
+            "file:1: 'requested_rewrite' should have prompt, subject and target_new.str",
         ),
         ("prompt,answer\n1,2\n3", "csv", "file:3: 1 values, but 2 columns"),
         ('prompt,answer\n1,"2', "csv", "file:2: not CSV"),
         ("prompt,answer\n1,", "csv", "file:2: the field 'answer' is missing"),
         ("prompt,answer,expires\n1,2,soon", "csv", "file:2: field 'expires' should be a date"),
-        ("", "csv", "file:1: the first line should name the columns"),
+        ("", "csv", "file:1: no column 'answer'; accepted: "),
     ],
 )
 def test_foreign_files_that_are_wrong_are_told_with_their_line(text, kind, message):
