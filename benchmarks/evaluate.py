@@ -23,7 +23,10 @@ from benchmarks.timing import by_turns
 from serac_jax.core.batch import take
 from serac_jax.editors import edit_table
 from serac_jax.editors.serac import scope as scopes
-from serac_jax.editors.serac.serac import Edited, Options, serac
+from serac_jax.editors.serac.loss import Options
+from serac_jax.editors.serac.reader import Reader
+from serac_jax.editors.serac.router import Router
+from serac_jax.editors.serac.serac import Edited, serac
 from serac_jax.runtime import allocator
 
 
@@ -35,8 +38,8 @@ def measure(held: int, repeats: int) -> dict[str, Any]:
     )
     base, base_params = real_size.random_model(SMALL_T5)
     classifier, scope_params = real_size.random_model(DISTILBERT, "cls", seed=2)
-    scope = scopes.embedding(classifier)
-    editor = serac(base, scope, scope_params, base, base_params, 0, Options())
+    router, reader = Router(scopes.embedding(classifier)), Reader(base, 0)
+    editor = serac(router, scope_params, reader, reader, base_params, Options())
     params, rows = (
         {"scope": scope_params, "counterfactual": base_params},
         jnp.arange(held) % len(batch.edits.labels),
@@ -49,18 +52,22 @@ def measure(held: int, repeats: int) -> dict[str, Any]:
             edit_table.empty(len(room.labels), keys, room), keys, take(batch.edits, rows)
         ),
     )
-    vectors = scope.queries(scope_params, batch.inside)
+    vectors = router.scope.queries(scope_params, batch.inside)
     edit, apply = jax.jit(editor.edit), jax.jit(editor.apply)
     find = jax.jit(
-        lambda memory_, asked: edit_table.nearest(
-            memory_, scope.table(scope_params, memory_, asked, batch.inside)
+        lambda table, asked: edit_table.route(
+            table,
+            batch.inside,
+            router.scope.table(scope_params, table, asked, batch.inside),
+            router.thresholds,
+            router.exact_match,
         )
     )
     timed = by_turns(
         {
             "edit": lambda: jax.block_until_ready(edit(params, edited, batch.edits)),
             "query": lambda: jax.block_until_ready(apply(params, edited, batch.inside)),
-            "find": lambda: jax.block_until_ready(find(edited.memory, vectors)),
+            "find": lambda: jax.block_until_ready(find(edited.table, vectors)),
         },
         repeats,
     )

@@ -37,7 +37,10 @@ from serac_jax.editors.enn import enn
 from serac_jax.editors.mend import mend
 from serac_jax.editors.protocol import Editor
 from serac_jax.editors.serac import scope as scopes
-from serac_jax.editors.serac.serac import Options, serac
+from serac_jax.editors.serac.loss import Options
+from serac_jax.editors.serac.reader import Reader
+from serac_jax.editors.serac.router import Router
+from serac_jax.editors.serac.serac import serac
 from serac_jax.runtime import allocator
 from serac_jax.training import steps
 
@@ -119,7 +122,12 @@ def ours(case: Case) -> Ours:
         )
         lead = 1 if output else 0
         editor = serac(
-            base, scope, scope_params, counterfactual, counterfactual_params, lead, Options()
+            Router(scope),
+            scope_params,
+            Reader(base, lead),
+            Reader(counterfactual, lead),
+            counterfactual_params,
+            Options(),
         )
         needed = counting.needed(case.batch, classifier, counterfactual, experiment.cross_attention)
     else:

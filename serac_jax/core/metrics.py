@@ -61,11 +61,6 @@ def mean_kl(
     return (token_kl(before, after) * weight).sum(-1) / jnp.where(count > 0, count, 1.0)
 
 
-def scope_right(log_similarity: Float[Array, " n"], in_scope: bool) -> Float[Array, " n"]:
-    """1 where the similarity is on the right side of one half."""
-    return ((jnp.exp(log_similarity) > 0.5) == in_scope).astype(jnp.float32)
-
-
 def scalar_score(value: Scalar) -> Score:
     """A value of the whole batch, such as its loss."""
     return Score(value[None], jnp.ones(1))

@@ -43,7 +43,7 @@ RULES = (
     (r"layer_\d+/up$", P("model", "fsdp")),
     (r"layer_\d+/(bias|scale|shift)$", P()),
     (r"moments/[^/]+/(mean|square)$|rates$", P()),
-    (r"memory/(keys|live|count|edits/.*)$", P()),
+    (r"table/(keys|live|count|edits/.*)$", P()),
     (r"index/(keys|scales|squares|tags)$", P("data")),
 )
 ROWS = ("data", "fsdp")  # the axes over which a batch is split

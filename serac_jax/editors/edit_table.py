@@ -1,5 +1,5 @@
-"""The edit memory: stored edits in device arrays of fixed capacity, so that every program that
-reads it compiles once."""
+"""The edit table: stored edits in device arrays of fixed capacity, so that every program that reads
+it compiles once."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.core import Tracer
-from jaxtyping import Array, Bool, Float, Int, Scalar
+from jaxtyping import Array, Bool, Float, Scalar
 
 from serac_jax.core.batch import Examples
 from serac_jax.core.errors import UserError
+from serac_jax.editors.protocol import Route, Thresholds
 
 
 class TableFull(UserError):
-    """More edits were written than the memory has slots."""
+    """More edits were written than the table has slots."""
 
 
 class EditTable(NamedTuple):
@@ -40,7 +41,7 @@ class EditTable(NamedTuple):
 
 
 def empty(capacity: int, keys: Float[Array, "k d"], edits: Examples) -> EditTable:
-    """A memory of `capacity` slots for keys and edits of the given widths; the arguments' rows are
+    """A table of `capacity` slots for keys and edits of the given widths; the arguments' rows are
     not read."""
 
     def slots(leaf: Array) -> Array:
@@ -51,50 +52,70 @@ def empty(capacity: int, keys: Float[Array, "k d"], edits: Examples) -> EditTabl
     )
 
 
-def write(memory: EditTable, keys: Float[Array, "k d"], edits: Examples) -> EditTable:
+def write(table: EditTable, keys: Float[Array, "k d"], edits: Examples) -> EditTable:
     """Appends the edits whose weight is not 0.
 
-    Raises MemoryFull when they do not fit. While tracing the number of edits is unknown: surplus
-    edits are then left out of the arrays but counted, and `require_room` refuses the result outside
-    the trace."""
+    While tracing, the number of edits is unknown: surplus edits are left out of the arrays but
+    counted, and `require_room` refuses the result outside the trace.
+
+    Raises:
+        TableFull: they do not fit.
+    """
     real = edits.rows > 0
-    slot = jnp.where(
-        real, memory.count + jnp.cumsum(real) - 1, memory.capacity
-    )  # padding goes past the end, where it is dropped
+    slot = jnp.where(  # padding goes past the end, where it is dropped
+        real, table.count + jnp.cumsum(real) - 1, table.capacity
+    )
 
     def put(store: Array, rows: Array) -> Array:
         width = store.shape[1] - rows.shape[1]
         if width < 0:
             raise ValueError(
-                f"an edit is {rows.shape[1]} wide, the memory's slots are {store.shape[1]} wide:"
-                " build the memory with wider slots"
+                f"an edit is {rows.shape[1]} wide, the table's slots are {store.shape[1]} wide:"
+                " build the table with wider slots"
             )
         return store.at[slot].set(jnp.pad(rows, ((0, 0), (0, width))), mode="drop")
 
     written = EditTable(
-        put(memory.keys, keys),
-        jax.tree.map(put, memory.edits, edits),
-        memory.live.at[slot].set(True, mode="drop"),
-        memory.count + real.sum(),
+        put(table.keys, keys),
+        jax.tree.map(put, table.edits, edits),
+        table.live.at[slot].set(True, mode="drop"),
+        table.count + real.sum(),
     )
     require_room(written)
     return written
 
 
-def require_room(memory: EditTable) -> None:
-    """Raises MemoryFull if more edits were written than fit; says nothing while tracing."""
-    if not isinstance(memory.count, Tracer) and int(memory.count) > memory.capacity:
+def require_room(table: EditTable) -> None:
+    """Raises TableFull if more edits were written than fit; does nothing while tracing."""
+    if not isinstance(table.count, Tracer) and int(table.count) > table.capacity:
         raise TableFull(
-            f"{int(memory.count)} edits do not fit in a memory of capacity {memory.capacity}; raise"
+            f"{int(table.count)} edits do not fit in a table of capacity {table.capacity}; raise"
             " `capacity`"
         )
 
 
-def nearest(
-    memory: EditTable, log_similarity: Float[Array, "n c"]
-) -> tuple[Int[Array, " n"], Float[Array, " n"]]:
-    """The most similar stored edit of every query and its log-similarity; −inf where the memory is
-    empty."""
-    live = jnp.where(memory.live[None, :], log_similarity, -jnp.inf)
+def route(
+    table: EditTable,
+    queries: Examples,
+    log_similarity: Float[Array, "n c"],
+    thresholds: Thresholds,
+    exact_match: bool,
+) -> Route:
+    """The stored edit that is nearest to each query, and whether it answers.
+
+    Args:
+        log_similarity: of every query and every slot; those of empty slots are not read.
+        exact_match: an edit whose question has the same words as the query comes before all
+            others, with similarity 1; of several the newest.
+    """
+    live = jnp.where(table.live[None, :], log_similarity, -jnp.inf)
     index = live.argmax(-1)
-    return index, jnp.take_along_axis(live, index[:, None], -1)[:, 0]
+    nearest = jnp.take_along_axis(live, index[:, None], -1)[:, 0]
+    stored, asked = table.edits.words, queries.words
+    if exact_match and stored is not None and asked is not None:
+        same = (asked[:, None] == stored[None]).all(-1) & table.live[None]
+        same &= (asked != 0).any(-1, keepdims=True)
+        newest = table.capacity - 1 - jnp.flip(same, -1).argmax(-1)
+        index = jnp.where(same.any(-1), newest, index)
+        nearest = jnp.where(same.any(-1), 0.0, nearest)
+    return Route(index, nearest, thresholds.hit(jnp.exp(nearest)))

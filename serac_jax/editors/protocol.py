@@ -2,7 +2,7 @@
 
     params = editor.init(key, base)
     edited = editor.start(params, base, room)
-    edited = editor.edit(params, edited, edits)      # as often as one likes; edits compose
+    edited = editor.edit(params, edited, edits)  # any number of times: edits compose
     logits = editor.apply(params, edited, queries)
 
 The model before and after an edit has the same type, so batches of edits, sequences of edits and
@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
-from jaxtyping import Array, Float, Int, Scalar
+from jaxtyping import Array, Bool, Float, Int, Scalar
 
 from serac_jax.core.batch import EditBatch, Examples
 from serac_jax.core.fields import Fields
@@ -34,18 +34,44 @@ class Aux(NamedTuple):
     overwrite: dict[str, Array] | None = None
 
 
-class Decision(NamedTuple):
-    """Which stored edit is nearest to each query, and how likely the query is in its scope."""
+class Route(NamedTuple):
+    """Where an editor with a table of edits sends each query.
+
+    index: the slot of the nearest edit.
+    log_similarity: the log of how likely the query is in that edit's scope; 0 where both are the
+        same words, −∞ where the table is empty.
+    hit: whether that is above the editor's threshold, so that the edit answers.
+    """
 
     index: Int[Array, " n"]
     log_similarity: Float[Array, " n"]
+    hit: Bool[Array, " n"]
+
+
+class Thresholds(NamedTuple):
+    """How a score in [0, 1] becomes a decision; works on numbers and on arrays.
+
+    threshold: an edit answers where its score is larger.
+    unsure_from: up to the threshold, a score above this one means that an edit might have answered.
+    """
+
+    threshold: float = 0.5
+    unsure_from: float = 0.5
+
+    def hit(self, score: Any) -> Any:
+        """Whether the edit answers."""
+        return score > self.threshold
+
+    def unsure(self, score: Any) -> Any:
+        """Whether the base model answers, although the edit might have."""
+        return (score > self.unsure_from) & (score <= self.threshold)
 
 
 class Editor(NamedTuple):
     """init: (key, base) -> params. base: the frozen base model's parameters.
     start: (params, base, room) -> the model before any edit; `room` has as many rows as edits
         should fit, each as wide as an edit may be; its content is not read.
-    edit: (params, edited, edits) -> the model with one more batch of edits. Raises MemoryFull where
+    edit: (params, edited, edits) -> the model with one more batch of edits. Raises TableFull where
         they do not fit.
     apply: (params, edited, queries) -> logits "n t v".
     generate: (params, edited, queries, steps) -> answers "n s", by greedy decoding.
@@ -53,7 +79,7 @@ class Editor(NamedTuple):
         is given. None for editors that learn nothing.
     groups: (params) -> for every leaf its group of the optimizer: "weights", "rates" (of edits) or
         "frozen".
-    decide: (params, edited, queries) -> Decision, for editors with a memory, else None.
+    route: (params, edited, queries) -> Route, for editors with a table of edits, else None.
     """
 
     init: Callable[[Array, Any], Params]
@@ -63,12 +89,12 @@ class Editor(NamedTuple):
     generate: Callable[[Params, Edited, Examples, int], Int[Array, "n s"]]
     loss: Callable[[Params, Any, EditBatch, Array | None], tuple[Scalar, Aux]] | None
     groups: Callable[[Params], Any]
-    decide: Callable[[Params, Edited, Examples], Decision] | None
+    route: Callable[[Params, Edited, Examples], Route] | None
 
 
 def on_gathered_weights(editor: Editor) -> Editor:
-    """The editor with all that it computes with, what it learned and the model, put together where
-    the mesh's axis "fsdp" splits it."""
+    """The editor, gathering what it learned and the model where the mesh's axis "fsdp" splits
+    them."""
 
     def given(function: Callable[..., Any]) -> Callable[..., Any]:
         return lambda params, model, *rest: function(gather_fsdp(params), gather_fsdp(model), *rest)
@@ -79,7 +105,7 @@ def on_gathered_weights(editor: Editor) -> Editor:
         apply=given(editor.apply),
         generate=given(editor.generate),
         loss=given(editor.loss) if editor.loss else None,
-        decide=given(editor.decide) if editor.decide else None,
+        route=given(editor.route) if editor.route else None,
     )
 
 

@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Scalar
 
 from serac_jax.core.batch import EditBatch, Rows
-from serac_jax.core.metrics import Score, inside_score, outside_score, scope_right
+from serac_jax.core.metrics import Score, inside_score, outside_score
 from serac_jax.core.sharding import (
     batch_sharding,
     gather_fsdp,
@@ -27,7 +27,7 @@ from serac_jax.core.sharding import (
     shardings,
 )
 from serac_jax.core.types import Config
-from serac_jax.editors.protocol import Aux, Decision, Editor
+from serac_jax.editors.protocol import Aux, Editor, Route
 from serac_jax.models import Model
 from serac_jax.models.generate import generate
 from serac_jax.models.linear import at_least_float32
@@ -207,9 +207,9 @@ def make_eval_step(
         if editor.loss:
             loss, aux = editor.loss(params, base, batch, None)
             scores |= aux.metrics | {"loss": Score(loss[None], jnp.ones(1))}
-        if editor.decide is None:
+        if editor.route is None:
             return scores, None
-        routes = Routes(*(editor.decide(params, edited, query) for query in queries))
+        routes = Routes(*(editor.route(params, edited, query) for query in queries))
         return scores | scope_scores(routes, batch), routes
 
     return jax.jit(eval_step)
@@ -270,8 +270,8 @@ def scope_scores(routes: Routes, batch: EditBatch) -> dict[str, Score]:
     """
     own = (routes.inside.index == batch.edit_of).astype(jnp.float32)
     return {
-        "scope_inside": inside_score(batch, scope_right(routes.inside.log_similarity, True)),
-        "scope_outside": outside_score(batch, scope_right(routes.outside.log_similarity, False)),
+        "scope_inside": inside_score(batch, routes.inside.hit.astype(jnp.float32)),
+        "scope_outside": outside_score(batch, (~routes.outside.hit).astype(jnp.float32)),
         "retrieval": inside_score(batch, own),
     }
 

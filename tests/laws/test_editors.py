@@ -122,7 +122,7 @@ def test_edits_compose(case):
         answers.append(case.apply(params, edited, case.batch.inside))
     together = case.apply(params, case.edit(params, case.start(), edits), case.batch.inside)
     assert not np.array_equal(together, answers[0])
-    if case.editor.decide:
+    if case.editor.route:
         assert close(answers[-1], together)
     else:
         assert not any(
@@ -158,11 +158,27 @@ def test_answers_do_not_depend_on_padding(case):
 
 def test_a_full_memory_refuses_and_names_its_capacity(case):
     """Editors with a memory; edits in the weights have no end."""
-    if not case.editor.decide:
+    if not case.editor.route:
         return
     edited = case.editor.edit(case.params, case.start(capacity=6), case.batch.edits)
     with pytest.raises(edit_table.TableFull, match="capacity 6"):
         case.editor.edit(case.params, edited, case.batch.edits)
+
+
+def test_an_edit_answers_its_own_words(case):
+    """Whatever the scope classifier says of them, and whichever other edits are stored."""
+    if not case.editor.route:
+        return
+    edits = case.batch.edits
+    edited = case.edit(case.params, case.start(), edits)
+    route = jax.jit(case.editor.route)
+    for turned in (np.arange(4), np.array([2, 0, 3, 1])):
+        found = route(case.params, edited, take(edits, turned))
+        assert found.index.tolist() == turned.tolist()
+        assert found.log_similarity.tolist() == [0.0] * 4
+        assert found.hit.all()
+    unknown = edits._replace(words=np.zeros_like(edits.words))
+    assert not (route(case.params, edited, unknown).log_similarity == 0).all()
 
 
 def test_editing_traces_once(case):

@@ -14,7 +14,7 @@ from jaxtyping import Array
 from serac_jax.core.batch import EditBatch, Examples, Tokens
 from serac_jax.core.losses import edit_loss, locality_loss, token_log_probs, weighted_mean
 from serac_jax.editors.protocol import Aux, Editor
-from serac_jax.editors.serac.serac import Options
+from serac_jax.editors.serac.loss import Options
 from serac_jax.models import Model, convert
 from serac_jax.text.tokens import pad, suffix_token_count
 from tests.parity.precision import load, real

@@ -11,7 +11,10 @@ import jax.numpy as jnp
 
 from serac_jax import models
 from serac_jax.editors.serac import scope as scopes
-from serac_jax.editors.serac.serac import Options, serac
+from serac_jax.editors.serac.loss import Options
+from serac_jax.editors.serac.reader import Reader
+from serac_jax.editors.serac.router import Router
+from serac_jax.editors.serac.serac import serac
 from serac_jax.text.encoder import Encoder
 from serac_jax.text.queries import Query, TextBatch
 from serac_jax.text.tokens import prefix_token_count
@@ -36,12 +39,11 @@ def run_task(comparison: Comparison, case: golden.Case, root: Path, task: str) -
     classifier, classifier_params = models.load(str(root / "distilbert-tiny-cased"), output="cls")
     opening = prefix_token_count(base.tokenizer)
     editor = serac(
-        base,
-        scopes.embedding(classifier),
+        Router(scopes.embedding(classifier), exact_match=False),
         classifier_params,
-        counterfactual,
+        Reader(base, opening),
+        Reader(counterfactual, opening),
         counterfactual_params,
-        opening,
         Options(),
     )
     printed = case.manifest["values"]
@@ -57,14 +59,14 @@ def run_task(comparison: Comparison, case: golden.Case, root: Path, task: str) -
     edited = editor.edit(params, unedited, batch.edits)
     steps = case[f"{task}/edited"].shape[1] - 1
     generate = jax.jit(lambda edited, queries: editor.generate(params, edited, queries, steps))
-    assert editor.decide
+    assert editor.route
     for name, state, queries in (
         ("no_cache", unedited, batch.inside),
         ("edited", edited, batch.inside),
         ("miss", edited, batch.outside),
     ):
         comparison.check(f"{task}/{name}", generate(state, queries), case[f"{task}/{name}"][:, 1:])
-    similarity = jnp.exp(editor.decide(params, edited, batch.inside).log_similarity)
+    similarity = jnp.exp(editor.route(params, edited, batch.inside).log_similarity)
     comparison.check(
         f"{task}/sim", similarity, case[f"{task}/sim"]
     )  # of the other query only that to an edit which is not recorded

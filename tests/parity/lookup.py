@@ -30,7 +30,7 @@ class Parts(NamedTuple):
     editor: Editor
     onehot_logit: float
     write: Any  # (base parameters, edits) -> a memory of these edits alone
-    decide: Any
+    route: Any
     apply: Any
     logits: Any
     gradient: Any
@@ -47,7 +47,13 @@ def build(manifest: dict[str, Any], root: Path, comparison: Comparison) -> Parts
     config = manifest["config"]
     base, base_params, reader = load_base(manifest, root, comparison)
     editor = lookup(
-        base, Options(config["lu"]["threshold"], config["lu"]["onehot_logit"], mask_keys=False)
+        base,
+        Options(
+            config["lu"]["threshold"],
+            config["lu"]["onehot_logit"],
+            mask_keys=False,
+            exact_match=False,
+        ),
     )
 
     def write(base_params: Any, edits: Examples) -> Edited:
@@ -68,7 +74,7 @@ def build(manifest: dict[str, Any], root: Path, comparison: Comparison) -> Parts
             + config["cloc"] * kl
         )
 
-    functions = write, editor.decide, editor.apply, base.logits, jax.grad(loss)
+    functions = write, editor.route, editor.apply, base.logits, jax.grad(loss)
     return Parts(
         base, base_params, editor, config["lu"]["onehot_logit"], *map(jax.jit, functions), reader
     )
@@ -78,10 +84,10 @@ def answers(comparison: Comparison, parts: Parts, edited: Edited, queries: Examp
     """The editor's logits, where an answer is looked up with the one thing put back that we leave
     out (PADDING)."""
     logits = np.array(parts.apply({}, edited, queries))
-    decision = parts.decide({}, edited, queries)
-    missing = np.asarray(edited.memory.edits.weight)[np.asarray(decision.index)] == 0
+    route = parts.route({}, edited, queries)
+    missing = np.asarray(edited.table.edits.weight)[np.asarray(route.index)] == 0
     width = min(missing.shape[1], logits.shape[1])
-    padding = missing[:, :width] & (np.exp(decision.log_similarity) > 0.5)[:, None]
+    padding = missing[:, :width] & np.asarray(route.hit)[:, None]
     if padding.any():
         comparison.depart(PADDING)
         logits[:, :width, -100] += parts.onehot_logit * padding
@@ -97,7 +103,7 @@ def compare_batch(
     batch: EditBatch,
 ) -> None:
     edited = parts.write(base_params, batch.edits)
-    memory = edited.memory
+    memory = edited.table
     if f"{prefix}/edit0/memory_keys" in case:
         comparison.check(
             f"{prefix}/edit0/memory_keys", memory.keys, case[f"{prefix}/edit0/memory_keys"]
@@ -153,7 +159,7 @@ def run_sequence(comparison: Comparison, case: golden.Case, cases: Path, root: P
             parts.base_params, parts.reader.batch(golden.batch(cases, name), None).edits
         )
         comparison.check(
-            f"after{number}/memory_keys", edited.memory.keys, case[f"after{number}/memory_keys"]
+            f"after{number}/memory_keys", edited.table.keys, case[f"after{number}/memory_keys"]
         )
         for side, examples in (("edit_outer", queries.inside), ("loc", queries.outside)):
             check(

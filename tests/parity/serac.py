@@ -12,10 +12,13 @@ import numpy as np
 
 from serac_jax.core.batch import EditBatch, Examples, splice, take
 from serac_jax.core.metrics import mean
-from serac_jax.editors.edit_table import nearest
-from serac_jax.editors.protocol import Editor
+from serac_jax.editors.edit_table import route
+from serac_jax.editors.protocol import Editor, Thresholds
 from serac_jax.editors.serac import scope as scopes
-from serac_jax.editors.serac.serac import Options, serac
+from serac_jax.editors.serac.loss import Options
+from serac_jax.editors.serac.reader import Reader as EditReader
+from serac_jax.editors.serac.router import Router
+from serac_jax.editors.serac.serac import serac
 from serac_jax.models import Model, convert
 from serac_jax.text.tokens import prefix_token_count
 from tests.parity import classes, golden, training
@@ -98,7 +101,12 @@ def build(manifest: dict[str, Any], root: Path, comparison: Comparison) -> Parts
     )
     opening = prefix_token_count(base.tokenizer)
     editor = serac(
-        base, scope, classifier_params, counterfactual, counterfactual_params, opening, options
+        Router(scope, exact_match=False),  # the original compares no words
+        classifier_params,
+        EditReader(base, opening),
+        EditReader(counterfactual, opening) if counterfactual else None,
+        counterfactual_params,
+        options,
     )
     params = editor.init(jax.random.key(0), base_params)
     for name, index, sign, change in re.findall(
@@ -191,10 +199,10 @@ def forward(
             where = cropped(queries.weight, recorded) > 0 if labelled_only else None
             comparison.check(f"{prefix}/{name}", cropped(ours, recorded), recorded, where)
 
-    memory = edited.memory
+    memory = edited.table
     vectors = passes.scope_queries(params["scope"], queries)
     table = passes.scope_table(params["scope"], memory, vectors, queries)
-    index, similarity = nearest(memory, table)
+    index, similarity, _ = route(memory, queries, table, Thresholds(), exact_match=False)
     check("log_sim_matrix", table)
     check("out/cls_logits", table)
     check("cls_sims", jnp.exp(similarity))
@@ -377,9 +385,9 @@ def run_sequence(comparison: Comparison, case: golden.Case, cases: Path, root: P
     for number, batch in enumerate(batches):
         edited = parts.editor.edit(parts.params, edited, batch.edits)
         written = take(
-            edited.memory._replace(count=jnp.zeros(stored[-1])), jnp.arange(stored[number])
+            edited.table._replace(count=jnp.zeros(stored[-1])), jnp.arange(stored[number])
         )  # without empty slots, as the original
-        view = edited._replace(memory=written._replace(count=edited.memory.count))
+        view = edited._replace(table=written._replace(count=edited.table.count))
         for name, side in (("edit_outer", queries.inside), ("loc", queries.outside)):
             forward(
                 comparison,

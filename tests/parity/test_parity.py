@@ -71,7 +71,7 @@ def test_a_training_step_is_compared_from_where_the_original_stood(slope):
         "values": {"train1/grad_norm": 2.0 * float(np.linalg.norm(case["step1/w"]))},
         "errors": {},
     }
-    editor = Editor(*[None] * 6, groups=lambda params: {"w": "weights"}, decide=None)
+    editor = Editor(*[None] * 6, groups=lambda params: {"w": "weights"}, route=None)
     gradients = iter([-noise * np.array([1, -1], np.float32), None])
 
     def gradient(params, batch):

@@ -1,4 +1,4 @@
-"""The edit memory: order, padding, capacity."""
+"""The edit table: order, padding, capacity."""
 
 import jax
 import jax.numpy as jnp
@@ -7,6 +7,7 @@ import pytest
 
 from serac_jax.core.batch import Examples, Tokens
 from serac_jax.editors import edit_table
+from serac_jax.editors.protocol import Thresholds
 
 
 def edits(values, weight=None, width=3):
@@ -49,9 +50,9 @@ def test_narrower_edits_fit_wider_slots():
     assert store.edits.inputs.mask[0].tolist() == [True, True, False, False, False]
 
 
-def test_a_full_memory_refuses_and_names_its_capacity():
+def test_a_full_table_refuses_and_names_its_capacity():
     store = edit_table.write(edit_table.empty(2, keys([0]), edits([0])), keys([1]), edits([1]))
-    with pytest.raises(edit_table.TableFull, match="3 edits do not fit in a memory of capacity 2"):
+    with pytest.raises(edit_table.TableFull, match="3 edits do not fit in a table of capacity 2"):
         edit_table.write(store, keys([2, 3]), edits([2, 3]))
     traced = jax.jit(edit_table.write)(store, keys([2, 3]), edits([2, 3]))
     assert traced.edits.labels[:, 0].tolist() == [1, 2]  # nothing that was stored is lost
@@ -64,12 +65,60 @@ def test_wider_edits_are_refused():
         edit_table.write(edit_table.empty(2, keys([0]), edits([0])), keys([1]), edits([1], width=5))
 
 
-def test_nearest_sees_only_live_slots():
+def route(store, queries, similarities, threshold=0.5, exact_match=True):
+    thresholds = Thresholds(threshold, threshold)
+    return edit_table.route(store, queries, jnp.log(similarities), thresholds, exact_match)
+
+
+def asking(words):
+    """Edits or queries whose words have these fingerprints; 0: unknown."""
+    pairs = jnp.asarray(words, jnp.int32)[:, None] * jnp.ones((1, 2), jnp.int32)
+    return edits([1] * len(words))._replace(words=pairs)
+
+
+def filled(words, capacity=4):
+    rows = asking(words)
+    empty = edit_table.empty(capacity, keys([0]), rows)
+    return edit_table.write(empty, keys(words), rows)
+
+
+def test_only_live_slots_are_routed_to():
     store = edit_table.write(
         edit_table.empty(3, keys([0]), edits([0])), keys([1, 2]), edits([1, 2])
     )
-    index, similarity = edit_table.nearest(store, jnp.array([[-2.0, -1.0, 0.0], [-0.5, -3.0, 0.0]]))
-    assert index.tolist() == [1, 0]
-    assert similarity.tolist() == [-1.0, -0.5]
-    _, nothing = edit_table.nearest(edit_table.empty(3, keys([0]), edits([0])), jnp.zeros((1, 3)))
-    assert np.isneginf(nothing[0])
+    similarities = jnp.array([[0.2, 0.4, 1.0], [0.6, 0.1, 1.0]])
+    found = route(store, edits([0, 0]), similarities)
+    assert found.index.tolist() == [1, 0]
+    np.testing.assert_allclose(jnp.exp(found.log_similarity), [0.4, 0.6], rtol=1e-6)
+    assert found.hit.tolist() == [False, True]
+    nothing = route(edit_table.empty(3, keys([0]), edits([0])), edits([0]), jnp.ones((1, 3)))
+    assert np.isneginf(nothing.log_similarity[0])
+    assert not nothing.hit[0]
+
+
+def test_the_editors_own_threshold_decides():
+    similarities = jnp.array([[0.7, 0.1, 0.1, 0.1]])
+    for threshold, hit in ((0.5, True), (0.69, True), (0.71, False)):
+        assert route(filled([1, 2]), asking([3]), similarities, threshold).hit.tolist() == [hit]
+
+
+def test_an_edit_of_the_same_words_comes_before_all_others_with_similarity_1():
+    """Though others are as similar by the classifier, and it is not; of two of them, the newest."""
+    similarities = jnp.array([[1.0, 0.0, 1.0, 0.0]])
+    for asked, index in ((7, 1), (5, 3)):
+        found = route(filled([5, 7, 6, 5]), asking([asked]), similarities)
+        assert found.index.tolist() == [index]
+        assert found.log_similarity.tolist() == [0.0]
+        assert found.hit.tolist() == [True]
+    unused = route(filled([5, 7]), asking([7]), similarities / 2, exact_match=False)
+    assert (unused.index.tolist(), unused.hit.tolist()) == ([0], [False])
+
+
+def test_unknown_words_equal_nothing_not_even_each_other():
+    similarities = jnp.array([[0.1, 0.4, 0.1, 0.1]])
+    found = route(filled([0, 7]), asking([0]), similarities)
+    assert (found.index.tolist(), found.hit.tolist()) == ([1], [False])
+    found = route(filled([7, 7]), edits([1]), similarities)
+    assert (found.index.tolist(), found.hit.tolist()) == ([1], [False])
+    found = route(filled([7, 7, 7]), asking([9]), similarities)  # the empty slot is not a fourth
+    assert found.index.tolist() == [1]

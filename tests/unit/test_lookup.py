@@ -19,7 +19,7 @@ def base():
 
 def compiled(editor):
     return editor._replace(
-        edit=jax.jit(editor.edit), apply=jax.jit(editor.apply), decide=jax.jit(editor.decide)
+        edit=jax.jit(editor.edit), apply=jax.jit(editor.apply), route=jax.jit(editor.route)
     )
 
 
@@ -37,21 +37,21 @@ def test_a_query_near_an_edit_gets_its_answer_and_any_other_the_base_models(base
     assert np.array_equal(logits[1], jax.jit(model.logits)(params, queries)[1])
     answers = editor.generate({}, memory, queries, 4)
     assert answers[0].tolist() == [9, 1, 0, 0]
-    assert editor.decide({}, memory, queries).index[0] == 1
+    assert editor.route({}, memory, queries).index[0] == 1
 
 
 def test_similarity_is_one_half_at_the_threshold(base):
     model, params = base
     query = take(EDITS, jnp.array([0]))
     _, memory = edited(base)
-    distance = float(jnp.linalg.norm(memory.memory.keys[0] - memory.memory.keys[1]))
+    distance = float(jnp.linalg.norm(memory.table.keys[0] - memory.table.keys[1]))
     only = jax.tree.map(lambda leaf: leaf[1:], EDITS)
     for threshold, hit in ((distance * 1.001, True), (distance * 0.999, False)):
         editor = compiled(lookup(model, Options(threshold=threshold)))
         store = editor.edit({}, editor.start({}, params, only), only)
-        similarity = float(jnp.exp(editor.decide({}, store, query).log_similarity[0]))
+        similarity = float(jnp.exp(editor.route({}, store, query).log_similarity[0]))
         assert similarity == pytest.approx(0.5, rel=1e-2)
-        assert (similarity > 0.5) is hit
+        assert bool(editor.route({}, store, query).hit[0]) is hit
 
 
 @pytest.mark.parametrize(("mask_keys", "same"), [(True, True), (False, False)])
@@ -61,4 +61,4 @@ def test_keys_average_real_tokens_unless_told_otherwise(base, mask_keys, same):
         inputs=Tokens(*(jnp.pad(leaf, ((0, 0), (0, 3))) for leaf in EDITS.inputs[:2]))
     )
     again = editor.edit({}, editor.start({}, base[1], wide), wide)
-    assert bool(jnp.allclose(again.memory.keys, memory.memory.keys, rtol=1e-5, atol=1e-5)) is same
+    assert bool(jnp.allclose(again.table.keys, memory.table.keys, rtol=1e-5, atol=1e-5)) is same

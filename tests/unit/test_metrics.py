@@ -29,9 +29,3 @@ def test_an_answer_is_kept_where_no_labelled_position_changed():
 def test_rows_of_weight_0_do_not_count():
     assert metrics.mean(Score(jnp.array([1.0, 0.0, 7.0]), jnp.array([1.0, 1.0, 0.0]))) == 0.5
     assert metrics.mean(Score(jnp.array([1.0]), jnp.array([0.0]))) == 0
-
-
-def test_scope_is_right_on_its_side_of_one_half():
-    sims = jnp.log(jnp.array([0.4, 0.6]))
-    assert metrics.scope_right(sims, True).tolist() == [0, 1]
-    assert metrics.scope_right(sims, False).tolist() == [1, 0]

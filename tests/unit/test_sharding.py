@@ -76,7 +76,7 @@ def test_every_leaf_of_a_run_has_a_place(tmp_path, cross):
     edited = jax.eval_shape(run.editor.start, state.params, run.base_params, batch.edits)
     assert all(
         leaf.spec == P()
-        for leaf in jax.tree.leaves(sharding.shardings({"memory": edited.memory}, run.mesh))
+        for leaf in jax.tree.leaves(sharding.shardings({"table": edited.table}, run.mesh))
     )
 
 

@@ -72,9 +72,9 @@ def test_a_run_answers_as_in_its_evaluation(name, fields, cache, tmp_path, monke
             ids = built.editor.generate(params, edited, queries, config.data.answer_tokens)
         else:
             ids = built.editor.apply(params, edited, queries).argmax(-1)
-        return built.editor.decide(params, edited, queries), ids
+        return built.editor.route(params, edited, queries), ids
 
-    decision, ids = evaluated(state.params, built.base_params)
+    route, ids = evaluated(state.params, built.base_params)
     monkeypatch.setitem(sys.modules, "configs", None)  # as where only the package is installed
     editor = loading.load(tmp_path, mesh={"data": 2, "model": 2} if name == "zsre_rp" else None)
     edits = editor.edit_many(
@@ -82,10 +82,10 @@ def test_a_run_answers_as_in_its_evaluation(name, fields, cache, tmp_path, monke
     ).edits
     answers = editor.ask(questions)
     np.testing.assert_allclose(
-        [answer.score for answer in answers], np.exp(decision.log_similarity), rtol=1e-4
+        [answer.score for answer in answers], np.exp(route.log_similarity), rtol=1e-4
     )
     assert [answer.nearest.edit.id for answer in answers] == [
-        edits[number].id for number in np.asarray(decision.index)
+        edits[number].id for number in np.asarray(route.index)
     ]
     assert [answer.text for answer in answers] == [built.task.words(row) for row in ids]
 

@@ -12,6 +12,7 @@ FIELDS: Fields = {
         "Euclidean distance of mean encoder states within which a query gets the stored answer",
         NOT_NEGATIVE,
     ),
+    "exact_match": Field(True, "an edit answers its own words, wherever their key lies"),
     "onehot_logit": Field(1.0, "logit of a stored answer's tokens; all other logits are 0", FINITE),
     "mask_keys": Field(True, "average real tokens only; the original averages padding too"),
 }

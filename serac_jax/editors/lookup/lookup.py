@@ -16,20 +16,29 @@ from serac_jax.core.batch import Examples, Tokens, take
 from serac_jax.core.types import Params
 from serac_jax.editors import edit_table
 from serac_jax.editors.edit_table import EditTable
-from serac_jax.editors.protocol import Decision, Editor
+from serac_jax.editors.protocol import Editor, Route, Thresholds
 from serac_jax.models import Model
 from serac_jax.models.generate import generate as decode
 
 
 class Options(NamedTuple):
-    threshold: float = 1.0  # Euclidean distance of keys within which a query gets the stored answer
-    onehot_logit: float = 1.0  # the logit of every token of a stored answer; all others are 0
-    mask_keys: bool = True  # keys average real tokens only; the original's average all positions
+    """threshold: Euclidean distance of keys within which a query gets the stored answer.
+    onehot_logit: the logit of every token of a stored answer; all others are 0.
+    mask_keys: keys average real tokens only; the original's average all positions.
+    exact_match: an edit answers its own words, wherever their key lies.
+    """
+
+    threshold: float = 1.0
+    onehot_logit: float = 1.0
+    mask_keys: bool = True
+    exact_match: bool = True
 
 
 class Edited(NamedTuple):
-    base: Any  # parameters
-    memory: EditTable
+    """The base model's parameters, and the edits that it is to answer by."""
+
+    base: Any
+    table: EditTable
 
 
 def lookup(base: Model, options: Options) -> Editor:
@@ -38,38 +47,35 @@ def lookup(base: Model, options: Options) -> Editor:
 
     def keys(base_params: Any, tokens: Tokens) -> Float[Array, "n d"]:
         states = base.encode(base_params, tokens)
-        weight = (tokens.mask if options.mask_keys else jnp.ones_like(tokens.mask)).astype(
-            states.dtype
-        )[..., None]
+        counted = tokens.mask if options.mask_keys else jnp.ones_like(tokens.mask)
+        weight = counted.astype(states.dtype)[..., None]
         return (states * weight).sum(1) / jnp.maximum(weight.sum(1), 1)
 
     def start(params: Params, base_params: Any, room: Examples) -> Edited:
         width = jax.eval_shape(keys, base_params, room.inputs).shape[1]
-        return Edited(
-            base_params, edit_table.empty(room.labels.shape[0], jnp.zeros((0, width)), room)
-        )
+        table = edit_table.empty(room.labels.shape[0], jnp.zeros((0, width)), room)
+        return Edited(base_params, table)
 
     def edit(params: Params, edited: Edited, edits: Examples) -> Edited:
-        return edited._replace(
-            memory=edit_table.write(edited.memory, keys(edited.base, edits.inputs), edits)
-        )
+        table = edit_table.write(edited.table, keys(edited.base, edits.inputs), edits)
+        return edited._replace(table=table)
 
-    def decide(params: Params, edited: Edited, queries: Examples) -> Decision:
+    def route(params: Params, edited: Edited, queries: Examples) -> Route:
         """The nearest edit, with similarity 2^(−distance/threshold), which is above one half within
         the threshold."""
-        distance = jnp.linalg.norm(
-            keys(edited.base, queries.inputs)[:, None] - edited.memory.keys[None], axis=-1
-        )
-        return Decision(
-            *edit_table.nearest(edited.memory, -jnp.log(2.0) * distance / options.threshold)
+        vectors = keys(edited.base, queries.inputs)
+        distance = jnp.linalg.norm(vectors[:, None] - edited.table.keys[None], axis=-1)
+        similarity = -jnp.log(2.0) * distance / options.threshold
+        return edit_table.route(
+            edited.table, queries, similarity, Thresholds(), options.exact_match
         )
 
     def answers(
         params: Params, edited: Edited, queries: Examples
     ) -> tuple[Bool[Array, " n"], Examples]:
-        """Which queries have an edit within the threshold, and for each the nearest edit."""
-        decision = decide(params, edited, queries)
-        return jnp.exp(decision.log_similarity) > 0.5, take(edited.memory.edits, decision.index)
+        """Which queries an edit answers, and for each the nearest edit."""
+        found = route(params, edited, queries)
+        return found.hit, take(edited.table.edits, found.index)
 
     def apply(params: Params, edited: Edited, queries: Examples) -> Float[Array, "n t v"]:
         hit, found = answers(params, edited, queries)
@@ -92,7 +98,7 @@ def lookup(base: Model, options: Options) -> Editor:
             decode(base, edited.base, queries.inputs, steps=steps),
         )
 
-    return Editor(init, start, edit, apply, generate, None, lambda params: {}, decide)
+    return Editor(init, start, edit, apply, generate, None, lambda params: {}, route)
 
 
 def fit(rows: Array, width: int) -> Array:

@@ -7,10 +7,13 @@ from __future__ import annotations
 from typing import Any
 
 from serac_jax.core.errors import UserError
-from serac_jax.core.fields import COUNT, NATURAL, Field, Fields, one_of
-from serac_jax.editors.protocol import Built, Setup
+from serac_jax.core.fields import COUNT, NATURAL, SHARE, Field, Fields, one_of
+from serac_jax.editors.protocol import Built, Setup, Thresholds
 from serac_jax.editors.serac import scope as scopes
 from serac_jax.editors.serac import serac
+from serac_jax.editors.serac.loss import Options
+from serac_jax.editors.serac.reader import Reader
+from serac_jax.editors.serac.router import Router
 from serac_jax.models import Model
 from serac_jax.text.tokens import prefix_token_count
 
@@ -33,6 +36,10 @@ FIELDS: Fields = {
     "square": Field(True, "embedding distance: squared"),
     "bounded": Field(False, "apply tanh to the embeddings first"),
     "heads": Field(1, "slices of the embeddings; the smallest of their distances counts", COUNT),
+    "threshold": Field(0.5, "an edit answers where its score is above this", SHARE),
+    "exact_match": Field(
+        True, "an edit answers its own words, whatever the scope classifier says of them"
+    ),
     "supervised": Field(
         True, "train on labelled pairs; else through the mixture of both models' answers"
     ),
@@ -87,14 +94,15 @@ def build(setup: Setup) -> Built:
             options.counterfactual, remat=options.remat, **answers, **loading
         )
         check_vocabulary(base, counterfactual)
+    thresholds = Thresholds(options.threshold, options.threshold)
+    lead = prefix_token_count(base.tokenizer)
     editor = serac.serac(
-        base,
-        scope,
+        Router(scope, thresholds, options.exact_match),
         classifier_params,
-        counterfactual,
+        Reader(base, lead),
+        Reader(counterfactual, lead) if counterfactual else None,
         counterfactual_params,
-        prefix_token_count(base.tokenizer),
-        serac.Options(
+        Options(
             options.supervised,
             options.soft_weighting,
             options.all_negatives,

@@ -1,5 +1,5 @@
-"""SERAC (Mitchell et al. 2022): edits in a memory, a scope classifier that routes, a counterfactual
-model that reads them.
+"""SERAC (Mitchell et al. 2022): a router decides which stored edit, if any, a question falls under;
+a reader, the counterfactual model, answers by that edit.
 
 Also retrieve-and-prompt, its baseline, in which the frozen base model reads the retrieved edit (no
 counterfactual model)."""
@@ -10,160 +10,103 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Scalar
+from jaxtyping import Array, Float, Scalar
 
-from serac_jax.core.batch import (
-    NOTHING_KNOWN,
-    EditBatch,
-    Examples,
-    Layout,
-    Tokens,
-    join,
-    packed,
-    splice,
-    spread,
-    take,
-)
-from serac_jax.core.losses import EPS, balanced_bce, edit_loss, locality_loss
-from serac_jax.core.metrics import (
-    Score,
-    inside_score,
-    scalar_score,
-    scope_right,
-    whole_answer_right,
-)
+from serac_jax.core.batch import EditBatch, Examples, Tokens, take
+from serac_jax.core.losses import EPS
 from serac_jax.core.types import Params
 from serac_jax.editors import edit_table
 from serac_jax.editors.edit_table import EditTable
-from serac_jax.editors.protocol import Aux, Decision, Editor
-from serac_jax.editors.serac.scope import Scope
-from serac_jax.models import Model
-from serac_jax.models.generate import generate as decode
-
-
-class Options(NamedTuple):
-    supervised: bool = (
-        True  # train on the labels of pairs; else through the mixture of both models' answers
-    )
-    soft_weighting: bool = (
-        False  # mix the two models' probabilities by the similarity; always so where unsupervised
-    )
-    all_negatives: bool = (
-        False  # every out-of-scope query is a negative of every edit, not only of its own
-    )
-    freeze: int | None = (
-        None  # train only the last so many blocks of the scope classifier, and its head
-    )
-    cedit: float = 0.1
-    cloc: float = 1.0
-    unlikelihood: bool = True  # also make unwanted answers less likely
+from serac_jax.editors.protocol import Aux, Editor, Route
+from serac_jax.editors.serac import loss as losses
+from serac_jax.editors.serac.loss import Options
+from serac_jax.editors.serac.reader import Reader
+from serac_jax.editors.serac.router import Router
 
 
 class Edited(NamedTuple):
-    base: Any  # parameters
-    memory: EditTable
+    """The base model's parameters, and the edits that it is to answer by."""
+
+    base: Any
+    table: EditTable
 
 
 def serac(
-    base: Model,
-    scope: Scope,
+    router: Router,
     scope_params: Any,
-    counterfactual: Model | None,
+    base: Reader,
+    counterfactual: Reader | None,
     counterfactual_params: Any,
-    lead: int,
     options: Options,
 ) -> Editor:
-    """The editor. `counterfactual=None`: the base model reads the retrieved edit. `lead`: opening
-    special tokens of the base vocabulary."""
+    """The editor.
+
+    Args:
+        counterfactual: the reader of edits; None: the base model reads them.
+    """
 
     def init(key: Array, base_params: Any) -> Params:
-        return {"scope": scope_params} | (
-            {} if counterfactual is None else {"counterfactual": counterfactual_params}
-        )
+        networks = {"scope": scope_params}
+        return networks | ({"counterfactual": counterfactual_params} if counterfactual else {})
 
     def start(params: Params, base_params: Any, room: Examples) -> Edited:
-        width = jax.eval_shape(scope.keys, params["scope"], room).shape[1]
-        return Edited(
-            base_params, edit_table.empty(room.labels.shape[0], jnp.zeros((0, width)), room)
-        )
+        width = jax.eval_shape(router.keys, params["scope"], room).shape[1]
+        table = edit_table.empty(room.labels.shape[0], jnp.zeros((0, width)), room)
+        return Edited(base_params, table)
 
     def edit(params: Params, edited: Edited, edits: Examples) -> Edited:
-        return edited._replace(
-            memory=edit_table.write(edited.memory, scope.keys(params["scope"], edits), edits)
-        )
+        keys = router.keys(params["scope"], edits)
+        return edited._replace(table=edit_table.write(edited.table, keys, edits))
 
-    def decide(
-        params: Params, edited: Edited, queries: Examples, key: Array | None = None
-    ) -> Decision:
-        vectors = scope.queries(params["scope"], queries, key)
-        return Decision(
-            *edit_table.nearest(
-                edited.memory, scope.table(params["scope"], edited.memory, vectors, queries, key)
-            )
-        )
+    def route(params: Params, edited: Edited, queries: Examples, key: Array | None = None) -> Route:
+        return router.route(params["scope"], edited.table, queries, key)
 
-    def reader(params: Params, base_params: Any) -> tuple[Model, Any]:
+    def reader(params: Params, base_params: Any) -> tuple[Reader, Any]:
         """The model that reads an edit before a query."""
-        return (
-            (base, base_params)
-            if counterfactual is None
-            else (counterfactual, params["counterfactual"])
-        )
-
-    def in_context(prefix: Tokens, queries: Examples, layout: Layout = NOTHING_KNOWN) -> Examples:
-        return queries._replace(
-            inputs=packed(splice(prefix, queries.inputs, lead, layout.context), layout.context_fill)
-        )
+        if counterfactual is None:
+            return base, base_params
+        return counterfactual, params["counterfactual"]
 
     def apply(
         params: Params, edited: Edited, queries: Examples, key: Array | None = None
     ) -> Float[Array, "n t v"]:
-        decision = decide(params, edited, queries, key)
+        found = route(params, edited, queries, key)
         model, weights = reader(params, edited.base)
-        changed = model.logits(
-            weights, in_context(take(edited.memory.edits.prefix, decision.index), queries), key
-        )
-        unchanged = base.logits(edited.base, queries)
-        similarity = jnp.exp(decision.log_similarity)[:, None, None]
+        prefix = take(edited.table.edits.prefix, found.index)
+        changed = model.logits_after(weights, prefix, queries, key)
+        unchanged = base.model.logits(edited.base, queries)
         if options.soft_weighting or not options.supervised:
-            return jnp.where(
-                edited.memory.live.any(), mixture(unchanged, changed, similarity), unchanged
-            )
-        return jnp.where(similarity > 0.5, changed, unchanged)
+            similarity = jnp.exp(found.log_similarity)[:, None, None]
+            mixed = mixture(unchanged, changed, similarity)
+            return jnp.where(edited.table.live.any(), mixed, unchanged)
+        return jnp.where(found.hit[:, None, None], changed, unchanged)
 
     def generate(params: Params, edited: Edited, queries: Examples, steps: int) -> Array:
-        decision = decide(params, edited, queries)
-        hit = jnp.exp(decision.log_similarity) > 0.5
-        prefix = take(edited.memory.edits.prefix, decision.index)
-        if counterfactual is None:
-            kept = Tokens(prefix.ids, prefix.mask & hit[:, None])
-            return decode(base, edited.base, splice(kept, queries.inputs, lead), steps=steps)
-        changed = decode(
-            counterfactual,
-            params["counterfactual"],
-            splice(prefix, queries.inputs, lead),
-            steps=steps,
+        found = route(params, edited, queries)
+        prefix = take(edited.table.edits.prefix, found.index)
+        if counterfactual is None:  # one model, so that a miss reads an empty edit
+            kept = Tokens(prefix.ids, prefix.mask & found.hit[:, None])
+            return base.answer_after(edited.base, kept, queries.inputs, steps)
+        changed = counterfactual.answer_after(
+            params["counterfactual"], prefix, queries.inputs, steps
         )
-        return jnp.where(
-            hit[:, None], changed, decode(base, edited.base, queries.inputs, steps=steps)
-        )
+        unchanged = base.answer(edited.base, queries.inputs, steps)
+        return jnp.where(found.hit[:, None], changed, unchanged)
+
+    def loss(
+        params: Params, base_params: Any, batch: EditBatch, key: Array | None = None
+    ) -> tuple[Scalar, Aux]:
+        params = hold(params)
+        if options.supervised:
+            return losses.supervised_loss(router, counterfactual, options, params, batch, key)
+
+        def mixed(params: Params, base_params: Any, table: EditTable, *rest: Any) -> Array:
+            return apply(params, Edited(base_params, table), *rest)
+
+        return losses.mixture_loss(router, base, options, mixed, params, base_params, batch, key)
 
     def groups(params: Params) -> Any:
-        def group(path: tuple[Any, ...], leaf: Array) -> str:
-            part, block = path[0].key, path[1].key
-            frozen = part == "scope" and options.freeze is not None and block not in trained
-            return "frozen" if frozen else "weights"
-
-        blocks = sorted(
-            (name for name in params["scope"] if name.startswith("block_")),
-            key=lambda name: int(name.split("_")[1]),
-        )
-        trained = {
-            "head",
-            "pre_head",
-            *(blocks[len(blocks) - options.freeze :] if options.freeze is not None else ()),
-        }
-        return jax.tree_util.tree_map_with_path(group, params)
+        return trained_groups(params, options.freeze)
 
     def hold(params: Params) -> Params:
         """Cuts the gradient of frozen leaves, so that it is not even computed."""
@@ -173,112 +116,28 @@ def serac(
             params,
         )
 
-    def loss(
-        params: Params, base_params: Any, batch: EditBatch, key: Array | None = None
-    ) -> tuple[Scalar, Aux]:
-        kind = supervised_loss if options.supervised else mixture_loss
-        return kind(hold(params), base_params, batch, key)
+    return Editor(init, start, edit, apply, generate, loss, groups, route)
 
-    def supervised_loss(
-        params: Params, base_params: Any, batch: EditBatch, key: Array | None
-    ) -> tuple[Scalar, Aux]:
-        """cedit · NLL given the gold edit + cloc · scope loss (section 3.2): no base model, no
-        retrieval, no pairs that the loss does not read.
 
-        Where the base model takes the counterfactual model's place, its NLL is a constant of what
-        is learned and is left out."""
-        keys = split(key, 4)
-        inside, outside, questions, layout = batch.inside, batch.outside, batch.asked, batch.layout
-        edit_of = batch.edit_of[:: layout.alike]
-        stored = scope.keys(
-            params["scope"],
-            batch.edits._replace(scope=packed(batch.edits.scope, layout.text_fill)),
-            keys[1],
-        )
-        # Both kinds of queries at once: larger products, and no two gradients of every weight to
-        # add up.
-        both, count = (
-            questions._replace(
-                scope=packed(join(questions.scope, outside.scope), layout.text_fill)
-            ),
-            len(edit_of),
-        )
-        vectors = scope.queries(params["scope"], both, keys[2])
+def trained_groups(params: Params, freeze: int | None) -> Any:
+    """For every leaf "weights", or "frozen" where it is of the scope classifier, but not of its
+    last `freeze` blocks or its head; None: nothing is frozen."""
+    blocks = sorted(
+        (name for name in params["scope"] if name.startswith("block_")),
+        key=lambda name: int(name.split("_")[1]),
+    )
+    last = blocks[len(blocks) - freeze :] if freeze is not None else ()
+    trained = {"head", "pre_head", *last}
 
-        def paired(of: Int[Array, " n"], vectors: Array, queries: Examples) -> Float[Array, " n"]:
-            """Log-similarity of each query and the edit that it belongs to."""
-            return scope.pairs(
-                params["scope"],
-                stored[of],
-                take(batch.edits, of),
-                vectors,
-                queries,
-                keys[3],
-                layout,
-            )
+    def group(path: tuple[Any, ...], leaf: Array) -> str:
+        part, block = path[0].key, path[1].key
+        frozen = part == "scope" and freeze is not None and block not in trained
+        return "frozen" if frozen else "weights"
 
-        if options.all_negatives:
-            positive = paired(edit_of, vectors[:count], questions)
-            everything = EditTable(stored, batch.edits, batch.edits.rows > 0, jnp.int32(0))
-            negative = scope.table(params["scope"], everything, vectors[count:], outside, keys[3])
-            negative, negative_weight = (
-                negative.reshape(-1),
-                (outside.rows[:, None] * batch.edits.rows[None]).reshape(-1),
-            )
-        else:
-            similarities = paired(jnp.concatenate([edit_of, batch.outside_of]), vectors, both)
-            positive, negative, negative_weight = (
-                similarities[:count],
-                similarities[count:],
-                outside.rows,
-            )
-        positive = spread(positive, len(inside.labels))
-        scope_loss = balanced_bce(positive, inside.rows, negative, negative_weight)
-
-        metrics = {
-            "loss_scope": scalar_score(scope_loss),
-            "pairs_inside": inside_score(batch, scope_right(positive, True)),
-            "pairs_outside": Score(scope_right(negative, False), negative_weight),
-        }
-        if counterfactual is None:
-            return options.cloc * scope_loss, Aux(metrics)
-        contexts = in_context(take(batch.edits.prefix, edit_of), questions, layout)
-        logits = counterfactual.logits(params["counterfactual"], contexts, keys[0])
-        answers, wanted = batch.answers
-        answer_loss = edit_loss(logits, answers, wanted, options.unlikelihood)
-        right = batch.whole(whole_answer_right(logits, answers.labels, answers.weight))
-        metrics |= {
-            "loss_counterfactual": scalar_score(answer_loss),
-            "counterfactual_accuracy": inside_score(batch, right),
-        }
-        return options.cedit * answer_loss + options.cloc * scope_loss, Aux(metrics)
-
-    def mixture_loss(
-        params: Params, base_params: Any, batch: EditBatch, key: Array | None
-    ) -> tuple[Scalar, Aux]:
-        """cedit · NLL of the mixture in scope + cloc · KL(base ‖ mixture) out of scope, without
-        labels of pairs."""
-        keys = split(key, 3)
-        stored = scope.keys(params["scope"], batch.edits, keys[0])
-        everything = EditTable(stored, batch.edits, batch.edits.rows > 0, jnp.int32(0))
-        edited = Edited(base_params, everything)
-        inside, outside = (
-            apply(params, edited, batch.inside, keys[1]),
-            apply(params, edited, batch.outside, keys[2]),
-        )
-        answer_loss = edit_loss(inside, batch.inside, batch.wanted, options.unlikelihood)
-        kl = locality_loss(base.logits(base_params, batch.outside), outside, batch.outside)
-        metrics = {"loss_edit": scalar_score(answer_loss), "loss_kl": scalar_score(kl)}
-        return options.cedit * answer_loss + options.cloc * kl, Aux(metrics)
-
-    return Editor(init, start, edit, apply, generate, loss, groups, decide)
+    return jax.tree_util.tree_map_with_path(group, params)
 
 
 def mixture(unchanged: Array, changed: Array, similarity: Float[Array, "n 1 1"]) -> Array:
     """Logits of (1−s)·p(unchanged) + s·p(changed)."""
     mixed = (1 - similarity) * jax.nn.softmax(unchanged) + similarity * jax.nn.softmax(changed)
     return jnp.log(mixed + EPS)
-
-
-def split(key: Array | None, count: int) -> list[Array | None]:
-    return [None] * count if key is None else list(jax.random.split(key, count))
