@@ -71,12 +71,11 @@ class Session:
                 "/edit needs an answer, and a question that was asked before or stands before =>"
             )
         made = self.editor.memory.make(question, answer, tags=self.tags or ())
-        edits, conflicts = self.editor.edit_many([made])
-        show_change(
-            [conflict.old for conflict in conflicts if conflict.kind == "contradiction"], edits
-        )
+        edits, conflicts, replaced = self.editor.edit_many([made])
+        show_change(replaced, edits)
+        gone = {edit.id for edit in replaced}
         for conflict in conflicts:
-            if conflict.kind != "contradiction":
+            if conflict.old.id not in gone:
                 say(f"note: {conflict}")
 
     def why(self, rest: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import dropwhile, takewhile
 from pathlib import Path
@@ -92,6 +92,27 @@ class Store(View):
             with self._disk.locked():
                 self._catch_up(self._disk)
                 yield
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """What others wrote is read, and no other thread changes the store meanwhile; other
+        programs may."""
+        with self._turn:
+            self.refresh()
+            yield
+
+    def live(self, time: str | None = None) -> Mapping[str, Edit]:
+        """The edits that have not expired (by now), as they are at one moment."""
+        with self._turn:
+            return dict(super().live(time))
+
+    def expired(self, time: str | None = None) -> set[str]:
+        with self._turn:
+            return super().expired(time)
+
+    def same_prompt(self, prompt: str) -> list[Edit]:
+        with self._turn:
+            return super().same_prompt(prompt)
 
     def add(
         self,
@@ -195,13 +216,14 @@ class Store(View):
 
         An edit whose note changed is in both. The cost depends on the number of changes only.
         """
-        before = net(self._after(seq))
-        changed = {
-            key: edit for key, edit in reversed(before.items()) if edit != self._edits.get(key)
-        }
-        return [self._edits[key] for key in changed if key in self._edits], [
-            key for key, edit in changed.items() if edit
-        ]
+        with self._turn:
+            before = net(self._after(seq))
+            changed = {
+                key: edit for key, edit in reversed(before.items()) if edit != self._edits.get(key)
+            }
+            return [self._edits[key] for key in changed if key in self._edits], [
+                key for key, edit in changed.items() if edit
+            ]
 
     def refresh(self) -> bool:
         """Reads what others wrote since; whether there was anything. Costs as much as is new.

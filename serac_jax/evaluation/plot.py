@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from serac_jax.editors.protocol import Thresholds
 from serac_jax.serving.calibration import Scores, bins, rates, thinned
-from serac_jax.serving.editor_spec import Decision
 
 
-def draw(scores: Scores, decision: Decision, out: Path) -> None:
-    """Scores in and out of scope, ROC, precision and recall, and what scores mean against what they
-    say; as OUT.svg and OUT.png."""
+def draw(scores: Scores, thresholds: Thresholds, out: Path) -> None:
+    """Writes OUT.svg and OUT.png: scores in and out of scope, the ROC curve, the precision–recall
+    curve, and the share of questions in scope by score."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(13.6, 3.4), layout="constrained")
     histogram, roc, precision, meaning = figure.subplots(1, 4)
     wrong, right, exact = thinned(*rates(scores))
-    hit = scores.value > decision.threshold
+    hit = thresholds.hit(scores.value)
 
     for kind, name in ((~scores.inside, "out of scope"), (scores.inside, "in scope")):
         histogram.hist(scores.value[kind], bins=30, range=(0, 1), alpha=0.6, label=name)
-    histogram.axvline(decision.threshold, color="k")
-    if decision.unsure_from < decision.threshold:
+    histogram.axvline(thresholds.threshold, color="k")
+    if thresholds.unsure_from < thresholds.threshold:
         histogram.axvspan(
-            decision.unsure_from, decision.threshold, color="k", alpha=0.15, label="unsure"
+            thresholds.unsure_from, thresholds.threshold, color="k", alpha=0.15, label="unsure"
         )
     histogram.set(
         title="scores", xlabel="score of the nearest edit", ylabel="questions", yscale="log"
@@ -39,13 +39,13 @@ def draw(scores: Scores, decision: Decision, out: Path) -> None:
     precision.plot(right, exact)
     if hit.any():
         precision.plot(here[1], float(scores.inside[hit].mean()), "ko")
-    precision.set(title="precision", xlabel="recall", ylabel="precision", ylim=(0, 1.03))
+    precision.set(title="precision–recall", xlabel="recall", ylabel="precision", ylim=(0, 1.03))
 
     meaning.plot([0, 1], [0, 1], color="k", alpha=0.3)
     meaning.plot(
         [score for _, score, _ in bins(scores)], [true for _, _, true in bins(scores)], "o-"
     )
-    meaning.set(title="what scores mean", xlabel="score", ylabel="share in scope")
+    meaning.set(title="calibration", xlabel="score", ylabel="share in scope")
     for axes in figure.axes:
         axes.grid(alpha=0.3)
     for ending in ("svg", "png"):

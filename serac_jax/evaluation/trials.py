@@ -6,38 +6,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from serac_jax.core.errors import UserError
 from serac_jax.core.types import Config
 from serac_jax.runtime import program
+from serac_jax.serving.calibration import Rows as Rows
+from serac_jax.serving.calibration import Trial as Trial
 from serac_jax.serving.saved_editor import Parts
 from serac_jax.text.queries import Query, TextBatch
 from serac_jax.training.registry import TASKS
 
 FIELDS = ("edits", "inside", "outside")  # of a line of a file
-
-
-class Rows(NamedTuple):
-    """Which rows of the data a trial comes from: that of every edit, of every question out of
-    scope, and of the edit beside which that question was drawn."""
-
-    edits: tuple[str, ...]
-    outside: tuple[str, ...]
-    beside: tuple[str, ...]
-
-
-class Trial(NamedTuple):
-    """Edits, as (prompt, answer), that are in memory together, and questions that fall under one of
-    them, or under none.
-
-    rows: None where each text is a row of its own.
-    """
-
-    edits: tuple[tuple[str, str], ...]
-    inside: tuple[str, ...]
-    outside: tuple[str, ...]
-    rows: Rows | None = None
 
 
 def of_batch(batch: TextBatch) -> Trial:

@@ -1,5 +1,4 @@
-"""What an editor says to a question, and why: the decision between the nearest edit and the base
-model."""
+"""The service's answer to a question, and what decided it."""
 
 from __future__ import annotations
 
@@ -8,14 +7,17 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
+from serac_jax.editors.protocol import Thresholds
 from serac_jax.index.tags import Tags
-from serac_jax.serving.editor_spec import Decision
-from serac_jax.serving.matching import Near
+from serac_jax.serving.matching import Near, ranked
 
 
 class Verdict(NamedTuple):
-    """first: the edit that answers, or, where none does, the nearest one. unsure: it might have
-    answered (`Decision.unsure_from`)."""
+    """Which edit, if any, answers a question.
+
+    first: the edit that answers, or, where none does, the nearest one.
+    unsure: no edit answers, but `first` might have (`Thresholds.unsure_from`).
+    """
 
     first: Near | None
     runner_up: Near | None
@@ -23,27 +25,20 @@ class Verdict(NamedTuple):
     unsure: bool
 
 
-def decide(nears: Sequence[Near], tags: Tags, decision: Decision) -> Verdict:
-    """The nearest edit answers if its score is above the threshold. One with a tag of the query
-    comes before one that is everybody's."""
-
-    def rank(near: Near) -> tuple[bool, bool, float]:
-        above = near.score > decision.threshold
-        return not above, above and tags is not None and not near.edit.tags, -near.score
-
-    first, second = [*sorted(nears, key=rank)[:2], None, None][:2]
-    hit = first is not None and first.score > decision.threshold
-    return Verdict(
-        first, second, hit, not hit and first is not None and first.score > decision.unsure_from
-    )
+def decide(nears: Sequence[Near], tags: Tags, thresholds: Thresholds) -> Verdict:
+    """The verdict on a question with these tags, from the edits that it is near to."""
+    first, second = [*ranked(nears, tags, thresholds)[:2], None, None][:2]
+    if first is None:
+        return Verdict(None, None, False, False)
+    return Verdict(first, second, thresholds.hit(first.score), thresholds.unsure(first.score))
 
 
 @dataclass(frozen=True)
 class Answer:
-    """text: what the editor says. edit_id: of the edit that answered; None: the base model did.
+    """An answer and where it comes from.
 
+    edit_id: of the edit that answered; None: the base model did.
     score: how likely the question is in the scope of the nearest edit; 0 where there is none.
-        runner_up: the second nearest, with its score.
     unsure: the base model answered, but an edit might have (after `calibrate`).
     """
 
@@ -58,15 +53,16 @@ class Answer:
 
     @cached_property
     def base_text(self) -> str:
-        """What the base model says; it is asked when this is first read."""
+        """The base model's answer; the model is called when this is first read."""
         return self.text if self.edit_id is None else self.base(self.question)
 
 
 class Why(NamedTuple):
-    """How an answer came about.
+    """What decided an answer.
 
-    margin: the score above the threshold. reads: what the counterfactual model reads, or would if
-        the edit answered; "" without an edit.
+    margin: how far the score is above the threshold.
+    reads: what the counterfactual model reads, or would read if the edit answered; "" without an
+        edit.
     """
 
     answer: Answer

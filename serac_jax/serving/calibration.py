@@ -12,13 +12,34 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from serac_jax.core.errors import UserError
+from serac_jax.editors.protocol import Thresholds
 from serac_jax.edits import records
-from serac_jax.evaluation.trials import Rows, Trial
-from serac_jax.serving.editor_spec import Decision
 from serac_jax.serving.matching import Matcher
 
 BINS = 10  # of scores, where the calibration error compares them with what they should mean
 POINTS = 200  # of a curve, at most
+
+
+class Rows(NamedTuple):
+    """Which rows of the data a trial comes from: that of every edit, of every question out of
+    scope, and of the edit near which that question was drawn."""
+
+    edits: tuple[str, ...]
+    outside: tuple[str, ...]
+    beside: tuple[str, ...]
+
+
+class Trial(NamedTuple):
+    """Edits, as (prompt, answer), that are stored together, and questions of which it is known
+    whether they fall under one of them.
+
+    rows: None where each text is a row of its own.
+    """
+
+    edits: tuple[tuple[str, str], ...]
+    inside: tuple[str, ...]
+    outside: tuple[str, ...]
+    rows: Rows | None = None
 
 
 class Scores(NamedTuple):
@@ -94,7 +115,7 @@ def measure(matcher: Matcher, trials: Iterable[Trial]) -> Scores:
     )
 
 
-def fit(scores: Scores, target: float) -> Decision:
+def fit(scores: Scores, target: float) -> Thresholds:
     """The threshold that a question out of scope, beside a new row, exceeds with a probability of
     at most `target`.
 
@@ -131,22 +152,22 @@ def fit(scores: Scores, target: float) -> Decision:
     threshold = float(
         outside[order][np.argmax(np.cumsum(1 / sizes[scores.groups[order]]) > allowed)]
     )
-    return Decision(threshold, min(float(inside[int(target * len(inside))]), threshold))
+    return Thresholds(threshold, min(float(inside[int(target * len(inside))]), threshold))
 
 
-def report(scores: Scores, decision: Decision, target: float | None = None) -> dict[str, Any]:
-    """What a decision does to the questions that were scored.
+def report(scores: Scores, thresholds: Thresholds, target: float | None = None) -> dict[str, Any]:
+    """What thresholds do to the questions that were scored.
 
     false_positive_rate, recall, precision at the threshold; standard_error: of the first, over
     rows; unsure: the share of all questions in the band below the threshold; area: under the ROC
     curve; calibration_error: |score − share in scope| expected over bins of the score; groups: rows
     beside which the questions out of scope were drawn."""
-    hit, inside = scores.value > decision.threshold, scores.inside
+    hit, inside = thresholds.hit(scores.value), scores.inside
     rows = np.arange(len(hit))[:, None].repeat(2, 1) if scores.rows is None else scores.rows
-    unsure = ~hit & (scores.value > decision.unsure_from)
+    unsure = thresholds.unsure(scores.value)
     return {
         "target": target,
-        **decision._asdict(),
+        **thresholds._asdict(),
         "false_positive_rate": float(hit[~inside].mean()),
         "standard_error": standard_error(hit[~inside], rows[~inside]),
         "recall": float(hit[inside].mean()),

@@ -1,17 +1,21 @@
 """editor.json: what a saved editor is, besides its models.
 
     format, version     "serac_jax editor", 1
-    parts               {"base", "scope", "counterfactual", "rerank"}: "./NAME" for a folder beside the file, else the name of a model; null where there is none
-    answers             [] where answers are words, else the classes that the base model chooses from
-    pool, distance      how the scope classifier's vectors are read, and how they are compared
+    parts               {"base", "scope", "counterfactual", "rerank"}: "./NAME" for a folder beside
+                        the file, else the name of a model; null where there is none
+    answers             [] where answers are words, else the classes that the base model chooses
+                        from
+    pool, distance      how the scope classifier's vectors are pooled, and how they are compared
     text_widths         tokens to which questions are padded; longer ones are cut at the last
     label_widths        the last is how many tokens an answer has at most
-    decision            {"threshold", "unsure_from"}: scores above the threshold are answered by the edit; between the two the editor says that it is unsure
+    decision            {"threshold", "unsure_from"}: an edit answers where its score is above the
+                        threshold; between the two the editor reports that it is unsure
     calibration         what `calibrate` measured, or null
+    exact_match         (optional, true) an edit answers its own words, whatever the classifier says
 
 "scope" is an embedding classifier, "rerank" a cross-attention classifier; one of them may be
-missing. Without a counterfactual model the base model reads the edits. Without a base model,
-whoever loads the editor brings one."""
+missing. Without a counterfactual model the base model reads the edits. Without a base model, it is
+passed to `load`."""
 
 from __future__ import annotations
 
@@ -20,17 +24,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from serac_jax.core.errors import UserError
+from serac_jax.editors.protocol import Thresholds
 from serac_jax.editors.serac.scope import SQUARED, Distance
 
 FORMAT, VERSION, FILE = "serac_jax editor", 1, "editor.json"
 PARTS = ("base", "scope", "counterfactual", "rerank")
-
-
-class Decision(NamedTuple):
-    """From which score on an edit answers, and from which on one might have."""
-
-    threshold: float = 0.5
-    unsure_from: float = 0.5
 
 
 class Spec(NamedTuple):
@@ -42,8 +40,9 @@ class Spec(NamedTuple):
     distance: Distance = SQUARED
     text_widths: tuple[int, ...] = (32,)
     label_widths: tuple[int, ...] = (16,)
-    decision: Decision = Decision()
+    decision: Thresholds = Thresholds()
     calibration: dict[str, Any] | None = None
+    exact_match: bool = True
 
 
 def write(spec: Spec, folder: Path) -> None:
@@ -73,6 +72,7 @@ def read(folder: Path) -> Spec:
             f"{file} is of version {version!r}, but this program reads version {VERSION}; update"
             " one of the two"
         )
+    fields.setdefault("exact_match", True)  # a field that earlier versions did not write
     if strange := sorted(set(fields) ^ set(Spec._fields)):
         raise UserError(
             f"{file}: the field {strange[0]!r} is"
@@ -87,7 +87,7 @@ def read(folder: Path) -> Spec:
         {name: type(value) for name, value in SQUARED._asdict().items()},
     )
     decision = record(
-        file, "decision", fields["decision"], dict.fromkeys(Decision._fields, (int, float))
+        file, "decision", fields["decision"], dict.fromkeys(Thresholds._fields, (int, float))
     )
     if not parts["scope"] and not parts["rerank"]:
         raise UserError(
@@ -98,6 +98,8 @@ def read(folder: Path) -> Spec:
         raise UserError(
             f"{file}: field 'pool' should be a text and field 'calibration' an object or null"
         )
+    if not isinstance(fields["exact_match"], bool):
+        raise UserError(f"{file}: field 'exact_match' should be true or false")
     return Spec(
         parts={name: part for name, part in parts.items() if part},
         answers=several(file, "answers", fields["answers"], str),
@@ -105,8 +107,9 @@ def read(folder: Path) -> Spec:
         distance=Distance(**distance),
         text_widths=several(file, "text_widths", fields["text_widths"], int, 1),
         label_widths=several(file, "label_widths", fields["label_widths"], int, 1),
-        decision=Decision(**decision),
+        decision=Thresholds(**decision),
         calibration=fields["calibration"],
+        exact_match=fields["exact_match"],
     )
 
 

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import jax
 
+from serac_jax.edits.same_prompt import Conflict as Conflict
 from serac_jax.edits.store import Store
 from serac_jax.index.blocked import BlockedIndex as BlockedIndex
 from serac_jax.runtime import program
 from serac_jax.serving import saved_editor
 from serac_jax.serving.answers import Answer as Answer
 from serac_jax.serving.answers import Why as Why
-from serac_jax.serving.conflicts import Conflict as Conflict
-from serac_jax.serving.conflicts import ContradictionRefused as ContradictionRefused
+from serac_jax.serving.insert import ContradictionRefused as ContradictionRefused
 from serac_jax.serving.matching import MakeIndex
+from serac_jax.serving.service import Contradiction as Contradiction
 from serac_jax.serving.service import EditorService as EditorService
-from serac_jax.serving.service import Replaced as Replaced
 
 
 def load(

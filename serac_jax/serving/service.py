@@ -1,4 +1,4 @@
-"""A loaded editor: a memory of edits as text, and the models that answer by it.
+"""A loaded editor: stored edits as text, and the models that answer by them.
 
 editor = serac_jax.load("mini")
 editor.edit("Who wrote Dracula?", "Mary Shelley")
@@ -9,44 +9,46 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple, overload
+from threading import RLock
+from typing import Any, overload
+
+import jax
 
 from serac_jax.core.errors import UserError
 from serac_jax.edits.operations import Operation
 from serac_jax.edits.records import Edit
+from serac_jax.edits.same_prompt import Conflict
 from serac_jax.edits.store import Store
-from serac_jax.evaluation.trials import Trial
 from serac_jax.index.blocked import BlockedIndex
 from serac_jax.index.tags import Tags
 from serac_jax.serving import calibration, conflicts, saved_editor
 from serac_jax.serving.answers import Answer, Verdict, Why, decide
-from serac_jax.serving.calibration import Scores
-from serac_jax.serving.conflicts import Conflict, ContradictionRefused, Policy, chosen
-from serac_jax.serving.matching import Embedder, MakeIndex, Matcher, PairReader
-from serac_jax.serving.readers import CallableModel, Reader, spelled
+from serac_jax.serving.calibration import Scores, Trial
+from serac_jax.serving.classifiers import Embedder, PairScorer
+from serac_jax.serving.insert import Inserted, Policy, insert
+from serac_jax.serving.matching import MakeIndex, Matcher
+from serac_jax.serving.readers import Answering, CallableModel, TextReader, answer_ids
 from serac_jax.serving.saved_editor import Parts
 from serac_jax.text.encoder import Encoder
 
-Asked = Tags | str  # a query's tags; one may be given without a tuple
+Asked = Tags | str  # a query's tags; a single one may be given without a tuple
 
 
-class Replaced(UserWarning):
-    """A new edit took the place of one with another prompt, which it contradicts."""
-
-
-class Inserted(NamedTuple):
-    """edits: as the memory holds them. conflicts: those that were found; of contradictions the
-    older edit is gone unless the policy was to keep it."""
-
-    edits: tuple[Edit, ...]
-    conflicts: list[Conflict]
+class Contradiction(UserWarning):
+    """A new edit contradicts a stored one in other words; both are kept."""
 
 
 class EditorService:
-    """Questions in, answers out. `memory` may be changed by this object, by its own methods, or,
-    where it is a file, by other programs."""
+    """Answers questions by stored edits, and by the base model where none applies.
+
+    Threads may share it: each question is answered by the edits as they are at one moment between
+    the call and its return, and no question meets an edit that was refused or taken back. Questions
+    run in parallel, edits one after the other. `memory` may be changed by this object, by its own
+    methods, or, where it is a file, by other programs.
+    """
 
     def __init__(
         self,
@@ -60,33 +62,41 @@ class EditorService:
 
         def encoder(scope: str) -> Encoder:
             tokenizer = networks[scope].model.tokenizer if scope else None
-            return Encoder(
-                parts.tokenizer,
-                tokenizer,
-                spec.text_widths,
-                spec.label_widths,
-                classes=spec.answers,
-            )
+            widths = spec.text_widths, spec.label_widths
+            return Encoder(parts.tokenizer, tokenizer, *widths, classes=spec.answers)
 
-        embedder = (
-            Embedder(*networks["scope"], spec.distance, encoder("scope"))
-            if "scope" in networks
-            else None
-        )
-        pairs = PairReader(*networks["rerank"], encoder("rerank")) if "rerank" in networks else None
-        self.matcher, self.seq = Matcher(embedder, pairs, memory.path, index), -1
+        def reader(part: str) -> TextReader:
+            return TextReader(parts.reader(part), networks[part].params, self.encoder)
+
+        embedder = scorer = None
+        if embedding := parts.embedding:
+            embedder = Embedder(embedding, *networks["scope"], spec.distance, encoder("scope"))
+        if cross_attention := parts.cross_attention:
+            scorer = PairScorer(cross_attention, networks["rerank"].params, encoder("rerank"))
+        self.matcher = Matcher(embedder, scorer, spec.exact_match, memory.path, index)
+        self.seq = -1  # the operation of `memory` that `matcher` has followed
         self.encoder = encoder("")
-        self.base = CallableModel(base) if base else Reader(*networks["base"], self.encoder)
-        self.reader = (
-            Reader(*networks["counterfactual"], self.encoder)
-            if "counterfactual" in networks
-            else self.base
+        self.base: Answering = CallableModel(base) if base else reader("base")
+        self.reader = reader("counterfactual") if "counterfactual" in networks else self.base
+        self.inserting = RLock()
+        # Programs on several devices, started by several threads, would wait for one another.
+        self.running = RLock() if on_several_devices(parts) else nullcontext()
+
+    def __repr__(self) -> str:
+        spec, edits = self.parts.spec, len(self.memory.live())
+        calibrated = "calibrated" if spec.calibration else "not calibrated"
+        models = ", ".join(f"{part}={name}" for part, name in spec.parts.items())
+        where = self.memory.path or "in memory"
+        return (
+            f"EditorService({models}; {edits} edits, {where}; threshold"
+            f" {spec.decision.threshold:.3f}, {calibrated})"
         )
 
     def with_memory(self, memory: Store) -> EditorService:
-        """An editor of the same models, and compiled programs, with another memory."""
+        """An editor of the same models, and compiled programs, with another store of edits."""
         other = copy.copy(self)
         other.memory, other.matcher, other.seq = memory, self.matcher.empty(memory.path), -1
+        other.inserting = RLock()
         return other
 
     def edit(
@@ -98,28 +108,31 @@ class EditorService:
         note: str = "",
         source: str = "",
         expires: str = "",
-        policy: Policy = "newest",
+        policy: Policy = None,
     ) -> Edit:
-        """One more edit; from now on it answers its prompt, and everything that asks the same, as
-        far as the scope classifier sees that it does.
+        """Adds an edit; from now on it answers its prompt, and every question that the scope
+        classifier takes for the same.
 
-        tags: who sees it; without any, everybody. expires: a date or time of ISO 8601. policy: of
-            contradictions, see `edit_many`.
-        Warns with Replaced where an edit of another prompt had to go. Raises UserError, and changes
-        nothing, where the edit cannot be made."""
-        made = self.memory.make(
-            prompt, answer, tags=tags, note=note, source=source, expires=expires
-        )
-        edits, found = self.edit_many([made], policy=policy)
+        Warns with Contradiction where a stored edit asks the same in other words and answers
+        otherwise, and both were kept.
+
+        Args:
+            tags: whose questions see it; untagged edits apply to everyone.
+            expires: a date or time of ISO 8601.
+            policy: what happens to contradictions, see `edit_many`.
+
+        Raises:
+            UserError: the edit cannot be made; nothing was changed.
+        """
+        fields: dict[str, Any] = {"tags": tags, "note": note, "source": source, "expires": expires}
+        made = self.memory.make(prompt, answer, **fields)
+        edits, found, replaced = self.edit_many([made], policy=policy)
+        gone = {edit.id for edit in replaced}
         for conflict in found:
-            if (
-                conflict.kind == "contradiction"
-                and conflict.old.prompt != prompt
-                and conflict.old.id not in self.memory.edits
-            ):
+            if conflict.kind == "contradiction" and policy is None and conflict.old.id not in gone:
                 warnings.warn(
-                    f"{conflict}: the older one was replaced; undo() brings it back",
-                    Replaced,
+                    f"{conflict}: both were kept; policy='newest' removes the older one",
+                    Contradiction,
                     stacklevel=2,
                 )
         return edits[0]
@@ -128,60 +141,86 @@ class EditorService:
         self,
         edits: Iterable[Edit | tuple[str, str]],
         *,
-        policy: Policy = "newest",
+        policy: Policy = None,
         message: str = "",
     ) -> Inserted:
-        """More edits, as one operation of the memory; pairs are (prompt, answer).
+        """Adds edits, as one operation of the store; pairs are (prompt, answer).
 
-        policy: what becomes of an edit that a new one contradicts, by the scope classifier:
-            "newest" removes the old one, "refuse" raises
-        ContradictionRefused and inserts nothing, "keep" looks for no conflicts and keeps all; or a
-        function that is asked, a conflict at a time. No one waits while conflicts are looked for.
-        Where another program wrote meanwhile, they are looked for again, and only new ones are
-        asked about."""
+        Args:
+            policy: what happens to contradictions, see `serving.insert.insert`: by default, the
+                newest edit of the same words stands, and contradictions in other words are kept
+                and reported in `conflicts`.
+
+        Raises:
+            ContradictionRefused: nothing was changed.
+        """
         made = [edit if isinstance(edit, Edit) else self.memory.make(*edit) for edit in edits]
         for edit in made:
             self.check(edit)
-        found: list[Conflict] = []
-        decided: dict[tuple[str, str], str] = {}
-        while True:
-            if policy != "keep":
-                found = self.conflicts_of(list({edit.id: edit for edit in made}.values()))
-            gone = self.contradicted(found, policy, decided)
-            with self.memory.turn():
-                if policy == "keep" or self.seq == self.memory.seq:
-                    kept = [edit for edit in made if edit.id not in gone]
-                    stored = self.memory.add(
-                        kept,
-                        replacing=[old for old in gone if old in self.memory.edits],
-                        message=message,
-                    )
-                    return Inserted(stored, found)
+        # One insert at a time, so that none has to look for conflicts again because of another. A
+        # function may take its time to decide, and holds up no one.
+        with nullcontext() if callable(policy) else self.inserting:
+            return insert(self.memory, made, policy, judge=self.judge, message=message)
 
-    def contradicted(
-        self, found: Iterable[Conflict], policy: Policy, decided: dict[tuple[str, str], str]
-    ) -> list[str]:
-        """Ids of edits that have to go, by the policy, or as it was decided before. Raises
-        ContradictionRefused."""
-        gone = []
-        for conflict in found:
-            if conflict.kind == "contradiction":
-                pair = conflict.new.id, conflict.old.id
-                decided[pair] = decided.get(pair) or chosen(policy, conflict)
-                if decided[pair] == "refuse":
-                    raise ContradictionRefused(conflict)
-                gone += [conflict.old.id] if decided[pair] == "newest" else []
-        return gone
+    def judge(self, edits: Sequence[Edit]) -> tuple[list[Conflict], int]:
+        """The conflicts that edits would have, were they stored, and the number of the operation
+        after which the store was.
+
+        They are compared outside the index, so that no question meets them."""
+        with self.running:
+            questions = self.matcher.read([edit.prompt for edit in edits])
+            keys = self.matcher.alike(edits)
+            with self.following():
+                new = [edit for edit in edits if edit.id not in self.matcher.edits]
+                near, seq = self.near(self.matcher, edits, questions, keys), self.seq
+            if len(new) > 1:  # also with one another
+                alone = self.matcher.empty()
+                alone.add(new)
+                others = self.near(alone, edits, questions, keys)
+                near = [[*one, *other] for one, other in zip(near, others, strict=True)]
+            known = {edit.id for edit in new}
+            chosen = [
+                (edit, found) for edit, found in zip(edits, near, strict=True) if edit.id in known
+            ]
+            thresholds = self.parts.spec.decision
+            return (
+                conflicts.find(
+                    self.matcher,
+                    [edit for edit, _ in chosen],
+                    [found for _, found in chosen],
+                    thresholds,
+                ),
+                seq,
+            )
+
+    def near(
+        self, matcher: Matcher, edits: Sequence[Edit], questions: Any, keys: Any
+    ) -> list[list[Edit]]:
+        """Edits in whose scope an edit's prompt may be, or the other way round: those whose keys
+        are near to its question or to its own key."""
+        everything = [None] * len(edits)
+        prompts = [edit.prompt for edit in edits]
+        by_prompt = matcher.search(questions, prompts, everything)
+        by_key = matcher.around(keys, everything) if matcher.edits else [[] for _ in edits]
+        return [
+            list({near.edit.id: near.edit for near in [*one, *other]}.values())
+            for one, other in zip(by_prompt, by_key, strict=True)
+        ]
 
     def conflicts_of(self, edits: Sequence[Edit]) -> list[Conflict]:
-        """The conflicts that edits would have in the memory, which does not hold them yet."""
-        self.follow()
-        new = [edit for edit in edits if edit.id not in self.matcher.edits]
-        self.matcher.add(new)
-        try:
-            return conflicts.find(self.matcher, new, self.parts.spec.decision.threshold)
-        finally:
-            self.matcher.remove([edit.id for edit in new])
+        """The conflicts that edits would have, were they stored."""
+        return self.judge(edits)[0]
+
+    def conflicts(self) -> list[Conflict]:
+        """All conflicts among the stored edits, by the later edit's place."""
+        with self.running:
+            with self.following():
+                edits = list(self.matcher.edits.values())
+                prompts = [edit.prompt for edit in edits]
+                near = self.near(
+                    self.matcher, edits, self.matcher.read(prompts), self.matcher.alike(edits)
+                )
+            return conflicts.find(self.matcher, edits, near, self.parts.spec.decision)
 
     def check(self, edit: Edit) -> None:
         """Raises UserError where the models could not say an edit's answer."""
@@ -191,15 +230,15 @@ class EditorService:
         )
         if classes and edit.answer not in classes:
             raise UserError(f"{answer} is not one that this editor gives: {', '.join(classes)}")
-        if not classes and self.encoder.base.unk_token_id in spelled(edit, self.encoder):
+        if not classes and self.encoder.base.unk_token_id in answer_ids(edit, self.encoder):
             raise UserError(
                 f"{answer} has letters that this editor's vocabulary lacks, so it cannot be said;"
                 " write it without them"
             )
 
     def unsayable(self) -> dict[str, str]:
-        """Edits of the memory whose answers the models could not say, by id, and why: those that
-        came from elsewhere, which nobody has checked."""
+        """Stored edits whose answers the models cannot say, by id, with the reason: edits that came
+        from elsewhere are not checked on the way in."""
         found = {}
         for edit in self.memory.live().values():
             try:
@@ -207,13 +246,6 @@ class EditorService:
             except UserError as error:
                 found[edit.id] = str(error)
         return found
-
-    def conflicts(self) -> list[Conflict]:
-        """All conflicts among the edits of the memory, by the later edit's place."""
-        self.follow()
-        return conflicts.find(
-            self.matcher, list(self.matcher.edits.values()), self.parts.spec.decision.threshold
-        )
 
     @overload
     def ask(self, questions: str, tags: Asked = None) -> Answer: ...
@@ -227,8 +259,9 @@ class EditorService:
     ) -> Answer | list[Answer]:
         """The answer to a question, or to each of several, which are answered together.
 
-        tags: None sees all edits; a tag, or a tuple of tags, those edits that have one of them or
-            none at all. A list gives every question its own.
+        Args:
+            tags: None sees all edits; a tag, or a tuple of tags, those edits that have one of them
+                or none at all. A list gives each question its own.
         """
         single = isinstance(questions, str)
         asked = [questions] if single else list(questions)
@@ -239,24 +272,25 @@ class EditorService:
         return answers[0] if single else answers
 
     def decide(self, questions: Sequence[str], tags: Sequence[Tags]) -> list[Verdict]:
-        """Which edit, if any, answers each question."""
-        self.follow()
-        nears = self.matcher.nearest(questions, tags)
-        return [
-            decide(near, seen, self.parts.spec.decision)
-            for near, seen in zip(nears, tags, strict=True)
-        ]
+        """Which edit, if any, answers each question: all by the edits of one moment."""
+        with self.running:
+            vectors = self.matcher.read(questions)
+            with self.following():
+                proposed = self.matcher.search(vectors, questions, tags)
+            nears = self.matcher.rescored(questions, proposed)
+        thresholds = self.parts.spec.decision
+        return [decide(near, seen, thresholds) for near, seen in zip(nears, tags, strict=True)]
 
     def texts(self, questions: Sequence[str], verdicts: Sequence[Verdict]) -> list[str]:
-        """The answers: those of the reader where an edit answers, and only for the rest those of
-        the base model."""
+        """The answers: the reader's where an edit answers, and only for the rest the base
+        model's."""
         hits = [at for at, verdict in enumerate(verdicts) if verdict.hit]
         misses = [at for at, verdict in enumerate(verdicts) if not verdict.hit]
         edits = [verdict.first.edit for verdict in verdicts if verdict.hit and verdict.first]
-        texts = dict(
-            zip(hits, self.reader.after(edits, [questions[at] for at in hits]), strict=True)
-        )
-        texts |= dict(zip(misses, self.base([questions[at] for at in misses]), strict=True))
+        with self.running:
+            after = self.reader.after(edits, [questions[at] for at in hits])
+            alone = self.base([questions[at] for at in misses])
+        texts = dict(zip([*hits, *misses], [*after, *alone], strict=True))
         return [texts[at] for at in range(len(questions))]
 
     def answer(self, question: str, text: str, verdict: Verdict) -> Answer:
@@ -273,22 +307,23 @@ class EditorService:
         )
 
     def why(self, question: str, tags: Asked = None) -> Why:
-        """How a question is answered: scores, the text that is read, and what the base model
-        says."""
+        """What decides the answer to a question: scores, the text that is read, and the base
+        model's answer."""
         answer, threshold = self.ask(question, tags), self.parts.spec.decision.threshold
         reads = self.reader.input_of(answer.nearest.edit, question) if answer.nearest else ""
         return Why(answer, threshold, answer.score - threshold, reads, answer.base_text)
 
     def calibrate(self, trials: Iterable[Trial], target: float = 0.05) -> dict[str, Any]:
-        """Fits the threshold so that a share `target` of the questions out of scope is answered by
-        an edit, and keeps it; what was measured.
+        """Fits the threshold so that at most a share `target` of the questions out of scope is
+        answered by an edit, and keeps it.
 
-        `save` writes both with the editor. The keys of the report are told at
-        `live.calibrate.report`."""
+        Returns:
+            What was measured, see `serving.calibration.report`; `save` writes it with the editor.
+        """
         return self.calibrate_on(calibration.measure(self.matcher, trials), target)
 
     def calibrate_on(self, scores: Scores, target: float) -> dict[str, Any]:
-        """The same, of scores that were measured before."""
+        """As `calibrate`, by scores that were measured before."""
         decision = calibration.fit(scores, target)
         found = calibration.report(scores, decision, target)
         self.parts = self.parts._replace(
@@ -297,7 +332,7 @@ class EditorService:
         return found
 
     def measure(self, trials: Iterable[Trial]) -> dict[str, Any]:
-        """The same of the threshold as it is, on other trials."""
+        """What the present threshold does on other trials."""
         spec = self.parts.spec
         return calibration.report(
             calibration.measure(self.matcher, trials),
@@ -306,7 +341,7 @@ class EditorService:
         )
 
     def undo(self) -> Operation:
-        """Takes back the last operation of the memory."""
+        """Takes back the last operation of the store."""
         return self.memory.undo()
 
     def redo(self) -> Operation:
@@ -314,25 +349,52 @@ class EditorService:
         return self.memory.redo()
 
     def save(self, path: str | Path, base: str = "copy") -> None:
-        """Writes the editor, without its memory, to a folder that `load` reads here or elsewhere.
+        """Writes the editor, without its edits, to a folder that `load` reads here or elsewhere.
 
-        base="reference": the base model is only named, where it is shipped or comes from the
-        Hugging Face Hub."""
+        Args:
+            base: "copy" writes the base model too; "reference" only names it, where it is shipped
+                or comes from the Hugging Face Hub.
+        """
         if base not in ("copy", "reference"):
             raise UserError(f"base={base!r} is not known; use 'copy' or 'reference'")
         saved_editor.save(self.parts, Path(path), base == "copy")
 
+    @contextmanager
+    def following(self) -> Iterator[None]:
+        """What can be found is the store as it is now, and stays so meanwhile."""
+        with self.memory.reading():
+            self.matcher.lock.acquire()
+            try:
+                self._follow()
+            except BaseException:
+                self.matcher.lock.release()
+                raise
+        try:
+            yield
+        finally:
+            self.matcher.lock.release()
+
     def follow(self) -> None:
-        """Brings what can be found up to the memory as it is now."""
-        self.memory.refresh()
+        """Brings what can be found up to the store as it is now."""
+        with self.running, self.following():
+            pass
+
+    def _follow(self) -> None:
+        expired = self.memory.expired()
         if self.seq < 0:
             self.matcher.add(self.memory.live().values())
         elif self.seq != self.memory.seq:
             added, removed = self.memory.changes_since(self.seq)
             self.matcher.remove(removed)
-            self.matcher.add(added)
+            self.matcher.add(edit for edit in added if edit.id not in expired)
         self.seq = self.memory.seq
-        self.matcher.remove(self.memory.expired())
+        self.matcher.remove(expired)
+
+
+def on_several_devices(parts: Parts) -> bool:
+    """Whether the models are split over devices."""
+    leaves = [jax.tree.leaves(part.params)[0] for part in parts.networks.values()]
+    return any(len(leaf.sharding.device_set) > 1 for leaf in leaves)
 
 
 def tags_of(tags: Asked | Sequence[Asked], count: int) -> list[Tags]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from serac_jax.core.errors import UserError
+from serac_jax.editors.protocol import Thresholds
 from serac_jax.editors.serac.scope import Distance
 from serac_jax.runtime import program
 from serac_jax.serving.editor_spec import Spec
@@ -54,7 +55,16 @@ def of_run(folder: Path, mesh: Mapping[str, int]) -> Parts:
     label_widths = (1,) if classes else (config.data.answer_tokens,)
     distance = Distance(chosen.cosine, chosen.square, chosen.bounded, chosen.heads)
     return Parts(
-        Spec(names, classes, chosen.pool, distance, text_widths, label_widths),
+        Spec(
+            names,
+            classes,
+            chosen.pool,
+            distance,
+            text_widths,
+            label_widths,
+            decision=Thresholds(chosen.threshold, chosen.threshold),
+            exact_match=chosen.exact_match,
+        ),
         networks,
         built.base.tokenizer,
     )

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from serac_jax.core.errors import UserError
+from serac_jax.editors.serac import scope as scopes
 from serac_jax.editors.serac.scope import SQUARED, Distance, log_similarity
 from serac_jax.edits.store import Store
 from serac_jax.index import device_search
 from serac_jax.index.blocked import FEWEST, BlockedIndex
 from serac_jax.index.key_cache import HEADER, KeyCache
 from serac_jax.index.tags import TagTable, visible
-from serac_jax.serving import loading, matching
+from serac_jax.serving import classifiers, loading
 from tests.facts import traced
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
@@ -345,13 +346,13 @@ def loaded():
 
 def test_a_memory_opens_without_embedding_its_edits_again(loaded, tmp_path, monkeypatch):
     file, embedded = tmp_path / "edits.jsonl", []
-    embed = matching.Embedder.edits
+    embed = classifiers.Embedder.edits
 
     def counted(self, edits):
         embedded.extend(edits)
         return embed(self, edits)
 
-    monkeypatch.setattr(matching.Embedder, "edits", counted)
+    monkeypatch.setattr(classifiers.Embedder, "edits", counted)
     editor = loaded.with_memory(Store.open(file, author="tester"))
     edits = editor.edit_many(
         [(f"Who wrote book {number}?", f"Author {number}") for number in range(300)], policy="keep"
@@ -384,13 +385,14 @@ def test_a_memory_opens_without_embedding_its_edits_again(loaded, tmp_path, monk
 
 def test_another_classifier_has_keys_of_its_own(loaded):
     embedder = loaded.matcher.embedder
-    other = matching.Embedder(
-        embedder.model,
-        jax.tree.map(lambda leaf: leaf, embedder.params),
-        embedder.distance,
-        embedder.texts.encoder,
-    )
-    assert other.digest == embedder.digest
+
+    def digest(params, distance):
+        scope = scopes.embedding(embedder.model, distance)
+        texts = embedder.texts.encoder
+        return classifiers.Embedder(scope, embedder.model, params, distance, texts).digest
+
+    copied = jax.tree.map(lambda leaf: leaf, embedder.params)
+    assert digest(copied, embedder.distance) == embedder.digest
     for params, distance in (
         (
             jax.tree.map(
@@ -401,8 +403,7 @@ def test_another_classifier_has_keys_of_its_own(loaded):
         ),
         (embedder.params, Distance(bounded=True)),
     ):
-        other = matching.Embedder(embedder.model, params, distance, embedder.texts.encoder)
-        assert other.digest != embedder.digest
+        assert digest(params, distance) != embedder.digest
 
 
 def test_the_editor_takes_another_index(loaded):

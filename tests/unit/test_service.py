@@ -15,11 +15,12 @@ import pytest
 import serac_jax
 from serac_jax import models, presets
 from serac_jax.core.errors import UserError
+from serac_jax.editors.protocol import Thresholds
 from serac_jax.edits.store import Store
 from serac_jax.evaluation import plot, trials
 from serac_jax.models.generate import generate
 from serac_jax.serving import calibration, loading
-from serac_jax.serving.editor_spec import Decision
+from serac_jax.serving.matching import Near, ranked
 from serac_jax.text.tokens import pad
 from tests.conftest import ROOT
 from tests.facts import COMPILED, EDITS, REWORDED, UNRELATED, traced
@@ -278,7 +279,7 @@ def test_a_second_stage_reads_again_what_embeddings_propose(loaded, tmp_path):
         assert [near.score for near in read] == sorted((near.score for near in read), reverse=True)
     pairs = [(edit, question) for question in questions for edit in editor.memory.edits.values()]
     scores = dict(
-        zip(((edit.id, question) for edit, question in pairs), again.reader(pairs), strict=True)
+        zip(((edit.id, question) for edit, question in pairs), again.scorer(pairs), strict=True)
     )
     for question, nears in zip(questions, again.nearest(questions, anybody), strict=True):
         np.testing.assert_allclose(
@@ -380,8 +381,7 @@ def test_conflicts_are_found_and_the_policy_decides(editor):
         (conflict.kind, conflict.new.id, conflict.old.id) for conflict in editor.conflicts()
     ] == [("contradiction", second.id, first.id)]
 
-    with pytest.warns(loading.Replaced, match="the older one was replaced"):
-        third = editor.edit("From whose pen did Dracula come?", "Jules Verne")
+    third = editor.edit("From whose pen did Dracula come?", "Jules Verne", policy="newest")
     assert set(editor.memory.edits) == {third.id}
     assert editor.ask(REWORDED).text == "Jules Verne"
     editor.undo()
@@ -392,6 +392,63 @@ def test_conflicts_are_found_and_the_policy_decides(editor):
     assert editor.edit_many([(EDITS[0][0], "A"), (EDITS[0][0], "B")], policy="keep").conflicts == []
     with pytest.raises(UserError, match="the policy 'oldest' is not known"):
         editor.edit(EDITS[0][0], "Nobody", policy="oldest")
+
+
+def test_contradictions_in_other_words_are_reported_and_kept_by_default(editor):
+    """Only the words decide without being asked, never a classifier."""
+    first = editor.edit(*EDITS[0])
+    with pytest.warns(loading.Contradiction, match="contradicts 'Who is the author of Dracula"):
+        second = editor.edit(REWORDED, "Bram Stoker")
+    assert set(editor.memory.edits) == {first.id, second.id}
+    assert [answer.text for answer in editor.ask([EDITS[0][0], REWORDED])] == [
+        "Mary Shelley",
+        "Bram Stoker",
+    ]
+    with pytest.warns(loading.Contradiction):
+        third = editor.edit("who is the author of “Dracula”", "Jules Verne")
+    assert set(editor.memory.edits) == {second.id, third.id}
+    inserted = editor.edit_many([(REWORDED, "Agatha Christie")])
+    assert [edit.id for edit in inserted.replaced] == [second.id]
+    assert [(found.kind, found.old.id) for found in inserted.conflicts] == [
+        ("contradiction", second.id),
+        ("contradiction", third.id),
+    ]
+
+
+def test_an_edit_answers_its_own_words_whatever_the_classifier_says(editor):
+    """Here the classifier lets nothing in, and another edit is as near as can be."""
+    editor.parts = editor.parts._replace(
+        spec=editor.parts.spec._replace(decision=Thresholds(0.9999, 0.9999))
+    )
+    edits = editor.edit_many(EDITS).edits
+    for asked in (str, str.upper, lambda prompt: f" “{prompt[:-1]}” "):
+        answers = editor.ask([asked(prompt) for prompt, _ in EDITS])
+        assert [answer.edit_id for answer in answers] == [edit.id for edit in edits]
+        assert {answer.score for answer in answers} == {1.0}
+    assert editor.ask(REWORDED).edit_id is None
+    off = editor.parts._replace(spec=editor.parts.spec._replace(exact_match=False))
+    other = loading.EditorService(off, editor.memory, str)
+    assert other.ask(EDITS[0][0]).edit_id is None
+
+
+def test_of_edits_above_the_threshold_a_tagged_one_comes_before_untagged_ones(editor):
+    """Though the untagged one is nearer; below the threshold, the nearest is the nearest."""
+    near, _ = editor.edit_many([EDITS[0], EDITS[1]]).edits
+    own = editor.edit("Who is the author of the novel Dracula?", "Jules Verne", tags=["acme"])
+    nears = {found.edit.id: found for found in editor.matcher.nearest([REWORDED], [("acme",)])[0]}
+    low, high = sorted((nears[near.id].score, nears[own.id].score))
+    assert 0.5 < low < high
+    best = max(near, own, key=lambda edit: nears[edit.id].score)
+    assert editor.ask(REWORDED, tags="acme").edit_id == own.id
+    assert editor.ask(REWORDED).edit_id == best.id
+    for first, second in ((0.7, 0.6), (0.6, 0.7)):
+        found = [Near(near, first), Near(own, second)]
+        assert [edit.edit for edit in ranked(found, ("acme",), Thresholds())] == [own, near]
+        expected = [near, own] if first > second else [own, near]
+        assert [edit.edit for edit in ranked(found, None, Thresholds())] == expected
+        assert [edit.edit for edit in ranked(found, ("acme",), Thresholds(0.8, 0.8))] == expected
+    exact = [Near(own, 0.9), Near(near, 1.0, True)]
+    assert ranked(exact, ("acme",), Thresholds())[0].edit == near
 
 
 def test_what_others_write_while_conflicts_are_looked_for_is_looked_at_too(editor, tmp_path):
@@ -410,8 +467,7 @@ def test_what_others_write_while_conflicts_are_looked_for_is_looked_at_too(edito
             other.append(two.edit("From whose pen did Dracula come?", "Jules Verne").id)
         return "newest"
 
-    with pytest.warns(loading.Replaced):
-        edit = one.edit(REWORDED, "Bram Stoker", policy=ask)
+    edit = one.edit(REWORDED, "Bram Stoker", policy=ask)
     assert met == [first.id, *other]
     assert list(one.memory.edits) == [edit.id]
     assert list(Store.open(tmp_path / "edits.jsonl").edits) == [edit.id]
@@ -542,7 +598,7 @@ def test_a_fitted_threshold_lets_no_more_through_than_the_target():
     exact = calibration.Scores(
         np.repeat([0.25, 0.75], 100), np.concatenate([np.arange(100) < 25, np.arange(100) < 75])
     )
-    assert calibration.report(exact, Decision())["calibration_error"] == pytest.approx(0)
+    assert calibration.report(exact, Thresholds())["calibration_error"] == pytest.approx(0)
     for target in (0, 1, 7):
         with pytest.raises(UserError, match="is no rate"):
             calibration.fit(scores, target)
@@ -659,9 +715,9 @@ def test_scores_in_the_band_are_unsure(editor):
     edit = editor.edit(*EDITS[0])
     score = editor.ask(REWORDED).score
     for decision, hit, unsure in (
-        (Decision(score - 0.01, 0.0), True, False),
-        (Decision(score, 0.0), False, True),
-        (Decision(1.0, score), False, False),
+        (Thresholds(score - 0.01, 0.0), True, False),
+        (Thresholds(score, 0.0), False, True),
+        (Thresholds(1.0, score), False, False),
     ):
         editor.parts = editor.parts._replace(spec=editor.parts.spec._replace(decision=decision))
         answer = editor.ask(REWORDED)
@@ -673,7 +729,7 @@ def test_trials_of_a_file_and_the_figure(loaded, tmp_path):
     file.write_text(json.dumps({"edits": EDITS, "inside": [REWORDED], "outside": UNRELATED}) + "\n")
     scores = calibration.measure(loaded.matcher, trials.of_file(file))
     assert scores.inside.tolist() == [True, False, False, False]
-    plot.draw(scores, Decision(0.5, 0.4), tmp_path / "figure")
+    plot.draw(scores, Thresholds(0.5, 0.4), tmp_path / "figure")
     assert (
         (tmp_path / "figure.svg").stat().st_size > 1000 < (tmp_path / "figure.png").stat().st_size
     )

@@ -1,0 +1,154 @@
+"""Scope classifiers as the service calls them: texts in, vectors or scores out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from serac_jax.core.batch import Examples, Tokens
+from serac_jax.core.sharding import path_name
+from serac_jax.core.types import Params
+from serac_jax.editors.serac.scope import Distance, Scope, log_similarity
+from serac_jax.edits.records import Edit
+from serac_jax.index.key_cache import KeyCache
+from serac_jax.models import Model, digest
+from serac_jax.text.buckets import bucket, chunks, shard_rows, tokens
+from serac_jax.text.encoder import Encoder
+from serac_jax.text.queries import Query
+from serac_jax.text.tokens import folds_case
+
+
+class Embedder:
+    """Vectors of edits and of questions, by an embedding classifier."""
+
+    def __init__(
+        self, scope: Scope, model: Model, params: Params, distance: Distance, encoder: Encoder
+    ):
+        self.model, self.params, self.distance = model, params, distance
+        self.texts = ScopeTexts(encoder)
+        self.embed = jax.jit(lambda params, read: scope.queries(params, only(read)))
+        self.width = int(jax.eval_shape(self.embed, params, self.texts.questions([""])).shape[1])
+
+    @cached_property
+    def digest(self) -> str:
+        """A hash of all that decides an edit's vector: what the classifier was loaded from, its
+        parameters as they are now, and how texts are read."""
+        encoder = self.texts.encoder
+        how = (
+            encoder.text_widths,
+            encoder.label_widths,
+            bool(encoder.classes),
+            folds_case(encoder.base),
+        )
+        read = [digest(self.model.folder), self.model.output, self.distance.bounded, *how]
+        found = hashlib.sha256(repr(read).encode())
+        for path, leaf in jax.tree_util.tree_leaves_with_path(self.params):
+            array = np.ascontiguousarray(jax.device_get(leaf))
+            found.update(f"{path_name(path)} {array.dtype} {array.shape}".encode())
+            found.update(array.view(np.uint8).data)
+        return found.hexdigest()
+
+    def cache(self, memory: Path) -> KeyCache:
+        """Where the keys of a memory file's edits are kept."""
+        return KeyCache(memory.with_name(f"{memory.name}.keys") / self.digest[:16], self.width)
+
+    def edits(self, edits: Sequence[Edit]) -> Float[Array, "b d"]:
+        """One row for each edit; further rows are padding, up to a power of two."""
+        return self.read(self.texts.edits(edits))
+
+    def questions(self, questions: Sequence[str]) -> Float[Array, "b d"]:
+        return self.read(self.texts.questions(questions))
+
+    def read(self, read: Tokens) -> Float[Array, "b d"]:
+        """Vectors; those that several devices have computed are gathered on the host."""
+        placed = shard_rows(self.params, read)
+        vectors = self.embed(self.params, placed)
+        return vectors if placed is read else jax.device_get(vectors[: read.ids.shape[0]])
+
+    def scores(self, pairs: Sequence[tuple[Edit, str]]) -> list[float]:
+        """How likely each question is in the scope of its edit."""
+        found: list[float] = []
+        for group in chunks(pairs):
+            edits = {edit.id: edit for edit, _ in group}  # each is read once
+            questions = dict.fromkeys(question for _, question in group)
+            of_edit = {name: row for row, name in enumerate(edits)}
+            of_question = {question: row for row, question in enumerate(questions)}
+            rows = np.zeros((2, bucket(len(group))), np.int32)
+            rows[:, : len(group)] = np.array(
+                [(of_edit[edit.id], of_question[question]) for edit, question in group]
+            ).T
+            vectors = self.edits(list(edits.values())), self.questions(list(questions))
+            similarities = jax.device_get(compared(*vectors, *rows, self.distance))
+            found += np.exp(similarities[: len(group)]).tolist()
+        return found
+
+
+class PairScorer:
+    """Scores of pairs of an edit and a question, by a cross-attention classifier."""
+
+    def __init__(self, scope: Scope, params: Params, encoder: Encoder):
+        self.params, self.texts = params, ScopeTexts(encoder)
+        self.read = jax.jit(
+            lambda params, edits, questions: scope.pairs(
+                params, None, only(edits), None, only(questions)
+            )
+        )
+
+    def __call__(self, pairs: Sequence[tuple[Edit, str]]) -> list[float]:
+        found: list[float] = []
+        for group in chunks(pairs):
+            edits, questions = (
+                self.texts.edits([edit for edit, _ in group]),
+                self.texts.questions([question for _, question in group]),
+            )
+            scores = self.read(
+                self.params, shard_rows(self.params, edits), shard_rows(self.params, questions)
+            )
+            found += np.exp(jax.device_get(scores)[: len(group)]).tolist()
+        return found
+
+
+class ScopeTexts:
+    """Texts as a scope classifier reads them."""
+
+    def __init__(self, encoder: Encoder):
+        self.encoder = encoder
+        self.edit_widths = tuple(width + encoder.label_widths[-1] for width in encoder.text_widths)
+
+    def edits(self, edits: Sequence[Edit]) -> Tokens:
+        return tokens(
+            self.encoder.scope_texts([Query(edit.prompt, edit.answer) for edit in edits], True),
+            self.edit_widths,
+        )
+
+    def questions(self, questions: Sequence[str]) -> Tokens:
+        return tokens(
+            self.encoder.scope_texts([Query(question, "") for question in questions], False),
+            self.encoder.text_widths,
+        )
+
+
+def only(read: Tokens) -> Examples:
+    """Examples of which only the scope classifier's tokens are read."""
+    blank: Any = jnp.zeros((read.ids.shape[0], 1), jnp.int32)
+    return Examples(read, read, read, blank, blank)
+
+
+@partial(jax.jit, static_argnums=4)
+def compared(
+    edits: Float[Array, "b d"],
+    questions: Float[Array, "q d"],
+    row: Int[Array, " n"],
+    column: Int[Array, " n"],
+    distance: Distance,
+) -> Array:
+    """Log-similarities of pairs, "n"."""
+    return log_similarity(edits[row], questions[column], distance)
