@@ -10,13 +10,18 @@ from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING, Any
 
 from serac_jax.cli.command import OK, Command, open_store
-from serac_jax.cli.printing import SHORT, say, show_json
+from serac_jax.cli.printing import SHORT, complain, say, show_json
 from serac_jax.core.errors import UserError
 from serac_jax.edits.records import as_fields
 from serac_jax.edits.store import Store
 
 if TYPE_CHECKING:
     from serac_jax.serving.loading import Answer, EditorService
+
+
+DEMONSTRATION = (
+    "note: this is a demonstration model, which knows a small made-up world; --editor names another"
+)
 
 
 def editor_argument(parser: ArgumentParser, what: str) -> None:
@@ -88,13 +93,16 @@ def opened(options: Namespace) -> EditorService:
     from serac_jax.serving.loading import load  # what needs no editor starts without JAX
 
     base = saying(options.base_command) if options.base_command else None
-    return load(
+    editor = load(
         named(options) or "mini",
         memory=open_store(options),
         base=base,
         rerank=options.rerank,
         mesh=mesh_of(options),
     )
+    if editor.is_demonstration:
+        complain(DEMONSTRATION)
+    return editor
 
 
 def named(options: Namespace) -> str | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+import time
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,12 +84,17 @@ def run(options: Namespace) -> int:
     from serac_jax.serving import calibration
     from serac_jax.serving.loading import load
 
+    if options.edits < 1 or options.rounds < 1:
+        raise UserError("--edits and --rounds should be at least 1")
     name = options.editor or os.environ.get("SERAC_EDITOR") or "mini"
     editor = load(name, rerank=options.rerank, mesh=mesh_of(options))
     fitted, measured = trials_of(options, name, editor)
-    scores = calibration.measure(editor.matcher, fitted)
+    progress = Progress(sum(len(each.inside) + len(each.outside) for each in [*fitted, *measured]))
+    scores = calibration.measure(editor.matcher, fitted, progress)
     found = editor.calibrate_on(scores, options.target)
-    reports = {"fitted": found} | ({"measured": editor.measure(measured)} if measured else {})
+    reports = {"fitted": found} | (
+        {"measured": editor.measure(measured, progress)} if measured else {}
+    )
     out = Path(options.out)
     editor.save(
         out, base="copy" if editor.parts.spec.parts["base"].startswith("./") else "reference"
@@ -108,6 +115,23 @@ def run(options: Namespace) -> int:
         print(f"{kind}, target {options.target}\n{calibration.told(report)}\n")
     print(f"written: {out} (editor.json, calibration.json, calibration.svg, calibration.png)")
     return OK
+
+
+class Progress:
+    """One line on a terminal's standard error: questions scored, of how many, and the time left."""
+
+    def __init__(self, count: int):
+        self.count, self.done, self.begun = count, 0, time.monotonic()
+        self.shown = sys.stderr.isatty()
+
+    def __call__(self, questions: int) -> None:
+        """Counts questions that have been scored."""
+        self.done += questions
+        left = (time.monotonic() - self.begun) * (self.count / max(self.done, 1) - 1)
+        if self.shown:
+            end = "\n" if self.done >= self.count else "\r"
+            text = f"{self.done}/{self.count} questions scored, about {left:.0f} s left "
+            print(text, end=end, file=sys.stderr, flush=True)
 
 
 def trials_of(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from argparse import Namespace
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from serac_jax.cli.answering import opened, origin, query_arguments, tags_of
 from serac_jax.cli.command import OK, Command
@@ -17,27 +18,45 @@ if TYPE_CHECKING:
     from serac_jax.serving.loading import EditorService
 
 HELP = """Ask anything, or
-  /edit ANSWER               that is the answer to the last question, and to everything that asks the same
-  /edit QUESTION => ANSWER   … to this one
-  /why [QUESTION]            what decided the last answer, or the one to this question
-  /undo, /redo               take back the last change of the memory, or do it again
-  /list                      the edits
-  /quit                      or the end of the input (Ctrl-D); Ctrl-C takes back a line or a question"""
+  /edit QUESTION => ANSWER  correct the answer to a question, and to others that ask the same
+  /edit ANSWER              … to the last question
+  /why [QUESTION]           show what decided the last answer, or the answer to this question
+  /history                  show the conversation so far
+  /undo, /redo              take back the last change of the edits, or do it again
+  /list                     show the edits
+  /help                     show this text
+  /quit                     end; so does Ctrl-D. Ctrl-C drops the line or the question"""
+# What looks like a question and its answer, but for the arrow.
+MISTAKEN = re.compile(r"\?\s*\S|(^|\s)(=|==|:=|->|→|>)\s")
+
+
+class Turn(NamedTuple):
+    """A question and its answer, as they were shown."""
+
+    question: str
+    answer: str
 
 
 class Session:
-    """What a session remembers besides the memory: the last question."""
+    """A conversation: its turns, and the commands that act on the edits."""
 
     def __init__(self, editor: EditorService, tags: tuple[str, ...] | None):
-        self.editor, self.tags, self.last = editor, tags, ""
+        self.editor, self.tags = editor, tags
+        self.turns: list[Turn] = []
         self.commands: dict[str, Callable[[str], None]] = {
             "/edit": self.edit,
             "/why": self.why,
             "/undo": lambda rest: say(f"undone: {title(editor.undo())}"),
             "/redo": lambda rest: say(f"done again: {title(editor.redo())}"),
+            "/history": self.history,
             "/list": self.list,
             "/help": lambda rest: print(HELP),
         }
+
+    @property
+    def last(self) -> str:
+        """The last question."""
+        return self.turns[-1].question if self.turns else ""
 
     def say(self, line: str) -> bool:
         """Answers a line, or does what it commands; whether the session goes on, which errors do
@@ -59,16 +78,31 @@ class Session:
         return True
 
     def ask(self, question: str) -> None:
-        self.last = question
+        self.turns.append(Turn(question, ""))  # also where the model fails to answer
         answer = self.editor.ask(question, self.tags)
-        say(f"{answer.text}  ({origin(answer)})")
+        shown = f"{answer.text}  ({origin(answer)})"
+        self.turns[-1] = Turn(question, shown)
+        say(shown)
+
+    def history(self, rest: str) -> None:
+        if not self.turns:
+            say("nothing was asked yet")
+        for turn in self.turns:
+            say(f"> {turn.question}")
+            if turn.answer:
+                say(turn.answer)
 
     def edit(self, rest: str) -> None:
         question, arrow, answer = (part.strip() for part in rest.rpartition("=>"))
-        question = question if arrow else self.last
+        if not arrow and MISTAKEN.search(answer):
+            raise UserError(
+                "that looks like a question and an answer; write /edit QUESTION => ANSWER, or"
+                " /edit => ANSWER for the last question; nothing was changed"
+            )
+        question = question or self.last
         if not question or not answer:
             raise UserError(
-                "/edit needs an answer, and a question that was asked before or stands before =>"
+                "/edit needs an answer, and a question: /edit QUESTION => ANSWER, or ask it first"
             )
         made = self.editor.memory.make(question, answer, tags=self.tags or ())
         edits, conflicts, replaced = self.editor.edit_many([made])

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +14,8 @@ from jaxtyping import Bool, Float, Int
 from serac_jax.core.errors import UserError
 from serac_jax.editors.protocol import Thresholds
 from serac_jax.edits import records
-from serac_jax.serving.matching import Matcher
+from serac_jax.serving.matching import Matcher, Near
+from serac_jax.text.buckets import chunks
 
 BINS = 10  # of scores, where the calibration error compares them with what they should mean
 POINTS = 200  # of a curve, at most
@@ -65,12 +66,20 @@ class Scores(NamedTuple):
         )[1]
 
 
-def measure(matcher: Matcher, trials: Iterable[Trial]) -> Scores:
-    """The scores of trials, each with its own edits in memory. Raises UserError where questions of
-    one of the two kinds are missing.
+def measure(
+    matcher: Matcher, trials: Iterable[Trial], progress: Callable[[int], None] = lambda count: None
+) -> Scores:
+    """The scores of trials, each with its own edits.
 
-    One memory holds the edits of all, under a tag for each trial that they belong to, so that what
-    several trials have in common is read once."""
+    One index holds the edits of all, under a tag for each trial that they belong to, so that what
+    several trials have in common is read once.
+
+    Args:
+        progress: called with the number of further questions that have been scored.
+
+    Raises:
+        UserError: there are no questions in scope, or none out of scope.
+    """
     tags, row_of, asked = defaultdict(list), {}, []
     for number, trial in enumerate(trials):
         rows = trial.rows or Rows(
@@ -91,12 +100,13 @@ def measure(matcher: Matcher, trials: Iterable[Trial]) -> Scores:
         )
     together = matcher.empty()
     together.add(records.make(*edit, tags=of) for edit, of in tags.items())
-    order = sorted(
-        range(len(asked)), key=lambda place: asked[place]
-    )  # the same questions beside one another
-    nears = together.nearest(
-        [asked[place][0] for place in order], [(asked[place][1],) for place in order]
-    )
+    order = sorted(range(len(asked)), key=lambda place: asked[place])  # equal questions together
+    nears: list[list[Near]] = []
+    for places in chunks(order):
+        nears += together.nearest(
+            [asked[place][0] for place in places], [(asked[place][1],) for place in places]
+        )
+        progress(len(places))
     found = dict(zip(order, nears, strict=True))
     numbers: dict[str, int] = defaultdict(lambda: len(numbers))
     return Scores(

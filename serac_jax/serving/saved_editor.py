@@ -26,7 +26,8 @@ from serac_jax.serving.editor_spec import Spec
 from serac_jax.text.tokenizer import Tokenizer
 from serac_jax.text.tokens import prefix_token_count
 
-SHIPPED = hub.SHIPPED.parent / "editors"
+MODELS = hub.SHIPPED  # the package's own
+SHIPPED = MODELS.parent / "editors"
 FILES = [specs.FILE, "*/*.json", "*/*.txt", "*/*.safetensors"]
 
 

@@ -92,6 +92,14 @@ class EditorService:
             f" {spec.decision.threshold:.3f}, {calibrated})"
         )
 
+    @property
+    def is_demonstration(self) -> bool:
+        """Whether a model that answers is one of the package's own, which know a small made-up
+        world only."""
+        names = {"base", "counterfactual"} & self.parts.networks.keys()
+        folders = [self.parts.networks[name].model.folder for name in names]
+        return any(saved_editor.MODELS in folder.parents for folder in folders)
+
     def with_memory(self, memory: Store) -> EditorService:
         """An editor of the same models, and compiled programs, with another store of edits."""
         other = copy.copy(self)
@@ -331,11 +339,13 @@ class EditorService:
         )
         return found
 
-    def measure(self, trials: Iterable[Trial]) -> dict[str, Any]:
+    def measure(
+        self, trials: Iterable[Trial], progress: Callable[[int], None] = lambda count: None
+    ) -> dict[str, Any]:
         """What the present threshold does on other trials."""
         spec = self.parts.spec
         return calibration.report(
-            calibration.measure(self.matcher, trials),
+            calibration.measure(self.matcher, trials, progress),
             spec.decision,
             (spec.calibration or {}).get("target"),
         )

@@ -56,7 +56,9 @@ def test_ask_answers_for_people_and_for_programs(run, dracula, monkeypatch):
     assert found["nearest"]["edit"]["prompt"] == EDITS[0][0]
     assert found["margin"] == pytest.approx(found["score"] - found["threshold"])
     status, _, error = run("ask", UNRELATED[0], "--base-command=echo no >&2; exit 3")
-    assert (status, error) == (1, "error: --base-command ended with status 3: no\n")
+    assert status == 1
+    assert error.endswith("\nerror: --base-command ended with status 3: no\n")
+    assert error.startswith("note: this is a demonstration model")
     assert run("ask", "Anything?", "--editor=mini/nothing")[0] == 1
 
 
@@ -230,6 +232,31 @@ never read
     assert len(run("list")[1].splitlines()) == 1
 
 
+def test_a_question_and_its_answer_are_not_taken_for_an_answer_to_the_last_question(run):
+    session = "Anything?\n/edit Who wrote Emma? = Ann\n/edit Who wrote Emma? -> Ann\n/edit a = b\n"
+    _, printed, _ = run("chat", "--base-command=tr a-z A-Z", read=session)
+    answered, *refused = printed.splitlines()
+    assert answered == "ANYTHING?  (base model)"
+    assert len(refused) == 3
+    assert all("write /edit QUESTION => ANSWER" in line for line in refused)
+    assert run("list")[1] == ""
+    run("chat", "--base-command=tr a-z A-Z", read="Anything?\n/edit => a = b\n")
+    assert run("list")[1].endswith("Anything? → a = b\n")
+
+
+def test_a_session_keeps_the_conversation(run):
+    session = "/history\nAnything?\nNothing?\n/history\n"
+    _, printed, _ = run("chat", "--base-command=tr a-z A-Z", read=session)
+    assert printed.splitlines() == [
+        "nothing was asked yet",
+        *(said := ["ANYTHING?  (base model)", "NOTHING?  (base model)"]),
+        "> Anything?",
+        said[0],
+        "> Nothing?",
+        said[1],
+    ]
+
+
 def test_errors_do_not_end_a_session(run):
     session = f"{REWORDED}\n/edit\tMary Shelley\n/undo 3\n{REWORDED}\n"
     status, printed, _ = run("chat", "--base-command=false", read=session)
@@ -297,6 +324,9 @@ def test_calibrate_saves_an_editor_that_is_used(run, tmp_path):
     answer = json.loads(run("why", REWORDED, "--editor=calibrated", "--json")[1])
     assert answer["threshold"] == found["fitted"]["threshold"]
     assert answer["text"] == "Mary Shelley"
+    assert run("calibrate", "--out=other", "--edits=0")[2] == (
+        "error: --edits and --rounds should be at least 1\n"
+    )
     assert run("calibrate", "--out=other")[2].startswith(
         "error: questions are needed to calibrate on"
     )

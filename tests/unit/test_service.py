@@ -22,7 +22,7 @@ from serac_jax.models.generate import generate
 from serac_jax.serving import calibration, loading
 from serac_jax.serving.matching import Near, ranked
 from serac_jax.text.tokens import pad
-from tests.conftest import ROOT
+from tests.conftest import ASSETS, ROOT
 from tests.facts import COMPILED, EDITS, REWORDED, UNRELATED, traced
 from tests.tiny import one_layer
 
@@ -233,9 +233,7 @@ def test_a_memory_moves_between_models_of_other_sizes_and_kinds(editor, tmp_path
     edits = editor.edit_many(EDITS).edits
     prompts = [prompt for prompt, _ in EDITS]
     editor.memory.save(tmp_path / "edits.jsonl")
-    fields = json.loads(
-        (ROOT / "serac_jax" / "mini" / "editors" / "zsre" / "editor.json").read_text()
-    )
+    fields = json.loads((ASSETS / "editors" / "zsre" / "editor.json").read_text())
     fields["parts"] |= {
         "base": "mini/counterfactual",
         "counterfactual": None,
@@ -318,9 +316,7 @@ def classifier(name, folder):
     ],
 )
 def test_a_damaged_editor_is_refused_with_the_field(tmp_path, change, message):
-    fields = json.loads(
-        (ROOT / "serac_jax" / "mini" / "editors" / "zsre" / "editor.json").read_text()
-    )
+    fields = json.loads((ASSETS / "editors" / "zsre" / "editor.json").read_text())
     (tmp_path / "editor.json").write_text(json.dumps(fields | change))
     with pytest.raises(UserError, match=message):
         serac_jax.load(tmp_path)
@@ -435,6 +431,7 @@ def test_of_edits_above_the_threshold_a_tagged_one_comes_before_untagged_ones(ed
     """Though the untagged one is nearer; below the threshold, the nearest is the nearest."""
     near, _ = editor.edit_many([EDITS[0], EDITS[1]]).edits
     own = editor.edit("Who is the author of the novel Dracula?", "Jules Verne", tags=["acme"])
+    editor.follow()
     nears = {found.edit.id: found for found in editor.matcher.nearest([REWORDED], [("acme",)])[0]}
     low, high = sorted((nears[near.id].score, nears[own.id].score))
     assert 0.5 < low < high
