@@ -94,7 +94,7 @@ class Store(View):
                 yield
 
     @contextmanager
-    def reading(self) -> Iterator[None]:
+    def reading(self) -> Generator[None]:
         """What others wrote is read, and no other thread changes the store meanwhile; other
         programs may."""
         with self._turn:

@@ -97,7 +97,7 @@ def decided(routed: Any, row: int, first: int) -> Prediction:
     return {
         "nearest": first + int(routed.index[row]),
         "score": round(score, 6),
-        "hit": score > 0.5,
+        "hit": bool(routed.hit[row]),
     }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from threading import RLock
@@ -370,7 +370,7 @@ class EditorService:
         saved_editor.save(self.parts, Path(path), base == "copy")
 
     @contextmanager
-    def following(self) -> Iterator[None]:
+    def following(self) -> Generator[None]:
         """What can be found is the store as it is now, and stays so meanwhile."""
         with self.memory.reading():
             self.matcher.lock.acquire()

@@ -39,8 +39,8 @@ Sums = dict[str, tuple[Array, Array]]  # Σ w·x and Σ w, by name
 class Routes(NamedTuple):
     """The nearest stored edit of each query, for editors with a memory."""
 
-    inside: Decision
-    outside: Decision
+    inside: Route
+    outside: Route
 
 
 class OptState(NamedTuple):

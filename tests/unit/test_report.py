@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from serac_jax.core.metrics import Score
+from serac_jax.editors.protocol import Route
 from serac_jax.evaluation import estimates, predictions, report
 from serac_jax.tasks.kinds import Kind
 from serac_jax.tasks.zsre.zsre_questions import KINDS
@@ -128,7 +129,11 @@ def test_a_prediction_says_what_was_asked_wanted_and_answered():
     }
     routes = steps.Routes(
         *(
-            steps.Decision(np.array([1, 0, 0] * copies), np.log([0.9, 0.2, 0.1] * copies))
+            Route(
+                np.array([1, 0, 0] * copies),
+                np.log([0.9, 0.2, 0.1] * copies),
+                np.array([True, False, False] * copies),
+            )
             for copies in (1, 2)
         )
     )
