@@ -100,7 +100,7 @@ def opened(options: Namespace) -> EditorService:
         rerank=options.rerank,
         mesh=mesh_of(options),
     )
-    if editor.is_demonstration:
+    if editor.parts.is_demonstration:
         complain(DEMONSTRATION)
     return editor
 

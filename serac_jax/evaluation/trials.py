@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from serac_jax.core.errors import UserError
+from serac_jax.core.trial import Rows as Rows
+from serac_jax.core.trial import Trial as Trial
 from serac_jax.core.types import Config
 from serac_jax.runtime import program
-from serac_jax.serving.calibration import Rows as Rows
-from serac_jax.serving.calibration import Trial as Trial
 from serac_jax.serving.saved_editor import Parts
 from serac_jax.text.queries import Query, TextBatch
 from serac_jax.training.registry import TASKS

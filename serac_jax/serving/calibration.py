@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from serac_jax.core.errors import UserError
+from serac_jax.core.trial import Rows, Trial
 from serac_jax.editors.protocol import Thresholds
 from serac_jax.edits import records
 from serac_jax.serving.matching import Matcher, Near
@@ -19,28 +20,6 @@ from serac_jax.text.buckets import chunks
 
 BINS = 10  # of scores, where the calibration error compares them with what they should mean
 POINTS = 200  # of a curve, at most
-
-
-class Rows(NamedTuple):
-    """Which rows of the data a trial comes from: that of every edit, of every question out of
-    scope, and of the edit near which that question was drawn."""
-
-    edits: tuple[str, ...]
-    outside: tuple[str, ...]
-    beside: tuple[str, ...]
-
-
-class Trial(NamedTuple):
-    """Edits, as (prompt, answer), that are stored together, and questions of which it is known
-    whether they fall under one of them.
-
-    rows: None where each text is a row of its own.
-    """
-
-    edits: tuple[tuple[str, str], ...]
-    inside: tuple[str, ...]
-    outside: tuple[str, ...]
-    rows: Rows | None = None
 
 
 class Scores(NamedTuple):

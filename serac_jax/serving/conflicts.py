@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from serac_jax.editors.protocol import Thresholds
 from serac_jax.edits.records import Edit
 from serac_jax.edits.same_prompt import Conflict, meet, normal
-from serac_jax.serving.matching import Matcher
+from serac_jax.serving.matching import Matcher, Vectors
 
 
 def find(
@@ -42,6 +42,20 @@ def find(
         for new, old in pairs
     )
     return [conflict for conflict in found if conflict]
+
+
+def near(
+    matcher: Matcher, edits: Sequence[Edit], questions: Vectors, keys: Vectors
+) -> list[list[Edit]]:
+    """Stored edits in whose scope an edit's prompt may be, or the other way round: those whose keys
+    are near to the vector of its prompt or to its own key."""
+    everything = [None] * len(edits)
+    by_prompt = matcher.search(questions, [edit.prompt for edit in edits], everything)
+    by_key = matcher.around(keys, everything) if matcher.edits else [[] for _ in edits]
+    return [
+        list({near.edit.id: near.edit for near in [*one, *other]}.values())
+        for one, other in zip(by_prompt, by_key, strict=True)
+    ]
 
 
 def judged(

@@ -196,7 +196,7 @@ class Matcher:
     def rescored(
         self, questions: Sequence[str], proposed: Sequence[list[Near]]
     ) -> list[list[Near]]:
-        """The same edits in the order, and with the scores, of the cross-attention classifier, where
+        """The same edits with the scores, and in the order, of the cross-attention classifier, if
         there is one; those of the same words stay as they are."""
         if not self.scorer:
             return [list(nears) for nears in proposed]

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 from huggingface_hub import snapshot_download
 from jax.sharding import Mesh
 
@@ -67,6 +68,19 @@ class Parts(NamedTuple):
         scope = self.cross_attention or self.embedding
         assert scope, "editor_spec.read refuses an editor without a classifier"
         return Router(scope, self.spec.decision, self.spec.exact_match)
+
+    @property
+    def is_demonstration(self) -> bool:
+        """Whether a model that answers is one of the package's own, which know a small made-up
+        world only."""
+        names = {"base", "counterfactual"} & self.networks.keys()
+        return any(MODELS in self.networks[name].model.folder.parents for name in names)
+
+    @property
+    def on_several_devices(self) -> bool:
+        """Whether the models are split over devices."""
+        leaves = [jax.tree.leaves(part.params)[0] for part in self.networks.values()]
+        return any(len(leaf.sharding.device_set) > 1 for leaf in leaves)
 
     def reader(self, part: str) -> Reader:
         """How the model of a part reads edits and questions."""

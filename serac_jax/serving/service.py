@@ -15,9 +15,8 @@ from pathlib import Path
 from threading import RLock
 from typing import Any, overload
 
-import jax
-
 from serac_jax.core.errors import UserError
+from serac_jax.core.trial import Trial
 from serac_jax.edits.operations import Operation
 from serac_jax.edits.records import Edit
 from serac_jax.edits.same_prompt import Conflict
@@ -26,7 +25,7 @@ from serac_jax.index.blocked import BlockedIndex
 from serac_jax.index.tags import Tags
 from serac_jax.serving import calibration, conflicts, saved_editor
 from serac_jax.serving.answers import Answer, Verdict, Why, decide
-from serac_jax.serving.calibration import Scores, Trial
+from serac_jax.serving.calibration import Scores
 from serac_jax.serving.classifiers import Embedder, PairScorer
 from serac_jax.serving.insert import Inserted, Policy, insert
 from serac_jax.serving.matching import MakeIndex, Matcher
@@ -80,7 +79,7 @@ class EditorService:
         self.reader = reader("counterfactual") if "counterfactual" in networks else self.base
         self.inserting = RLock()
         # Programs on several devices, started by several threads, would wait for one another.
-        self.running = RLock() if on_several_devices(parts) else nullcontext()
+        self.running = RLock() if parts.on_several_devices else nullcontext()
 
     def __repr__(self) -> str:
         spec, edits = self.parts.spec, len(self.memory.live())
@@ -91,14 +90,6 @@ class EditorService:
             f"EditorService({models}; {edits} edits, {where}; threshold"
             f" {spec.decision.threshold:.3f}, {calibrated})"
         )
-
-    @property
-    def is_demonstration(self) -> bool:
-        """Whether a model that answers is one of the package's own, which know a small made-up
-        world only."""
-        names = {"base", "counterfactual"} & self.parts.networks.keys()
-        folders = [self.parts.networks[name].model.folder for name in names]
-        return any(saved_editor.MODELS in folder.parents for folder in folders)
 
     def with_memory(self, memory: Store) -> EditorService:
         """An editor of the same models, and compiled programs, with another store of edits."""
@@ -180,11 +171,11 @@ class EditorService:
             keys = self.matcher.alike(edits)
             with self.following():
                 new = [edit for edit in edits if edit.id not in self.matcher.edits]
-                near, seq = self.near(self.matcher, edits, questions, keys), self.seq
+                near, seq = conflicts.near(self.matcher, edits, questions, keys), self.seq
             if len(new) > 1:  # also with one another
                 alone = self.matcher.empty()
                 alone.add(new)
-                others = self.near(alone, edits, questions, keys)
+                others = conflicts.near(alone, edits, questions, keys)
                 near = [[*one, *other] for one, other in zip(near, others, strict=True)]
             known = {edit.id for edit in new}
             chosen = [
@@ -201,20 +192,6 @@ class EditorService:
                 seq,
             )
 
-    def near(
-        self, matcher: Matcher, edits: Sequence[Edit], questions: Any, keys: Any
-    ) -> list[list[Edit]]:
-        """Edits in whose scope an edit's prompt may be, or the other way round: those whose keys
-        are near to its question or to its own key."""
-        everything = [None] * len(edits)
-        prompts = [edit.prompt for edit in edits]
-        by_prompt = matcher.search(questions, prompts, everything)
-        by_key = matcher.around(keys, everything) if matcher.edits else [[] for _ in edits]
-        return [
-            list({near.edit.id: near.edit for near in [*one, *other]}.values())
-            for one, other in zip(by_prompt, by_key, strict=True)
-        ]
-
     def conflicts_of(self, edits: Sequence[Edit]) -> list[Conflict]:
         """The conflicts that edits would have, were they stored."""
         return self.judge(edits)[0]
@@ -225,7 +202,7 @@ class EditorService:
             with self.following():
                 edits = list(self.matcher.edits.values())
                 prompts = [edit.prompt for edit in edits]
-                near = self.near(
+                near = conflicts.near(
                     self.matcher, edits, self.matcher.read(prompts), self.matcher.alike(edits)
                 )
             return conflicts.find(self.matcher, edits, near, self.parts.spec.decision)
@@ -399,12 +376,6 @@ class EditorService:
             self.matcher.add(edit for edit in added if edit.id not in expired)
         self.seq = self.memory.seq
         self.matcher.remove(expired)
-
-
-def on_several_devices(parts: Parts) -> bool:
-    """Whether the models are split over devices."""
-    leaves = [jax.tree.leaves(part.params)[0] for part in parts.networks.values()]
-    return any(len(leaf.sharding.device_set) > 1 for leaf in leaves)
 
 
 def tags_of(tags: Asked | Sequence[Asked], count: int) -> list[Tags]:
