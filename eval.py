@@ -1,6 +1,7 @@
 """Scores a trained editor: `serac eval`, in a clone.
 
 python eval.py [--workdir=FOLDER] [--config.eval.FIELD=VALUE …]
+python eval.py --editor=mini|FOLDER [--preset=zsre_hard_rep:mini] [--out=FOLDER] …
 """
 
 import sys

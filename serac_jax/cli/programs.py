@@ -49,14 +49,32 @@ def evaluate(options: Namespace) -> int:
     one.add_argument(
         "--workdir", metavar="FOLDER", help="a run's folder (default: the newest under runs/)"
     )
+    one.add_argument(
+        "--editor", metavar="EDITOR", help="a saved editor instead: a folder, mini, mini/fnli, …"
+    )
+    one.add_argument(
+        "--preset", metavar="PRESET", help="with --editor: whose data are used, and fields"
+    )
+    one.add_argument(
+        "--out", metavar="FOLDER", help="with --editor: where to write (default: under runs/)"
+    )
     distributed.add_arguments(one)
     chosen = parse(one, options.rest)
+    if chosen.editor and chosen.workdir:
+        one.error("give --workdir for a run, or --editor for a saved editor, not both")
+    if (chosen.preset or chosen.out) and not chosen.editor:
+        one.error("--preset and --out belong to --editor")
 
     def main() -> None:
         from serac_jax.evaluation.score_run import score_run
         from serac_jax.training import run_folder
 
         command = f"{sibling('eval')} {shlex.join(options.rest)}".strip()
+        if chosen.editor:
+            from serac_jax.cli.scoring import score_editor
+
+            score_editor(chosen.editor, chosen.preset, chosen.fields, chosen.out, command)
+            return
         score_run(Path(chosen.workdir or run_folder.newest()), chosen.fields, command)
 
     return launch(main, chosen)
