@@ -85,11 +85,11 @@ def same_output(wanted: str, got: str) -> bool:
 
 
 def rewrite(page: Path) -> None:
-    """Puts what the sessions of a page print now into the page."""
+    """Puts what the sessions of a page print now into the page, except for the note."""
     with tempfile.TemporaryDirectory() as folder:
         name = str(page.resolve().relative_to(ROOT))
         found = [block for block in blocks("console") if block.page == name]
-        got = run_console("".join(block.text for block in found), Path(folder))
+        got = NOTE.sub("", run_console("".join(block.text for block in found), Path(folder)))
     text = page.read_text()
     for block in found:
         commands = [line for line in block.text.splitlines() if line.startswith("$ ")]
