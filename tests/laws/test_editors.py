@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 
-from serac_jax.core.batch import EditBatch, Examples, Layout, Tokens, take
+from serac_jax.core.batch import EditBatch, Layout, Tokens, take
 from serac_jax.editors import edit_table
 from serac_jax.training import experiment, steps
 from tests.tiers import fast
@@ -145,12 +145,11 @@ def widened(tokens, by):
 def test_answers_do_not_depend_on_padding(case):
     params, queries = certain(case), case.batch.inside
     edited = case.edit(params, case.start(), case.batch.edits)
-    wide = Examples(
-        widened(queries.inputs, 5),
-        widened(queries.scope, 3),
-        queries.prefix,
-        jnp.pad(queries.labels, ((0, 0), (0, 2))),
-        jnp.pad(queries.weight, ((0, 0), (0, 2))),
+    wide = queries._replace(
+        inputs=widened(queries.inputs, 5),
+        scope=widened(queries.scope, 3),
+        labels=jnp.pad(queries.labels, ((0, 0), (0, 2))),
+        weight=jnp.pad(queries.weight, ((0, 0), (0, 2))),
     )
     width = queries.labels.shape[1]
     assert close(case.apply(params, edited, wide)[:, :width], case.apply(params, edited, queries))

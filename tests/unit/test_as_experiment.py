@@ -7,11 +7,12 @@ from serac_jax.core.errors import UserError
 from serac_jax.presets import preset
 from serac_jax.serving.as_experiment import as_experiment
 from tests.scored import SHIPPED, differences
+from tests.tiers import fast
 
 
-@pytest.mark.parametrize(("name", "named"), SHIPPED.items(), ids=SHIPPED)
-def test_the_shipped_editors_answer_as_they_are_scored(name, named, tmp_path):
-    config = preset(named)
+@pytest.mark.parametrize("name", fast(SHIPPED, ["mini/fnli"]))
+def test_the_shipped_editors_answer_as_they_are_scored(name, tmp_path):
+    config = preset(SHIPPED[name])
     config.mesh.data = 1
     editor = serac_jax.load(name)
     run, params = as_experiment(editor.parts, config.lock(), tmp_path)

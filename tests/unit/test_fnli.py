@@ -253,6 +253,7 @@ def test_long_evidence_is_cut_and_keeps_its_separators(run, tmp_path):
     assert batch.edits.scope.ids[0, -3:].tolist() == [scope.sep_token_id] * 3
 
 
+@pytest.mark.slow
 def test_classes_are_scored_and_told_in_words(run):
     """Training lowers the loss; answers before and after are classes, and hard negatives are told
     apart."""

@@ -57,6 +57,7 @@ def bring(file, config, run, template):
     return imported(tensors, run, config, template, file), step
 
 
+@pytest.mark.slow
 def test_an_archive_of_mend_scores_as_in_the_original(cache):
     config, run, template = built(cache, editor="mend", **{"mend.rank": 12})
     params, step = bring(ARCHIVES / "qa_gtn.pt", config, run, template)

@@ -29,6 +29,7 @@ def test_every_fact_is_asked_once_in_scope_and_once_out_of_scope(size):
         assert not {fact_of[question] for question in trial.outside} & set(edited)
 
 
+@pytest.mark.slow
 def test_a_small_run(capsys, monkeypatch, tmp_path):
     whole = many_edits.trials
     monkeypatch.setattr(many_edits, "trials", lambda size: whole(size, 8))

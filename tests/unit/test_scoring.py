@@ -14,6 +14,7 @@ def test_an_editor_of_which_no_data_are_known_asks_for_a_preset(tmp_path):
         scoring.score_editor("mine", None, {}, str(tmp_path), "")
 
 
+@pytest.mark.slow
 def test_a_shipped_editor_is_scored_by_its_own_threshold(tmp_path, capsys):
     """A question is answered by an edit exactly where its score is above the saved threshold."""
     changes = {"eval.batches": 1, "eval.edits": 4, "eval.resamples": 20, "mesh.data": 1}

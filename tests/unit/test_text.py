@@ -337,6 +337,7 @@ def test_sizes_hold_the_batches_that_they_were_measured_on(batches, count):
         assert computed(size, read) <= computed(LIMITS, read)
 
 
+@pytest.mark.slow
 def test_more_sizes_compute_less_padding():
     rng = np.random.default_rng(0)
     names = ("edit", "prefix", "query", "context", "edit_label", "answer", "label")

@@ -133,6 +133,7 @@ def restarted(fields, cache, folder):
     return run, step, again, data
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 def test_running_moments_survive_a_restart(cache, tmp_path):
     """MEND's moments are no part of the gradient, but of the checkpoint; and a batch that is
@@ -147,6 +148,7 @@ def test_running_moments_survive_a_restart(cache, tmp_path):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 def test_a_trained_base_model_survives_a_restart(cache, tmp_path):
     """ENN trains a copy: the model that is edited stays as it was loaded, though the training step
@@ -181,6 +183,7 @@ def test_8_devices_end_where_1_does(cache, tmp_path):
         assert np.allclose(list(one.values()), list(eight.values()), rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_evaluation_writes_what_it_documents(finished, cache):
     runs = finished.parent / "runs"
     runs.mkdir(exist_ok=True)
@@ -359,6 +362,7 @@ def test_bad_input_is_one_clear_message(finished, cache, tmp_path):
     assert losses(finished)[0][STEPS]  # nothing on disk was damaged
 
 
+@pytest.mark.slow
 def test_each_size_of_a_batch_is_compiled_once(cache):
     config = config_of(
         **tiny()
