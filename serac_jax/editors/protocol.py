@@ -26,8 +26,10 @@ from serac_jax.models import Load, Model
 class Aux(NamedTuple):
     """What a loss reports besides its value.
 
-    overwrite: leaves of the parameters, by path, that the step renews instead of descending, such
-        as running moments.
+    Attributes:
+        metrics: scores to log, by name.
+        overwrite: leaves of the parameters, by path, that the step renews instead of descending,
+            such as running moments.
     """
 
     metrics: dict[str, Score]
@@ -37,10 +39,11 @@ class Aux(NamedTuple):
 class Route(NamedTuple):
     """Where an editor with a table of edits sends each query.
 
-    index: the slot of the nearest edit.
-    log_similarity: the log of how likely the query is in that edit's scope; 0 where both are the
-        same words, −∞ where the table is empty.
-    hit: whether that is above the editor's threshold, so that the edit answers.
+    Attributes:
+        index: the slot of the nearest edit.
+        log_similarity: the log of how likely the query is in that edit's scope; 0 where both are
+            the same words, −∞ where the table is empty.
+        hit: whether that is above the editor's threshold, so that the edit answers.
     """
 
     index: Int[Array, " n"]
@@ -51,8 +54,10 @@ class Route(NamedTuple):
 class Thresholds(NamedTuple):
     """How a score in [0, 1] becomes a decision; works on numbers and on arrays.
 
-    threshold: an edit answers where its score is larger.
-    unsure_from: up to the threshold, a score above this one means that an edit might have answered.
+    Attributes:
+        threshold: an edit answers where its score is larger.
+        unsure_from: up to the threshold, a score above this one means that an edit might have
+            answered.
     """
 
     threshold: float = 0.5
@@ -68,18 +73,21 @@ class Thresholds(NamedTuple):
 
 
 class Editor(NamedTuple):
-    """init: (key, base) -> params. base: the frozen base model's parameters.
-    start: (params, base, room) -> the model before any edit; `room` has as many rows as edits
-        should fit, each as wide as an edit may be; its content is not read.
-    edit: (params, edited, edits) -> the model with one more batch of edits. Raises TableFull where
-        they do not fit.
-    apply: (params, edited, queries) -> logits "n t v".
-    generate: (params, edited, queries, steps) -> answers "n s", by greedy decoding.
-    loss: (params, base, batch, key) -> (scalar, Aux); dropout, and new running moments, where a key
-        is given. None for editors that learn nothing.
-    groups: (params) -> for every leaf its group of the optimizer: "weights", "rates" (of edits) or
-        "frozen".
-    route: (params, edited, queries) -> Route, for editors with a table of edits, else None.
+    """An editor as pure functions, as in optax.
+
+    Attributes:
+        init: (key, base) -> params. base: the frozen base model's parameters.
+        start: (params, base, room) -> the model before any edit; `room` has as many rows as edits
+            should fit, each as wide as an edit may be; its content is not read.
+        edit: (params, edited, edits) -> the model with one more batch of edits. Raises TableFull
+            where they do not fit.
+        apply: (params, edited, queries) -> logits "n t v".
+        generate: (params, edited, queries, steps) -> answers "n s", by greedy decoding.
+        loss: (params, base, batch, key) -> (scalar, Aux); dropout, and new running moments, where a
+            key is given. None for editors that learn nothing.
+        groups: (params) -> for every leaf its group of the optimizer: "weights", "rates" (of edits)
+            or "frozen".
+        route: (params, edited, queries) -> Route, for editors with a table of edits, else None.
     """
 
     init: Callable[[Array, Any], Params]
@@ -112,8 +120,12 @@ def on_gathered_weights(editor: Editor) -> Editor:
 class Setup(NamedTuple):
     """What an editor is built from.
 
-    load: loads a model by name, as `models.load`.
-    outside: (batches, rows) -> so many batches of out-of-scope training queries, leaves "m o …".
+    Attributes:
+        config: the run's config.
+        base: the frozen base model.
+        load: loads a model by name, as `models.load`.
+        outside: (batches, rows) -> so many batches of out-of-scope training queries, leaves
+            "m o …".
     """
 
     config: Config
@@ -125,8 +137,10 @@ class Setup(NamedTuple):
 class Built(NamedTuple):
     """An editor, and what it brings along.
 
-    parts: the networks that training changes, by their part of the parameters.
-    scope_tokenizer: the tokenizer of its scope classifier, where it has one.
+    Attributes:
+        editor: the functions.
+        parts: the networks that training changes, by their part of the parameters.
+        scope_tokenizer: the tokenizer of its scope classifier, where it has one.
     """
 
     editor: Editor

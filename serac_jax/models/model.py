@@ -25,7 +25,12 @@ from serac_jax.text.tokenizer import Tokenizer
 class Model:
     """A network with its tokenizer; parameters are passed in, never held.
 
-    Args:
+    Attributes:
+        name: the name under which it was loaded.
+        folder: where its files are.
+        module: the Flax module.
+        network: what its `model_type` declares.
+        tokenizer: its tokenizer.
         decoding: how its answers are decoded, where it answers in words.
         output: what it was loaded for (see `pretrained.load`).
         labels: how many outputs its head has; 0: there is no head.

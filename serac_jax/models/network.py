@@ -36,17 +36,20 @@ class Architecture(NamedTuple):
 class Network(NamedTuple):
     """How one Hugging Face `model_type` becomes a module.
 
-    Args:
+    Attributes:
         module: builds the module from its configuration.
         config: (attributes, output, dropout, dtype, remat) -> the module's configuration.
         attributes: the attributes of config.json that `config` reads, with the values that
             `transformers` gives them where config.json does not.
         fixed: attributes that are accepted only at this value, the one that is implemented.
         inert: attributes that change nothing in what the network computes.
-        rules, ignored, optional: see `convert.from_hf`.
+        rules: the table of Hugging Face keys and parameter paths, see `convert.from_hf`.
+        ignored: see `convert.from_hf`.
+        optional: see `convert.from_hf`.
         copies: (configuration) -> keys of weights that must equal another key's.
         special_tokens: by role, the special tokens of tokenizers that do not name theirs.
-        architecture: how a network without a head is saved. head: the same, with a head.
+        architecture: how a network without a head is saved.
+        head: how one with a head is saved.
         outputs: what the network can be read for, "" being answers in words (`pretrained.load`).
         sampled: whether its folders ask for sampling, in place of which answers are decoded
             greedily.

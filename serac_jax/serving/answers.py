@@ -15,8 +15,11 @@ from serac_jax.serving.matching import Near, ranked
 class Verdict(NamedTuple):
     """Which edit, if any, answers a question.
 
-    first: the edit that answers, or, where none does, the nearest one.
-    unsure: no edit answers, but `first` might have (`Thresholds.unsure_from`).
+    Attributes:
+        first: the edit that answers, or, where none does, the nearest one.
+        runner_up: the next one.
+        hit: whether `first` answers.
+        unsure: no edit answers, but `first` might have (`Thresholds.unsure_from`).
     """
 
     first: Near | None
@@ -37,9 +40,15 @@ def decide(nears: Sequence[Near], tags: Tags, thresholds: Thresholds) -> Verdict
 class Answer:
     """An answer and where it comes from.
 
-    edit_id: of the edit that answered; None: the base model did.
-    score: how likely the question is in the scope of the nearest edit; 0 where there is none.
-    unsure: the base model answered, but an edit might have (after `calibrate`).
+    Attributes:
+        question: what was asked.
+        text: the answer.
+        edit_id: of the edit that answered; None: the base model did.
+        score: how likely the question is in the scope of the nearest edit; 0 where there is none.
+        nearest: the best edit, with its score; None: there is none.
+        runner_up: the next one.
+        unsure: the base model answered, but an edit might have (after `calibrate`).
+        base: the base model, which `base_text` asks.
     """
 
     question: str
@@ -60,9 +69,12 @@ class Answer:
 class Why(NamedTuple):
     """What decided an answer.
 
-    margin: how far the score is above the threshold.
-    reads: what the counterfactual model reads, or would read if the edit answered; "" without an
-        edit.
+    Attributes:
+        answer: the answer, with the edits that were considered.
+        threshold: the score above which an edit answers.
+        margin: how far the score is above the threshold.
+        reads: what the reader reads, or would read if the edit answered; "" without an edit.
+        base_text: the base model's answer.
     """
 
     answer: Answer

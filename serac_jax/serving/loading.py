@@ -30,23 +30,29 @@ def load(
     index: MakeIndex | None = None,
     mesh: Mapping[str, int] | None = None,
 ) -> EditorService:
-    """An editor that answers.
+    """Loads an editor that answers questions.
 
-    name: "mini" (or "mini/fnli", "mini/sent") for a shipped one; the folder of a run of train.py,
-        or one that `save` has written; or a repository of the Hugging Face Hub that holds such a
-        folder.
-    memory: the file of its edits, which need not exist yet; None: a memory of this process, which
-        `editor.memory.save` writes.
-    base: the base model as a function from a text to a text, instead of the editor's own, which is
-        then not loaded.
-    rerank: a cross-attention scope classifier, by the name of its model: it reads again the edits
-        that embeddings propose.
-    index: makes what searches keys, from their width and distance: functools.partial(BlockedIndex,
-        keys="int8"), or one of yours.
-    mesh: devices to work on together, as in a run's config: {"data": 4, "model": 2} splits every
-        model over 2 and the rows of what it reads over 4; keys are split over all 8. By default one
-        device does everything.
-    Raises UserError, with what to do, where something is missing or does not fit.
+    Args:
+        name: "mini" (or "mini/fnli", "mini/sent") for a shipped editor; the folder of a run, or one
+            that `save` has written; or a repository of the Hugging Face Hub that holds such a
+            folder.
+        memory: the file of its edits, which need not exist yet; None: a memory of this process,
+            which `editor.memory.save` writes.
+        base: the base model as a function from a text to a text, instead of the editor's own, which
+            is then not loaded.
+        rerank: a cross-attention scope classifier, by the name of its model: it reads again the
+            edits that embeddings propose.
+        index: makes what searches keys, from their width and distance:
+            `functools.partial(BlockedIndex, keys="int8")`, or one of yours.
+        mesh: devices to work on together, as in a run's config: `{"data": 4, "model": 2}` splits
+            every model over 2 and the rows of what it reads over 4; keys are split over all 8. By
+            default one device does everything.
+
+    Returns:
+        The editor.
+
+    Raises:
+        UserError: something is missing or does not fit; the message says what to do.
     """
     if jax.config.values["jax_compilation_cache_dir"] is None:
         program.use_compilation_cache(program.default_cache())

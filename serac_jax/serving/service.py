@@ -45,8 +45,12 @@ class EditorService:
 
     Threads may share it: each question is answered by the edits as they are at one moment between
     the call and its return, and no question meets an edit that was refused or taken back. Questions
-    run in parallel, edits one after the other. `memory` may be changed by this object, by its own
-    methods, or, where it is a file, by other programs.
+    run in parallel, edits one after the other. `load` makes one.
+
+    Attributes:
+        memory: the stored edits, as text. It may be changed by this object, by its own methods, or,
+            where it is a file, by other programs.
+        parts: the models, and what `editor.json` says of them.
     """
 
     def __init__(
@@ -92,7 +96,14 @@ class EditorService:
         )
 
     def with_memory(self, memory: Store) -> EditorService:
-        """An editor of the same models, and compiled programs, with another store of edits."""
+        """An editor of the same models, and compiled programs, with another store of edits.
+
+        Args:
+            memory: the store.
+
+        Returns:
+            The other editor; this one is unchanged.
+        """
         other = copy.copy(self)
         other.memory, other.matcher, other.seq = memory, self.matcher.empty(memory.path), -1
         other.inserting = RLock()
@@ -109,16 +120,23 @@ class EditorService:
         expires: str = "",
         policy: Policy = None,
     ) -> Edit:
-        """Adds an edit; from now on it answers its prompt, and every question that the scope
-        classifier takes for the same.
+        """Adds an edit.
 
-        Warns with Contradiction where a stored edit asks the same in other words and answers
+        From now on it answers its prompt, and every question that the router takes for the same.
+        Warns with `Contradiction` where a stored edit asks the same in other words and answers
         otherwise, and both were kept.
 
         Args:
+            prompt: the question.
+            answer: what to answer.
             tags: whose questions see it; untagged edits apply to everyone.
-            expires: a date or time of ISO 8601.
+            note: what the edit is about, for people.
+            source: where the answer is from, for people.
+            expires: a date or time of ISO 8601, from which on it is not used.
             policy: what happens to contradictions, see `edit_many`.
+
+        Returns:
+            The edit, with its id.
 
         Raises:
             UserError: the edit cannot be made; nothing was changed.
@@ -143,15 +161,22 @@ class EditorService:
         policy: Policy = None,
         message: str = "",
     ) -> Inserted:
-        """Adds edits, as one operation of the store; pairs are (prompt, answer).
+        """Adds edits, as one operation of the store.
 
         Args:
-            policy: what happens to contradictions, see `serving.insert.insert`: by default, the
-                newest edit of the same words stands, and contradictions in other words are kept
-                and reported in `conflicts`.
+            edits: edits, or pairs of a prompt and its answer.
+            policy: what happens to contradictions. By default, the newest edit of the same words
+                stands, and contradictions in other words are kept and reported. "newest" also
+                replaces older edits in other words, "refuse" changes nothing, "keep" looks for no
+                conflicts; a function from a conflict to one of these decides for each.
+            message: why, for the log.
+
+        Returns:
+            The stored `edits`, the `conflicts` that were found, and the edits that were `replaced`.
 
         Raises:
             ContradictionRefused: nothing was changed.
+            UserError: an edit cannot be made; nothing was changed.
         """
         made = [edit if isinstance(edit, Edit) else self.memory.make(*edit) for edit in edits]
         for edit in made:
@@ -197,7 +222,11 @@ class EditorService:
         return self.judge(edits)[0]
 
     def conflicts(self) -> list[Conflict]:
-        """All conflicts among the stored edits, by the later edit's place."""
+        """All conflicts among the stored edits.
+
+        Returns:
+            The conflicts, in the order of their later edits.
+        """
         with self.running:
             with self.following():
                 edits = list(self.matcher.edits.values())
@@ -222,8 +251,13 @@ class EditorService:
             )
 
     def unsayable(self) -> dict[str, str]:
-        """Stored edits whose answers the models cannot say, by id, with the reason: edits that came
-        from elsewhere are not checked on the way in."""
+        """Stored edits whose answers the models cannot say.
+
+        Edits that came from elsewhere are not checked on the way in.
+
+        Returns:
+            The reasons, by the edits' ids.
+        """
         found = {}
         for edit in self.memory.live().values():
             try:
@@ -242,11 +276,15 @@ class EditorService:
     def ask(
         self, questions: str | Sequence[str], tags: Asked | Sequence[Asked] = None
     ) -> Answer | list[Answer]:
-        """The answer to a question, or to each of several, which are answered together.
+        """Answers a question, or several together.
 
         Args:
+            questions: a text, or a sequence of texts.
             tags: None sees all edits; a tag, or a tuple of tags, those edits that have one of them
                 or none at all. A list gives each question its own.
+
+        Returns:
+            An answer; for a sequence, a list of answers.
         """
         single = isinstance(questions, str)
         asked = [questions] if single else list(questions)
@@ -292,15 +330,26 @@ class EditorService:
         )
 
     def why(self, question: str, tags: Asked = None) -> Why:
-        """What decides the answer to a question: scores, the text that is read, and the base
-        model's answer."""
+        """Shows what decides the answer to a question.
+
+        Args:
+            question: what is asked.
+            tags: as of `ask`.
+
+        Returns:
+            The answer with its scores, the text that is read, and the base model's answer; printed,
+            it reads as a report.
+        """
         answer, threshold = self.ask(question, tags), self.parts.spec.decision.threshold
         reads = self.reader.input_of(answer.nearest.edit, question) if answer.nearest else ""
         return Why(answer, threshold, answer.score - threshold, reads, answer.base_text)
 
     def calibrate(self, trials: Iterable[Trial], target: float = 0.05) -> dict[str, Any]:
-        """Fits the threshold so that at most a share `target` of the questions out of scope is
-        answered by an edit, and keeps it.
+        """Fits the threshold to a false-positive rate, and keeps it.
+
+        Args:
+            trials: edits, and questions in and out of their scope.
+            target: the share of out-of-scope questions that an edit may answer.
 
         Returns:
             What was measured, see `serving.calibration.report`; `save` writes it with the editor.
@@ -319,7 +368,15 @@ class EditorService:
     def measure(
         self, trials: Iterable[Trial], progress: Callable[[int], None] = lambda count: None
     ) -> dict[str, Any]:
-        """What the present threshold does on other trials."""
+        """Measures the present threshold on other trials.
+
+        Args:
+            trials: edits, and questions in and out of their scope.
+            progress: is told how many trials are done.
+
+        Returns:
+            What was measured, as `calibrate` returns it.
+        """
         spec = self.parts.spec
         return calibration.report(
             calibration.measure(self.matcher, trials, progress),
@@ -328,19 +385,37 @@ class EditorService:
         )
 
     def undo(self) -> Operation:
-        """Takes back the last operation of the store."""
+        """Takes back the last operation of the store.
+
+        Returns:
+            The operation that was taken back.
+
+        Raises:
+            UserError: there is nothing to undo.
+        """
         return self.memory.undo()
 
     def redo(self) -> Operation:
-        """Does again what was undone last."""
+        """Does again what was undone last.
+
+        Returns:
+            The operation that was done again.
+
+        Raises:
+            UserError: there is nothing to redo.
+        """
         return self.memory.redo()
 
     def save(self, path: str | Path, base: str = "copy") -> None:
         """Writes the editor, without its edits, to a folder that `load` reads here or elsewhere.
 
         Args:
+            path: the folder.
             base: "copy" writes the base model too; "reference" only names it, where it is shipped
                 or comes from the Hugging Face Hub.
+
+        Raises:
+            UserError: the folder cannot be written, or the base model has no name to refer to.
         """
         if base not in ("copy", "reference"):
             raise UserError(f"base={base!r} is not known; use 'copy' or 'reference'")

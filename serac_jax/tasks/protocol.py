@@ -20,8 +20,10 @@ from serac_jax.text.tokenizer import Tokenizer
 class Needs(NamedTuple):
     """What the batches of a split are made of.
 
-    folder, rows: where its files are, and how many of their rows are used.
-    embedder: the model that finds hard negatives; empty where none is needed.
+    Attributes:
+        folder: where its files are.
+        rows: how many of their rows are used.
+        embedder: the model that finds hard negatives; empty where none is needed.
     """
 
     folder: Path
@@ -32,17 +34,21 @@ class Needs(NamedTuple):
 class Task(NamedTuple):
     """An experiment's data and scores.
 
-    kinds: the kinds of questions, in the order of `EditBatch.inside_kind` and `outside_kind`.
-    splits: () -> the names of the splits that have a file, in their usual order.
-    needs: (split) -> Needs. Prepares the split's files; raises DataError where one is missing or
-        malformed.
-    batches: (split, size, train, encode) -> batches of `size` edits, without end in training, else
-        every row once. `encode`, by default the task's own, turns a TextBatch into a batch.
-    widest: (size, train) -> a batch of padding, as large as any of `batches`, made without data.
-    score: (logits (inside, outside) before, the same after, batch) -> scores under teacher forcing.
-    score_answers: (generated answers by "inside_before" etc., batch) -> scores of generation.
-    encode: TextBatch -> EditBatch, padded to the limits of texts.
-    words: an answer's ids -> text.
+    Attributes:
+        kinds: the kinds of questions, in the order of `EditBatch.inside_kind` and `outside_kind`.
+        splits: () -> the names of the splits that have a file, in their usual order.
+        needs: (split) -> Needs. Prepares the split's files; raises DataError where one is missing
+            or malformed.
+        batches: (split, size, train, encode) -> batches of `size` edits, without end in training,
+            else every row once. `encode`, by default the task's own, turns a TextBatch into a
+            batch.
+        widest: (size, train) -> a batch of padding, as large as any of `batches`, made without
+            data.
+        score: (logits (inside, outside) before, the same after, batch) -> scores under teacher
+            forcing.
+        score_answers: (generated answers by "inside_before" etc., batch) -> scores of generation.
+        encode: TextBatch -> EditBatch, padded to the limits of texts.
+        words: an answer's ids -> text.
     """
 
     kinds: tuple[Kind, ...]

@@ -20,8 +20,9 @@ from serac_jax.models.generate import generate
 class Reader(NamedTuple):
     """A model and how it reads an edit before a question.
 
-    model: a sequence-to-sequence model, or a classifier.
-    lead: how many special tokens open every text of its tokenizer; the edit already has them.
+    Attributes:
+        model: a sequence-to-sequence model, or a classifier.
+        lead: how many special tokens open every text of its tokenizer; the edit already has them.
     """
 
     model: Model

@@ -20,9 +20,10 @@ from serac_jax.editors.serac.scope import Scope
 class Router(NamedTuple):
     """A scope classifier and how its scores become a decision.
 
-    scope: the classifier, whose log-similarities are the logs of scores.
-    thresholds: the scores from which on an edit answers, or might have.
-    exact_match: an edit answers its own words, whatever the classifier says of them.
+    Attributes:
+        scope: the classifier, whose log-similarities are the logs of scores.
+        thresholds: the scores above which an edit answers, or might have.
+        exact_match: an edit answers its own words, whatever the classifier says of them.
     """
 
     scope: Scope
