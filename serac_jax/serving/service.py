@@ -45,12 +45,11 @@ class EditorService:
 
     Threads may share it: each question is answered by the edits as they are at one moment between
     the call and its return, and no question meets an edit that was refused or taken back. Questions
-    run in parallel, edits one after the other. `load` makes one.
+    run in parallel, edits one after the other.
 
     Attributes:
-        memory: the stored edits, as text. It may be changed by this object, by its own methods, or,
-            where it is a file, by other programs.
-        parts: the models, and what `editor.json` says of them.
+        memory: the stored edits, which may also be changed by its own methods, and where it is a
+            file by other programs.
     """
 
     def __init__(
@@ -96,14 +95,7 @@ class EditorService:
         )
 
     def with_memory(self, memory: Store) -> EditorService:
-        """An editor of the same models, and compiled programs, with another store of edits.
-
-        Args:
-            memory: the store.
-
-        Returns:
-            The other editor; this one is unchanged.
-        """
+        """An editor of the same models, and compiled programs, with another store of edits."""
         other = copy.copy(self)
         other.memory, other.matcher, other.seq = memory, self.matcher.empty(memory.path), -1
         other.inserting = RLock()
@@ -120,9 +112,8 @@ class EditorService:
         expires: str = "",
         policy: Policy = None,
     ) -> Edit:
-        """Adds an edit.
+        """Adds an edit: its prompt, and questions that the router takes for it, get its answer.
 
-        From now on it answers its prompt, and every question that the router takes for the same.
         Warns with `Contradiction` where a stored edit asks the same in other words and answers
         otherwise, and both were kept.
 
@@ -130,13 +121,10 @@ class EditorService:
             prompt: the question.
             answer: what to answer.
             tags: whose questions see it; untagged edits apply to everyone.
-            note: what the edit is about, for people.
+            note: what it is about, for people.
             source: where the answer is from, for people.
             expires: a date or time of ISO 8601, from which on it is not used.
             policy: what happens to contradictions, see `edit_many`.
-
-        Returns:
-            The edit, with its id.
 
         Raises:
             UserError: the edit cannot be made; nothing was changed.
@@ -165,18 +153,15 @@ class EditorService:
 
         Args:
             edits: edits, or pairs of a prompt and its answer.
-            policy: what happens to contradictions. By default, the newest edit of the same words
-                stands, and contradictions in other words are kept and reported. "newest" also
-                replaces older edits in other words, "refuse" changes nothing, "keep" looks for no
-                conflicts; a function from a conflict to one of these decides for each.
+            policy: what happens to contradictions, see `serving.insert.insert`: by default, the
+                newest edit of the same words stands, and those in other words are kept.
             message: why, for the log.
 
         Returns:
-            The stored `edits`, the `conflicts` that were found, and the edits that were `replaced`.
+            The stored edits, the conflicts that were found, and the edits that were replaced.
 
         Raises:
             ContradictionRefused: nothing was changed.
-            UserError: an edit cannot be made; nothing was changed.
         """
         made = [edit if isinstance(edit, Edit) else self.memory.make(*edit) for edit in edits]
         for edit in made:
@@ -203,30 +188,16 @@ class EditorService:
                 others = conflicts.near(alone, edits, questions, keys)
                 near = [[*one, *other] for one, other in zip(near, others, strict=True)]
             known = {edit.id for edit in new}
-            chosen = [
-                (edit, found) for edit, found in zip(edits, near, strict=True) if edit.id in known
-            ]
-            thresholds = self.parts.spec.decision
-            return (
-                conflicts.find(
-                    self.matcher,
-                    [edit for edit, _ in chosen],
-                    [found for _, found in chosen],
-                    thresholds,
-                ),
-                seq,
-            )
+            rows = [row for row in zip(edits, near, strict=True) if row[0].id in known]
+            chosen, found = [edit for edit, _ in rows], [others for _, others in rows]
+            return conflicts.find(self.matcher, chosen, found, self.parts.spec.decision), seq
 
     def conflicts_of(self, edits: Sequence[Edit]) -> list[Conflict]:
         """The conflicts that edits would have, were they stored."""
         return self.judge(edits)[0]
 
     def conflicts(self) -> list[Conflict]:
-        """All conflicts among the stored edits.
-
-        Returns:
-            The conflicts, in the order of their later edits.
-        """
+        """All conflicts among the stored edits, by the later edit's place."""
         with self.running:
             with self.following():
                 edits = list(self.matcher.edits.values())
@@ -238,10 +209,8 @@ class EditorService:
 
     def check(self, edit: Edit) -> None:
         """Raises UserError where the models could not say an edit's answer."""
-        classes, answer = (
-            self.encoder.classes,
-            f"edit {edit.id[:8]}: the answer {edit.answer[:60]!r}",
-        )
+        answer = f"edit {edit.id[:8]}: the answer {edit.answer[:60]!r}"
+        classes = self.encoder.classes
         if classes and edit.answer not in classes:
             raise UserError(f"{answer} is not one that this editor gives: {', '.join(classes)}")
         if not classes and self.encoder.base.unk_token_id in answer_ids(edit, self.encoder):
@@ -251,13 +220,8 @@ class EditorService:
             )
 
     def unsayable(self) -> dict[str, str]:
-        """Stored edits whose answers the models cannot say.
-
-        Edits that came from elsewhere are not checked on the way in.
-
-        Returns:
-            The reasons, by the edits' ids.
-        """
+        """Stored edits whose answers the models cannot say, by id, with the reason: edits that came
+        from elsewhere are not checked on the way in."""
         found = {}
         for edit in self.memory.live().values():
             try:
@@ -334,11 +298,10 @@ class EditorService:
 
         Args:
             question: what is asked.
-            tags: as of `ask`.
+            tags: as in `ask`.
 
         Returns:
-            The answer with its scores, the text that is read, and the base model's answer; printed,
-            it reads as a report.
+            The answer, its scores, what is read, and the base model's answer; it prints well.
         """
         answer, threshold = self.ask(question, tags), self.parts.spec.decision.threshold
         reads = self.reader.input_of(answer.nearest.edit, question) if answer.nearest else ""
@@ -368,15 +331,7 @@ class EditorService:
     def measure(
         self, trials: Iterable[Trial], progress: Callable[[int], None] = lambda count: None
     ) -> dict[str, Any]:
-        """Measures the present threshold on other trials.
-
-        Args:
-            trials: edits, and questions in and out of their scope.
-            progress: is told how many trials are done.
-
-        Returns:
-            What was measured, as `calibrate` returns it.
-        """
+        """What the present threshold does on other trials."""
         spec = self.parts.spec
         return calibration.report(
             calibration.measure(self.matcher, trials, progress),
@@ -385,37 +340,19 @@ class EditorService:
         )
 
     def undo(self) -> Operation:
-        """Takes back the last operation of the store.
-
-        Returns:
-            The operation that was taken back.
-
-        Raises:
-            UserError: there is nothing to undo.
-        """
+        """Takes back the last operation of the store."""
         return self.memory.undo()
 
     def redo(self) -> Operation:
-        """Does again what was undone last.
-
-        Returns:
-            The operation that was done again.
-
-        Raises:
-            UserError: there is nothing to redo.
-        """
+        """Does again what was undone last."""
         return self.memory.redo()
 
     def save(self, path: str | Path, base: str = "copy") -> None:
         """Writes the editor, without its edits, to a folder that `load` reads here or elsewhere.
 
         Args:
-            path: the folder.
             base: "copy" writes the base model too; "reference" only names it, where it is shipped
                 or comes from the Hugging Face Hub.
-
-        Raises:
-            UserError: the folder cannot be written, or the base model has no name to refer to.
         """
         if base not in ("copy", "reference"):
             raise UserError(f"base={base!r} is not known; use 'copy' or 'reference'")
