@@ -53,16 +53,16 @@ def shardings(stored: Stored, mesh: Mesh) -> Any:
     )
 
 
+@partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
 def blank(rows: int, width: int, heads: int, kind: str, mesh: Mesh) -> Stored:
     """Empty slots."""
-    scales = jnp.zeros((rows, 1), jnp.float32) if kind == "int8" else None
     stored = Stored(
         jnp.zeros((rows, width), KINDS[kind]),
-        scales,
+        jnp.zeros((rows, 1), jnp.float32) if kind == "int8" else None,
         jnp.zeros((rows, heads), jnp.float32),
         jnp.zeros((rows, 1), jnp.uint32),
     )
-    return jax.device_put(stored, shardings(stored, mesh))
+    return jax.lax.with_sharding_constraint(stored, shardings(stored, mesh))
 
 
 @partial(jax.jit, static_argnames=("rows", "words", "mesh"))

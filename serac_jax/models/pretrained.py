@@ -53,7 +53,7 @@ def load(
     remat: bool = False,
     fresh: tuple[str, ...] = (),
     seed: int = 0,
-    place: Place = lambda path, array: jnp.asarray(array),
+    place: Place = lambda path, array: jax.device_put(array),
 ) -> tuple[Model, Params]:
     """Reads a model, one weight at a time.
 
@@ -190,9 +190,12 @@ def digest(folder: Path) -> str:
 
 def abstract(module: nn.Module) -> dict[str, jax.ShapeDtypeStruct]:
     """Shapes of a module's parameters by path."""
-    tokens = Tokens(jnp.zeros((1, 2), jnp.int32), jnp.ones((1, 2), bool))
-    shapes = jax.eval_shape(module.init, jax.random.key(0), tokens, jnp.zeros((1, 1), jnp.int32))
-    leaves = jax.tree_util.tree_leaves_with_path(shapes["params"])
+
+    def init() -> Params:
+        tokens = Tokens(jnp.zeros((1, 2), jnp.int32), jnp.ones((1, 2), bool))
+        return module.init(jax.random.key(0), tokens, jnp.zeros((1, 1), jnp.int32))["params"]
+
+    leaves = jax.tree_util.tree_leaves_with_path(jax.eval_shape(init))
     return {path_name(path): leaf for path, leaf in leaves}
 
 

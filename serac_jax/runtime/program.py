@@ -54,4 +54,4 @@ def writable(folder: Path, name: str) -> Path:
 def use_compilation_cache(cache: Path) -> None:
     """Keeps compiled programs on disk, so that a second start of the same run compiles nothing."""
     jax.config.update("jax_compilation_cache_dir", str(cache / "compiled"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-from huggingface_hub import snapshot_download
 from jax.sharding import Mesh
 
 from serac_jax import models
@@ -160,6 +159,8 @@ def located(name: str) -> Path:
 
 def downloaded(name: str) -> Path:
     """The folder of a repository of the Hub, which is downloaded once and cached."""
+    from huggingface_hub import snapshot_download  # a quarter of a second, for this alone
+
     for offline in (True, False):
         try:
             folder = Path(snapshot_download(name, allow_patterns=FILES, local_files_only=offline))
