@@ -26,7 +26,7 @@ from serac_jax.editors.serac import scope as scopes
 from serac_jax.editors.serac.loss import Options
 from serac_jax.editors.serac.reader import Reader
 from serac_jax.editors.serac.router import Router
-from serac_jax.editors.serac.serac import Edited, serac
+from serac_jax.editors.serac.serac_editor import Edited, serac
 from serac_jax.runtime import allocator
 
 

@@ -27,9 +27,9 @@ import serac_jax
 from serac_jax.core.metrics import Score
 from serac_jax.edits.store import Store
 from serac_jax.evaluation.estimates import estimate
-from serac_jax.evaluation.trials import Trial
 from serac_jax.runtime import program
 from serac_jax.serving.service import EditorService
+from serac_jax.serving.trials import Trial
 from serac_jax.training.run_folder import versions
 from tools.world.build import of_split
 from tools.world.world import Fact, alternatives, fraction, questions, shuffled, splits, tables

@@ -41,10 +41,10 @@ import numpy as np
 
 from benchmarks import real_size
 from serac_jax.core.batch import Examples, Tokens
-from serac_jax.editors.serac.scope import SQUARED, log_similarity
 from serac_jax.edits import records
 from serac_jax.edits.store import Store
 from serac_jax.index.blocked import BlockedIndex
+from serac_jax.index.distance import SQUARED, log_similarity
 from serac_jax.serving import loading
 from serac_jax.serving.matching import MANY
 from serac_jax.text.buckets import bucket, chunks
@@ -88,9 +88,11 @@ def ours(keys: np.ndarray, kind: str) -> tuple[Search, float]:
     held = sum(leaf.nbytes for leaf in jax.tree.leaves(index.stored)) + (
         0 if index.exact is None else index.exact.nbytes
     )
-    return lambda queries: index.search(queries, np.ones((len(queries), 1), np.uint32), NEAREST)[
-        0
-    ], held / len(keys)  # pyright: ignore[reportArgumentType]
+
+    def search(queries: Any) -> np.ndarray:
+        return index.search(queries, np.ones((len(queries), 1), np.uint32), NEAREST)[0]
+
+    return search, held / len(keys)
 
 
 def faiss_flat(keys: np.ndarray) -> tuple[Search, float]:

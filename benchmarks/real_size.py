@@ -24,7 +24,7 @@ from serac_jax import presets
 from serac_jax.core.types import Config
 from serac_jax.models import NETWORKS, Model, abstract, convert
 from serac_jax.models.decoding import Decoding
-from serac_jax.tasks import protocol
+from serac_jax.tasks import task
 from serac_jax.tasks.fnli import fnli_questions
 from serac_jax.text.encoder import Encoder
 from serac_jax.text.queries import Query, TextBatch
@@ -206,7 +206,7 @@ def encoder(experiment: Experiment, config: Config) -> Encoder:
     """The project's own, with sizes measured on batches such as `drawn` makes."""
     classes = fnli_questions.CLASSES if experiment.base == "bert" else ()
     scope: Any = BERT_TOKENS
-    fields: dict[str, Any] = protocol.limits(config) | ({"label_widths": (1,)} if classes else {})
+    fields: dict[str, Any] = task.limits(config) | ({"label_widths": (1,)} if classes else {})
     found = Encoder(
         TOKENS[experiment.base], scope, cut_labels=not classes, classes=classes, **fields
     )

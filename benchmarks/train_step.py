@@ -33,14 +33,14 @@ from benchmarks.timing import by_turns
 from serac_jax.core.batch import EditBatch
 from serac_jax.core.sharding import make_mesh
 from serac_jax.core.types import Config
-from serac_jax.editors.enn import enn
-from serac_jax.editors.mend import mend
+from serac_jax.editors.enn import enn_editor as enn
+from serac_jax.editors.mend import mend_editor as mend
 from serac_jax.editors.protocol import Editor
 from serac_jax.editors.serac import scope as scopes
 from serac_jax.editors.serac.loss import Options
 from serac_jax.editors.serac.reader import Reader
 from serac_jax.editors.serac.router import Router
-from serac_jax.editors.serac.serac import serac
+from serac_jax.editors.serac.serac_editor import serac
 from serac_jax.runtime import allocator
 from serac_jax.training import steps
 

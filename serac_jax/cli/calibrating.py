@@ -17,8 +17,8 @@ from serac_jax.cli.printing import show_json
 from serac_jax.core.errors import UserError
 
 if TYPE_CHECKING:
-    from serac_jax.evaluation.trials import Trial
     from serac_jax.serving.loading import EditorService
+    from serac_jax.serving.trials import Trial
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -80,8 +80,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> int:
-    from serac_jax.evaluation import plot
-    from serac_jax.serving import calibration
+    from serac_jax.serving import calibration, calibration_plot
     from serac_jax.serving.loading import load
 
     if options.edits < 1 or options.rounds < 1:
@@ -107,7 +106,7 @@ def run(options: Namespace) -> int:
         )
     )
     (out / "calibration.json").write_text(json.dumps(reports | {"curves": curves}, indent=2) + "\n")
-    plot.draw(scores, editor.parts.spec.decision, out / "calibration")
+    calibration_plot.draw(scores, editor.parts.spec.decision, out / "calibration")
     if options.json:
         show_json(reports)
         return OK
@@ -138,7 +137,7 @@ def trials_of(
     options: Namespace, name: str, editor: EditorService
 ) -> tuple[list[Trial], list[Trial]]:
     """What the threshold is fitted to, and what it is measured on."""
-    from serac_jax.evaluation import trials
+    from serac_jax.serving import trials
 
     if options.data:
         return trials.of_file(Path(options.data)), []

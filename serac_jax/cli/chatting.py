@@ -131,7 +131,7 @@ def chat(options: Namespace) -> int:
     people = sys.stdin.isatty()
     if people:
         with suppress(ImportError):  # then lines are edited by the terminal alone
-            import readline  # noqa: F401 (`input` has keys to move in a line, and to bring earlier ones back)
+            import readline  # noqa: F401 gives `input` keys to edit and recall lines
         print(HELP)
     while True:
         try:

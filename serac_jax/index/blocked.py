@@ -16,9 +16,9 @@ from jaxtyping import Array, Float, Int, UInt32
 
 from serac_jax.core.errors import UserError
 from serac_jax.core.sharding import make_mesh, replicated
-from serac_jax.editors.serac.scope import Distance
 from serac_jax.index import device_search, host_search
 from serac_jax.index.device_search import Stored
+from serac_jax.index.distance import Distance
 from serac_jax.text.buckets import bucket
 
 SCORES = (

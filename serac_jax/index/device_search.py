@@ -17,7 +17,7 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int, Int8, UInt16, UInt32
 
 from serac_jax.core.sharding import path_name, spec
-from serac_jax.editors.serac.scope import Distance, log_similarity
+from serac_jax.index.distance import Distance, log_similarity
 
 # How a number of a key is kept. bfloat16 by its bits: no CPU writes or slices it without widening
 # all of them.

@@ -12,8 +12,8 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int
 
-from serac_jax.editors.serac.scope import Distance, log_similarity
 from serac_jax.index.device_search import Stored, rough, visible
+from serac_jax.index.distance import Distance, log_similarity
 
 FEW = 1 << 15  # queries × slots (`benchmarks/memory.py`)
 

@@ -10,8 +10,8 @@ from serac_jax.core.errors import UserError
 from serac_jax.core.types import Config, Params
 from serac_jax.editors.protocol import on_gathered_weights
 from serac_jax.editors.serac.loss import Options
-from serac_jax.editors.serac.serac import serac
-from serac_jax.serving.saved_editor import Parts
+from serac_jax.editors.serac.serac_editor import serac
+from serac_jax.serving.parts import Parts
 from serac_jax.training import registry
 from serac_jax.training.experiment import Experiment
 

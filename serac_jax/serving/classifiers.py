@@ -16,8 +16,9 @@ from jaxtyping import Array, Float, Int
 from serac_jax.core.batch import Examples, Tokens
 from serac_jax.core.sharding import path_name
 from serac_jax.core.types import Params
-from serac_jax.editors.serac.scope import Distance, Scope, log_similarity
+from serac_jax.editors.serac.scope import Scope
 from serac_jax.edits.records import Edit
+from serac_jax.index.distance import Distance, log_similarity
 from serac_jax.index.key_cache import KeyCache
 from serac_jax.models import Model, digest
 from serac_jax.text.buckets import bucket, chunks, shard_rows, tokens

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 from serac_jax.core.errors import UserError
 from serac_jax.editors.protocol import Thresholds
-from serac_jax.editors.serac.scope import SQUARED, Distance
+from serac_jax.index.distance import SQUARED, Distance
 
 FORMAT, VERSION, FILE = "serac_jax editor", 1, "editor.json"
 PARTS = ("base", "scope", "counterfactual", "rerank")

@@ -14,10 +14,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from serac_jax.editors.protocol import Thresholds
-from serac_jax.editors.serac.scope import Distance
 from serac_jax.edits.records import Edit
 from serac_jax.edits.same_prompt import normal
 from serac_jax.index.blocked import BlockedIndex, Index
+from serac_jax.index.distance import Distance
 from serac_jax.index.tags import Tags, TagTable, visible
 from serac_jax.serving.classifiers import Embedder, PairScorer
 from serac_jax.text.buckets import bucket, chunks

@@ -6,84 +6,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
 from jax.sharding import Mesh
 
 from serac_jax import models
 from serac_jax.core.errors import UserError
 from serac_jax.core.sharding import make_mesh, placer
-from serac_jax.core.types import Params
-from serac_jax.editors.serac import scope as scopes
-from serac_jax.editors.serac.reader import Reader
-from serac_jax.editors.serac.router import Router
-from serac_jax.editors.serac.scope import Scope
-from serac_jax.models import Load, Model, hub
+from serac_jax.models import Load, hub
 from serac_jax.runtime import program
 from serac_jax.serving import editor_spec as specs
-from serac_jax.serving.editor_spec import Spec
-from serac_jax.text.tokenizer import Tokenizer
-from serac_jax.text.tokens import prefix_token_count
+from serac_jax.serving.parts import Part, Parts
 
-MODELS = hub.SHIPPED  # the package's own
-SHIPPED = MODELS.parent / "editors"
+SHIPPED = hub.SHIPPED.parent / "editors"
 FILES = [specs.FILE, "*/*.json", "*/*.txt", "*/*.safetensors"]
-
-
-class Part(NamedTuple):
-    model: Model
-    params: Params
-
-
-class Parts(NamedTuple):
-    """What an editor is made of.
-
-    networks: by the names of `spec.parts`; "base" is not among them where the caller brings the
-        base model.
-    tokenizer: of questions and answers.
-    """
-
-    spec: Spec
-    networks: dict[str, Part]
-    tokenizer: Tokenizer
-
-    @property
-    def embedding(self) -> Scope | None:
-        """The embedding classifier, where there is one."""
-        part = self.networks.get("scope")
-        return scopes.embedding(part.model, self.spec.distance) if part else None
-
-    @property
-    def cross_attention(self) -> Scope | None:
-        """The cross-attention classifier, where there is one."""
-        if not (part := self.networks.get("rerank")):
-            return None
-        return scopes.cross_attention(part.model, prefix_token_count(part.model.tokenizer))
-
-    @property
-    def router(self) -> Router:
-        """The router, of the classifier whose scores decide."""
-        scope = self.cross_attention or self.embedding
-        assert scope, "editor_spec.read refuses an editor without a classifier"
-        return Router(scope, self.spec.decision, self.spec.exact_match)
-
-    @property
-    def is_demonstration(self) -> bool:
-        """Whether a model that answers is one of the package's own, which know a small made-up
-        world only."""
-        names = {"base", "counterfactual"} & self.networks.keys()
-        return any(MODELS in self.networks[name].model.folder.parents for name in names)
-
-    @property
-    def on_several_devices(self) -> bool:
-        """Whether the models are split over devices."""
-        leaves = [jax.tree.leaves(part.params)[0] for part in self.networks.values()]
-        return any(len(leaf.sharding.device_set) > 1 for leaf in leaves)
-
-    def reader(self, part: str) -> Reader:
-        """How the model of a part reads edits and questions."""
-        return Reader(self.networks[part].model, prefix_token_count(self.tokenizer))
 
 
 def find(

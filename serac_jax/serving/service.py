@@ -29,8 +29,8 @@ from serac_jax.serving.calibration import Scores
 from serac_jax.serving.classifiers import Embedder, PairScorer
 from serac_jax.serving.insert import Inserted, Policy, insert
 from serac_jax.serving.matching import MakeIndex, Matcher
+from serac_jax.serving.parts import Parts
 from serac_jax.serving.readers import Answering, CallableModel, TextReader, answer_ids
-from serac_jax.serving.saved_editor import Parts
 from serac_jax.text.encoder import Encoder
 
 Asked = Tags | str  # a query's tags; a single one may be given without a tuple

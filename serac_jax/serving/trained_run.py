@@ -7,10 +7,10 @@ from pathlib import Path
 
 from serac_jax.core.errors import UserError
 from serac_jax.editors.protocol import Thresholds
-from serac_jax.editors.serac.scope import Distance
+from serac_jax.index.distance import Distance
 from serac_jax.runtime import program
 from serac_jax.serving.editor_spec import Spec
-from serac_jax.serving.saved_editor import Part, Parts
+from serac_jax.serving.parts import Part, Parts
 from serac_jax.text.buckets import spread_widths
 from serac_jax.training import experiment, run_folder, steps
 from serac_jax.training.checkpoints import trained

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from serac_jax.core.types import Config
-from serac_jax.tasks.protocol import Task
+from serac_jax.tasks.task import Task
 from serac_jax.text import sizes
 from serac_jax.text.encoder import Encoder
 from serac_jax.text.queries import Encode

@@ -20,7 +20,7 @@ from serac_jax.core.types import Config, Params
 from serac_jax.editors.protocol import Editor, Setup, on_gathered_weights
 from serac_jax.models import Load, Model
 from serac_jax.tasks.measured_sizes import with_measured_sizes
-from serac_jax.tasks.protocol import Task
+from serac_jax.tasks.task import Task
 from serac_jax.training import registry
 
 

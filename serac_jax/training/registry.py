@@ -6,7 +6,7 @@ from serac_jax.core.errors import UserError
 from serac_jax.editors import enn, finetune, lookup, mend, serac
 from serac_jax.editors.protocol import EditorFolder
 from serac_jax.tasks import fnli, sent, zsre
-from serac_jax.tasks.protocol import TaskFolder
+from serac_jax.tasks.task import TaskFolder
 
 EDITORS: dict[str, EditorFolder] = {
     "serac": serac,

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from serac_jax.core.batch import EditBatch
-from serac_jax.editors.enn.enn import Options, enn
+from serac_jax.editors.enn.enn_editor import Options, enn
 from serac_jax.editors.protocol import Editor
 from serac_jax.models import Model, convert
 from tests.parity import classes, golden, training

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from serac_jax.core.batch import EditBatch, Examples, stack
 from serac_jax.editors import interventions
-from serac_jax.editors.finetune.finetune import Options, Residual, added, draw, fit
+from serac_jax.editors.finetune.finetune_editor import Options, Residual, added, draw, fit
 from serac_jax.models import Model, convert
 from tests.parity import golden, training
 from tests.parity.compare import Comparison

@@ -14,7 +14,7 @@ from serac_jax.editors.serac import scope as scopes
 from serac_jax.editors.serac.loss import Options
 from serac_jax.editors.serac.reader import Reader
 from serac_jax.editors.serac.router import Router
-from serac_jax.editors.serac.serac import serac
+from serac_jax.editors.serac.serac_editor import serac
 from serac_jax.text.encoder import Encoder
 from serac_jax.text.queries import Query, TextBatch
 from serac_jax.text.tokens import prefix_token_count

@@ -11,7 +11,7 @@ import numpy as np
 
 from serac_jax.core.batch import EditBatch, Examples
 from serac_jax.core.losses import edit_loss, locality_loss
-from serac_jax.editors.lookup.lookup import Edited, Options, lookup
+from serac_jax.editors.lookup.lookup_editor import Edited, Options, lookup
 from serac_jax.editors.protocol import Editor
 from serac_jax.models import Model, convert
 from tests.parity import golden, training

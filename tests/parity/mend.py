@@ -15,7 +15,7 @@ from serac_jax.core.batch import EditBatch
 from serac_jax.core.errors import UserError
 from serac_jax.core.losses import nll
 from serac_jax.editors import interventions
-from serac_jax.editors.mend import mend
+from serac_jax.editors.mend import mend_editor as mend
 from serac_jax.editors.protocol import Editor
 from serac_jax.models import Model, convert
 from tests.parity import golden, training

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from serac_jax.editors import interventions
-from serac_jax.editors.mend import mend
+from serac_jax.editors.mend import mend_editor as mend
 from serac_jax.editors.mend.mend_networks import Network, blank
 from serac_jax.models import convert
 from tests.parity import golden

@@ -18,7 +18,8 @@ from serac_jax.editors.serac import scope as scopes
 from serac_jax.editors.serac.loss import Options
 from serac_jax.editors.serac.reader import Reader as EditReader
 from serac_jax.editors.serac.router import Router
-from serac_jax.editors.serac.serac import serac
+from serac_jax.editors.serac.serac_editor import serac
+from serac_jax.index.distance import Distance
 from serac_jax.models import Model, convert
 from serac_jax.text.tokens import prefix_token_count
 from tests.parity import classes, golden, training
@@ -88,7 +89,7 @@ def build(manifest: dict[str, Any], root: Path, comparison: Comparison) -> Parts
     else:
         scope = scopes.embedding(
             classifier,
-            scopes.Distance(rep["cos"], rep["square"], rep["bound_embeds"], rep["dist_heads"]),
+            Distance(rep["cos"], rep["square"], rep["bound_embeds"], rep["dist_heads"]),
         )
     options = Options(
         rep["supervised"],

@@ -15,6 +15,7 @@ from serac_jax.core.batch import Tokens
 from serac_jax.core.losses import balanced_bce, nll, token_kl, weighted_mean
 from serac_jax.core.metrics import Score, answer_kept, mean, whole_answer_right
 from serac_jax.editors.serac import scope as scopes
+from serac_jax.index.distance import Distance
 from serac_jax.models import Model, convert
 from serac_jax.models.generate import greedy
 from serac_jax.tasks import neighbours
@@ -259,7 +260,7 @@ def run_distances(comparison: Comparison, case: golden.Case, root: Path) -> None
         for side in ("ctx", "test")
     )
     for name, options in DISTANCES.items():
-        scope = scopes.embedding(model, scopes.Distance(**options))
+        scope = scopes.embedding(model, Distance(**options))
 
         def table(params: Any, scope: scopes.Scope = scope) -> jax.Array:
             return scope.table(

@@ -10,7 +10,7 @@ from serac_jax.core.errors import UserError
 from serac_jax.core.losses import locality_loss
 from serac_jax.core.metrics import whole_answer_right
 from serac_jax.editors import interventions
-from serac_jax.editors.finetune.finetune import Options, added, draw, finetune, fit
+from serac_jax.editors.finetune.finetune_editor import Options, added, draw, finetune, fit
 from serac_jax.models.convert import flatten
 from serac_jax.training import sections
 from tests.conftest import MODELS

@@ -10,10 +10,10 @@ import pytest
 
 from serac_jax.core.errors import UserError
 from serac_jax.editors.serac import scope as scopes
-from serac_jax.editors.serac.scope import SQUARED, Distance, log_similarity
 from serac_jax.edits.store import Store
 from serac_jax.index import device_search
 from serac_jax.index.blocked import FEWEST, BlockedIndex
+from serac_jax.index.distance import SQUARED, Distance, log_similarity
 from serac_jax.index.key_cache import HEADER, KeyCache
 from serac_jax.index.tags import TagTable, visible
 from serac_jax.serving import classifiers, loading

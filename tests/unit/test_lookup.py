@@ -7,7 +7,7 @@ import pytest
 
 from serac_jax import models
 from serac_jax.core.batch import Tokens, take
-from serac_jax.editors.lookup.lookup import Options, lookup
+from serac_jax.editors.lookup.lookup_editor import Options, lookup
 from tests.conftest import MODELS
 from tests.examples import EDITS, examples
 

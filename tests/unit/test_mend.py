@@ -10,7 +10,7 @@ from serac_jax import models
 from serac_jax.core.errors import UserError
 from serac_jax.core.losses import nll
 from serac_jax.editors import interventions
-from serac_jax.editors.mend import mend
+from serac_jax.editors.mend import mend_editor as mend
 from serac_jax.editors.mend import mend_networks as networks
 from serac_jax.models.convert import flatten
 from serac_jax.training import experiment

@@ -17,9 +17,8 @@ from serac_jax import models, presets
 from serac_jax.core.errors import UserError
 from serac_jax.editors.protocol import Thresholds
 from serac_jax.edits.store import Store
-from serac_jax.evaluation import plot, trials
 from serac_jax.models.generate import generate
-from serac_jax.serving import calibration, loading
+from serac_jax.serving import calibration, calibration_plot, loading, trials
 from serac_jax.serving.matching import Near, ranked
 from serac_jax.text.tokens import pad
 from tests.conftest import ASSETS, ROOT
@@ -727,7 +726,7 @@ def test_trials_of_a_file_and_the_figure(loaded, tmp_path):
     file.write_text(json.dumps({"edits": EDITS, "inside": [REWORDED], "outside": UNRELATED}) + "\n")
     scores = calibration.measure(loaded.matcher, trials.of_file(file))
     assert scores.inside.tolist() == [True, False, False, False]
-    plot.draw(scores, Thresholds(0.5, 0.4), tmp_path / "figure")
+    calibration_plot.draw(scores, Thresholds(0.5, 0.4), tmp_path / "figure")
     assert (
         (tmp_path / "figure.svg").stat().st_size > 1000 < (tmp_path / "figure.png").stat().st_size
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from serac_jax.core.fields import COUNT, FINITE, NOT_NEGATIVE, Field, Fields
-from serac_jax.editors.enn import enn
+from serac_jax.editors.enn.enn_editor import Options, enn
 from serac_jax.editors.protocol import Built, Setup
 
 FIELDS: Fields = {
@@ -25,8 +25,8 @@ FIELDS: Fields = {
 def build(setup: Setup) -> Built:
     """The editor of a config."""
     config, base, train = setup.config, setup.base, setup.config.train
-    options = enn.Options(
+    options = Options(
         **config.enn, cedit=train.cedit, cloc=train.cloc, unlikelihood=train.unlikelihood
     )
-    editor = enn.enn(base.with_dropout(train.dropout), tuple(config.inner), options)
+    editor = enn(base.with_dropout(train.dropout), tuple(config.inner), options)
     return Built(editor, {"base": base} if options.train_base else {})

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from serac_jax.core.fields import COUNT, NATURAL, NOT_NEGATIVE, POSITIVE, Field, Fields, one_of
-from serac_jax.editors.finetune import finetune
+from serac_jax.editors.finetune.finetune_editor import OPTIMIZERS, Options, finetune
 from serac_jax.editors.protocol import Built, Setup
 
 FIELDS: Fields = {
-    "optimizer": Field("rmsprop", "the optimizer of an edit", one_of(*finetune.OPTIMIZERS)),
+    "optimizer": Field("rmsprop", "the optimizer of an edit", one_of(*OPTIMIZERS)),
     "lr": Field(5e-6, "learning rate of an edit; gradients are clipped at train.clip", POSITIVE),
     "steps": Field(
         100,
@@ -31,7 +31,7 @@ FIELDS: Fields = {
 def build(setup: Setup) -> Built:
     """The editor of a config."""
     config, chosen = setup.config, setup.config.finetune
-    options = finetune.Options(
+    options = Options(
         chosen.optimizer,
         chosen.lr,
         chosen.steps,
@@ -46,4 +46,4 @@ def build(setup: Setup) -> Built:
         if chosen.locality_batches
         else None
     )
-    return Built(finetune.finetune(setup.base, tuple(config.inner), options, nearby), {})
+    return Built(finetune(setup.base, tuple(config.inner), options, nearby), {})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from serac_jax.core.fields import FINITE, NOT_NEGATIVE, Field, Fields
-from serac_jax.editors.lookup import lookup
+from serac_jax.editors.lookup.lookup_editor import Options, lookup
 from serac_jax.editors.protocol import Built, Setup
 
 FIELDS: Fields = {
@@ -20,4 +20,4 @@ FIELDS: Fields = {
 
 def build(setup: Setup) -> Built:
     """The editor of a config."""
-    return Built(lookup.lookup(setup.base, lookup.Options(**setup.config.lookup)), {})
+    return Built(lookup(setup.base, Options(**setup.config.lookup)), {})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from serac_jax.core.fields import COUNT, FINITE, NATURAL, Field, Fields, one_of
-from serac_jax.editors.mend import mend
+from serac_jax.editors.mend.mend_editor import Options, mend
 from serac_jax.editors.protocol import Built, Setup
 
 FIELDS: Fields = {
@@ -32,7 +32,7 @@ FIELDS: Fields = {
 def build(setup: Setup) -> Built:
     """The editor of a config."""
     config, train = setup.config, setup.config.train
-    options = mend.Options(
+    options = Options(
         **config.mend, cedit=train.cedit, cloc=train.cloc, unlikelihood=train.unlikelihood
     )
-    return Built(mend.mend(setup.base, tuple(config.inner), options), {})
+    return Built(mend(setup.base, tuple(config.inner), options), {})

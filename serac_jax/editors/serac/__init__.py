@@ -10,10 +10,11 @@ from serac_jax.core.errors import UserError
 from serac_jax.core.fields import COUNT, NATURAL, SHARE, Field, Fields, one_of
 from serac_jax.editors.protocol import Built, Setup, Thresholds
 from serac_jax.editors.serac import scope as scopes
-from serac_jax.editors.serac import serac
 from serac_jax.editors.serac.loss import Options
 from serac_jax.editors.serac.reader import Reader
 from serac_jax.editors.serac.router import Router
+from serac_jax.editors.serac.serac_editor import serac
+from serac_jax.index.distance import Distance
 from serac_jax.models import Model
 from serac_jax.text.tokens import prefix_token_count
 
@@ -81,7 +82,7 @@ def build(setup: Setup) -> Built:
     else:
         scope = scopes.embedding(
             classifier,
-            scopes.Distance(options.cosine, options.square, options.bounded, options.heads),
+            Distance(options.cosine, options.square, options.bounded, options.heads),
         )
     counterfactual = counterfactual_params = None
     if not options.freeze_counterfactual:
@@ -96,7 +97,7 @@ def build(setup: Setup) -> Built:
         check_vocabulary(base, counterfactual)
     thresholds = Thresholds(options.threshold, options.threshold)
     lead = prefix_token_count(base.tokenizer)
-    editor = serac.serac(
+    editor = serac(
         Router(scope, thresholds, options.exact_match),
         classifier_params,
         Reader(base, lead),

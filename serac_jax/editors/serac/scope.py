@@ -8,7 +8,7 @@ stores tokens instead of vectors."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 from serac_jax.core.batch import NOTHING_KNOWN, Examples, Layout, Tokens, packed, splice
 from serac_jax.core.types import Params
 from serac_jax.editors.edit_table import EditTable
+from serac_jax.index.distance import SQUARED, Distance, log_similarity
 from serac_jax.models import Model
 from serac_jax.models.linear import at_least_float32
 
@@ -35,42 +36,6 @@ class Scope(NamedTuple):
     queries: Callable[..., Float[Array, "n d"]]
     pairs: Callable[..., Float[Array, " n"]]
     table: Callable[..., Float[Array, "n c"]]
-
-
-class Distance(NamedTuple):
-    """How an embedding classifier compares two vectors; by default by their squared Euclidean
-    distance.
-
-    square=False: the distance itself; cosine: 1 − cos; bounded: tanh of the vectors first; heads:
-        the least over so many slices of the vectors.
-    """
-
-    cosine: bool = False
-    square: bool = True
-    bounded: bool = False
-    heads: int = 1
-
-
-SQUARED = Distance()
-
-
-def log_similarity(
-    a: Float[Array, "*n d"], b: Float[Array, "*n d"], distance: Distance, xp: Any = jnp
-) -> Float[Array, "*n"]:
-    """Minus the distance of vectors, already bounded where they should be. xp: numpy, where arrays
-    are of that, and few."""
-    a, b = (v.reshape(*v.shape[:-1], distance.heads, -1) for v in (a, b))
-    if distance.cosine:
-        lengths = norm(a, xp) * norm(b, xp)
-        far = 1 - (a * b).sum(-1) / xp.where(lengths > 0, lengths, 1.0)
-        far = xp.where(
-            far < 0, 0.0, far
-        )  # rounding; a similarity above 1 would have no logarithm of 1 − s
-    elif distance.square:
-        far = xp.square(a - b).sum(-1)
-    else:
-        far = norm(a - b, xp)
-    return -far.min(-1)
 
 
 def embedding(model: Model, distance: Distance = SQUARED) -> Scope:
@@ -109,12 +74,6 @@ def embedding(model: Model, distance: Distance = SQUARED) -> Scope:
         return log_similarity(memory.keys[None], queries[:, None], distance)
 
     return Scope(keys, queries, pairs, table)
-
-
-def norm(x: Float[Array, "*n d"], xp: Any = jnp) -> Float[Array, "*n"]:
-    """Euclidean norm, with gradient 0 at 0."""
-    square = xp.square(x).sum(-1)
-    return xp.where(square > 0, xp.sqrt(xp.where(square > 0, square, 1.0)), 0.0)
 
 
 def cross_attention(model: Model, lead: int) -> Scope:

@@ -15,9 +15,9 @@ from serac_jax.core.types import Config
 from serac_jax.tasks import archive
 from serac_jax.tasks.fnli import fnli_questions
 from serac_jax.tasks.kinds import names
-from serac_jax.tasks.protocol import Needs, Task, limits, widest
 from serac_jax.tasks.sampling import batches
 from serac_jax.tasks.scores import right_or_wrong
+from serac_jax.tasks.task import Needs, Task, limits, widest
 from serac_jax.text.encoder import Encoder
 from serac_jax.text.queries import Encode
 from serac_jax.text.tokenizer import Tokenizer

@@ -6,6 +6,7 @@ counterfactual model)."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -96,7 +97,7 @@ def serac(
     def loss(
         params: Params, base_params: Any, batch: EditBatch, key: Array | None = None
     ) -> tuple[Scalar, Aux]:
-        params = hold(params)
+        params = held(params, options.freeze)
         if options.supervised:
             return losses.supervised_loss(router, counterfactual, options, params, batch, key)
 
@@ -105,18 +106,17 @@ def serac(
 
         return losses.mixture_loss(router, base, options, mixed, params, base_params, batch, key)
 
-    def groups(params: Params) -> Any:
-        return trained_groups(params, options.freeze)
-
-    def hold(params: Params) -> Params:
-        """Cuts the gradient of frozen leaves, so that it is not even computed."""
-        return jax.tree.map(
-            lambda name, leaf: jax.lax.stop_gradient(leaf) if name == "frozen" else leaf,
-            groups(params),
-            params,
-        )
-
+    groups = partial(trained_groups, freeze=options.freeze)
     return Editor(init, start, edit, apply, generate, loss, groups, route)
+
+
+def held(params: Params, freeze: int | None) -> Params:
+    """Cuts the gradient of frozen leaves, so that it is not even computed."""
+    return jax.tree.map(
+        lambda name, leaf: jax.lax.stop_gradient(leaf) if name == "frozen" else leaf,
+        trained_groups(params, freeze),
+        params,
+    )
 
 
 def trained_groups(params: Params, freeze: int | None) -> Any:

@@ -12,7 +12,7 @@ from serac_jax.core.trial import Rows as Rows
 from serac_jax.core.trial import Trial as Trial
 from serac_jax.core.types import Config
 from serac_jax.runtime import program
-from serac_jax.serving.saved_editor import Parts
+from serac_jax.serving.parts import Parts
 from serac_jax.text.queries import Query, TextBatch
 from serac_jax.training.registry import TASKS
 

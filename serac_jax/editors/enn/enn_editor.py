@@ -7,6 +7,7 @@ in scope, and unchanged out of scope, by the gradient of the gradient."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -38,6 +39,33 @@ class Options(NamedTuple):
     unlikelihood: bool = True  # also make unwanted answers less likely
 
 
+def descended(
+    base: Model,
+    options: Options,
+    weights: Params,
+    kernels: dict[str, Array],
+    rates: dict[str, Array],
+    edits: Examples,
+) -> dict[str, Array]:
+    """The kernels after one step of gradient descent on the edits' NLL, without dropout."""
+
+    def answer_loss(kernels: dict[str, Array]) -> Scalar:
+        logits = base.logits(interventions.replace(weights, kernels), edits)
+        return nll(logits, edits.labels, edits.weight)
+
+    gradient = jax.grad(answer_loss)(kernels)
+    if options.first_order:
+        gradient = jax.lax.stop_gradient(gradient)
+    return {path: kernel - rates[path] * gradient[path] for path, kernel in kernels.items()}
+
+
+def groups(params: Params) -> Any:
+    """For every leaf "rates" or "weights"."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: "rates" if path[0].key == "rates" else "weights", params
+    )
+
+
 def enn(base: Model, patterns: tuple[str, ...], options: Options) -> Editor:
     """The editor. patterns: of the paths of the kernels that edits change.
 
@@ -56,28 +84,12 @@ def enn(base: Model, patterns: tuple[str, ...], options: Options) -> Editor:
     def start(params: Params, base_params: Any, room: Examples) -> Params:
         return learned(params, base_params)
 
-    def step(
-        kernels: dict[str, Array], rates: dict[str, Array], weights: Params, edits: Examples
-    ) -> dict[str, Array]:
-        """One step of gradient descent on the edits' NLL, without dropout."""
-
-        def answer_loss(kernels: dict[str, Array]) -> Scalar:
-            return nll(
-                base.logits(interventions.replace(weights, kernels), edits),
-                edits.labels,
-                edits.weight,
-            )
-
-        gradient = jax.grad(answer_loss)(kernels)
-        if options.first_order:
-            gradient = jax.lax.stop_gradient(gradient)
-        return {path: kernel - rates[path] * gradient[path] for path, kernel in kernels.items()}
-
     def edit(params: Params, edited: Params, edits: Examples) -> Params:
         kernels, rates = interventions.select(edited, patterns), flatten(params["rates"])
+        step = partial(descended, base, options)
         move = jax.checkpoint(step) if options.remat else step
         for _ in range(options.steps):
-            kernels = move(kernels, rates, edited, edits)
+            kernels = move(edited, kernels, rates, edits)
         return interventions.replace(edited, kernels)
 
     def apply(params: Params, edited: Params, queries: Examples) -> Float[Array, "n t v"]:
@@ -121,10 +133,5 @@ def enn(base: Model, patterns: tuple[str, ...], options: Options) -> Editor:
                 metrics | {"loss_base": scalar_score(drift)},
             )
         return total, Aux(metrics)
-
-    def groups(params: Params) -> Any:
-        return jax.tree_util.tree_map_with_path(
-            lambda path, leaf: "rates" if path[0].key == "rates" else "weights", params
-        )
 
     return Editor(init, start, edit, apply, generate, loss, groups, None)
