@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 DEMONSTRATION = (
     "note: this is a demonstration model, which knows a small made-up world; --editor names another"
 )
+UNCALIBRATED = (
+    "note: this editor's threshold is not calibrated; `calibrate` fits it to a false-positive rate"
+)
 
 
 def editor_argument(parser: ArgumentParser, what: str) -> None:
@@ -102,6 +105,8 @@ def opened(options: Namespace) -> EditorService:
     )
     if editor.parts.is_demonstration:
         complain(DEMONSTRATION)
+    if editor.parts.spec.calibration is None:
+        complain(UNCALIBRATED)
     return editor
 
 
