@@ -5,7 +5,7 @@ python -m tests.hosts_worker --out=FOLDER --cases=serac:2,2,2;mend:1,1,8 [--resu
 [--coordinator=… --processes=… --process=…]"""
 
 import os
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 import jax
