@@ -299,4 +299,5 @@ NETWORK = Network(
     special_tokens={},
     architecture=Architecture("LlamaForCausalLM"),
     sampled=True,
+    template="question_answer",
 )

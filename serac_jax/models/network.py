@@ -54,6 +54,7 @@ class Network(NamedTuple):
         sampled: whether its folders ask for sampling, in place of which answers are decoded
             greedily.
         codec: reads the files of a tokenizer that has no tokenizer.json; None: `transformers` does.
+        template: how edits and questions are put together, a name in `text.templates.TEMPLATES`.
     """
 
     module: Callable[[Any], nn.Module]
@@ -71,3 +72,4 @@ class Network(NamedTuple):
     outputs: tuple[str, ...] = ("",)
     sampled: bool = False
     codec: Callable[[Path], Codec] | None = None
+    template: str = "plain"

@@ -68,7 +68,7 @@ def as_experiment(parts: Parts, config: Config, cache: Path) -> tuple[Experiment
         Options(),
     )
     scope_tokenizer = networks[scope].model.tokenizer
-    task = task_folder.build(drawn, parts.tokenizer, scope_tokenizer, cache)
+    task = task_folder.build(drawn, parts.tokenizer, scope_tokenizer, cache, parts.template)
     base, trained = networks["base"].model, {"scope": networks[scope].model}
     if counterfactual:
         trained["counterfactual"] = networks["counterfactual"].model

@@ -12,6 +12,8 @@
                         threshold; between the two the editor reports that it is unsure
     calibration         what `calibrate` measured, or null
     exact_match         (optional, true) an edit answers its own words, whatever the classifier says
+    template            (optional) how edits and questions are put together for the base model, a
+                        name in `text.templates.TEMPLATES`; by default the one of its network
 
 "scope" is an embedding classifier, "rerank" a cross-attention classifier; one of them may be
 missing. Without a counterfactual model the base model reads the edits. Without a base model, it is
@@ -26,6 +28,7 @@ from typing import Any, NamedTuple
 from serac_jax.core.errors import UserError
 from serac_jax.editors.protocol import Thresholds
 from serac_jax.index.distance import SQUARED, Distance
+from serac_jax.text.templates import TEMPLATES
 
 FORMAT, VERSION, FILE = "serac_jax editor", 1, "editor.json"
 PARTS = ("base", "scope", "counterfactual", "rerank")
@@ -43,6 +46,7 @@ class Spec(NamedTuple):
     decision: Thresholds = Thresholds()
     calibration: dict[str, Any] | None = None
     exact_match: bool = True
+    template: str = ""
 
 
 def write(spec: Spec, folder: Path) -> None:
@@ -51,6 +55,8 @@ def write(spec: Spec, folder: Path) -> None:
         "decision": spec.decision._asdict(),
         "parts": dict.fromkeys(PARTS) | spec.parts,
     }
+    if not spec.template:
+        del fields["template"]
     (folder / FILE).write_text(
         json.dumps({"format": FORMAT, "version": VERSION} | fields, indent=2) + "\n"
     )
@@ -73,6 +79,7 @@ def read(folder: Path) -> Spec:
             " one of the two"
         )
     fields.setdefault("exact_match", True)  # a field that earlier versions did not write
+    fields.setdefault("template", "")
     if strange := sorted(set(fields) ^ set(Spec._fields)):
         raise UserError(
             f"{file}: the field {strange[0]!r} is"
@@ -100,6 +107,11 @@ def read(folder: Path) -> Spec:
         )
     if not isinstance(fields["exact_match"], bool):
         raise UserError(f"{file}: field 'exact_match' should be true or false")
+    if fields["template"] not in ("", *TEMPLATES):
+        raise UserError(
+            f"{file}: field 'template' should be one of {', '.join(TEMPLATES)}, not"
+            f" {json.dumps(fields['template'])[:60]}"
+        )
     return Spec(
         parts={name: part for name, part in parts.items() if part},
         answers=several(file, "answers", fields["answers"], str),
@@ -110,6 +122,7 @@ def read(folder: Path) -> Spec:
         decision=Thresholds(**decision),
         calibration=fields["calibration"],
         exact_match=fields["exact_match"],
+        template=fields["template"],
     )
 
 

@@ -13,8 +13,9 @@ from serac_jax.editors.serac.router import Router
 from serac_jax.editors.serac.scope import Scope
 from serac_jax.models import Model, hub
 from serac_jax.serving.editor_spec import Spec
+from serac_jax.text.encoder import Encoder
+from serac_jax.text.templates import separated
 from serac_jax.text.tokenizer import Tokenizer
-from serac_jax.text.tokens import prefix_token_count
 
 
 class Part(NamedTuple):
@@ -28,11 +29,13 @@ class Parts(NamedTuple):
     networks: by the names of `spec.parts`; "base" is not among them where the caller brings the
         base model.
     tokenizer: of questions and answers.
+    template: how edits and questions are put together for it, see `text.templates`.
     """
 
     spec: Spec
     networks: dict[str, Part]
     tokenizer: Tokenizer
+    template: str = "plain"
 
     @property
     def embedding(self) -> Scope | None:
@@ -45,7 +48,7 @@ class Parts(NamedTuple):
         """The cross-attention classifier, where there is one."""
         if not (part := self.networks.get("rerank")):
             return None
-        return scopes.cross_attention(part.model, prefix_token_count(part.model.tokenizer))
+        return scopes.cross_attention(part.model, separated(part.model.tokenizer).lead)
 
     @property
     def router(self) -> Router:
@@ -69,4 +72,15 @@ class Parts(NamedTuple):
 
     def reader(self, part: str) -> Reader:
         """How the model of a part reads edits and questions."""
-        return Reader(self.networks[part].model, prefix_token_count(self.tokenizer))
+        return Reader(self.networks[part].model, self.encoder().form.lead)
+
+    def encoder(self, scope: str = "") -> Encoder:
+        """How texts are read: by the base model, and by the classifier of the part `scope`."""
+        return Encoder(
+            self.tokenizer,
+            self.networks[scope].model.tokenizer if scope else None,
+            self.spec.text_widths,
+            self.spec.label_widths,
+            classes=self.spec.answers,
+            template=self.template,
+        )

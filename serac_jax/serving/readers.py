@@ -15,7 +15,8 @@ from serac_jax.editors.serac.reader import Reader
 from serac_jax.edits.records import Edit
 from serac_jax.text.buckets import chunks, shard_rows, tokens
 from serac_jax.text.encoder import Encoder
-from serac_jax.text.tokens import cut
+from serac_jax.text.templates import plain_text
+from serac_jax.text.tokens import bare, cut_to
 
 
 class Answering(Protocol):
@@ -60,24 +61,26 @@ class TextReader:
     def after(self, edits: Sequence[Edit], questions: Sequence[str]) -> list[str]:
         texts: list[str] = []
         for pairs in chunks(list(zip(edits, questions, strict=True))):
-            context = tokens(self.contexts([edit for edit, _ in pairs]), self.context_widths)
+            context = tokens(self.contexts([edit for edit, _ in pairs]), self.widths("stated"))
             asked = self.inputs([question for _, question in pairs])
             read = (shard_rows(self.params, part) for part in (context, asked))
             texts += self.words(self.answer_after(self.params, *read), len(pairs))
         return texts
 
-    @property
-    def context_widths(self) -> tuple[int, ...]:
-        return tuple(width + self.encoder.label_widths[-1] for width in self.encoder.text_widths)
+    def widths(self, part: str) -> tuple[int, ...]:
+        """The widths of a field of `Size`."""
+        label = self.encoder.label_widths[-1]
+        sizes = [self.encoder.size_of(width, label) for width in self.encoder.text_widths]
+        return tuple(getattr(size, part) for size in sizes)
 
     def inputs(self, questions: Sequence[str]) -> Tokens:
-        widths = self.encoder.text_widths
-        return tokens(cut(self.encoder.base, list(questions), widths[-1]), widths)
+        rows = self.encoder.form.questions(questions, self.encoder.text_widths[-1])
+        return tokens(rows, self.widths("query"))
 
     def contexts(self, edits: Sequence[Edit]) -> list[list[int]]:
         """The token ids of edits, to be read before a question."""
         width = self.encoder.text_widths[-1]
-        prompts = cut(self.encoder.base, [edit.prompt for edit in edits], width)
+        prompts = self.encoder.form.questions([edit.prompt for edit in edits], width)
         if self.encoder.classes:
             # The answer is not read, so it need not be one of the classes: the edit may have been
             # made with another editor.
@@ -85,17 +88,22 @@ class TextReader:
         return self.encoder.contexts(prompts, [answer_ids(edit, self.encoder) for edit in edits])
 
     def input_of(self, edit: Edit, question: str) -> str:
+        form = self.encoder.form
+        if form.adds_words:
+            (asked,) = form.questions([question], self.encoder.text_widths[-1])
+            read = self.contexts([edit])[0] + asked[form.lead :]
+            return str(self.encoder.base.decode(read, skip_special_tokens=True))
         stated = [] if self.encoder.classes else [edit.answer]
-        return " ".join([self.seen(edit.prompt), *stated, self.seen(question)])
+        return plain_text(self.seen(edit.prompt), *stated, self.seen(question))
 
     def seen(self, text: str) -> str:
         """A text as it is, or, where it is too long, the part that is read, as its tokens spell
         it."""
-        tokenizer, width = self.encoder.base, self.encoder.text_widths[-1]
-        whole, (kept,) = tokenizer(text)["input_ids"], cut(tokenizer, [text], width)
-        if len(kept) == len(whole):
+        tokenizer = self.encoder.base
+        (row,), room = bare(tokenizer, [text]), self.encoder.form.room(self.encoder.text_widths[-1])
+        if len(row) <= room:
             return text
-        return f"{tokenizer.decode(kept, skip_special_tokens=True)} …"
+        return f"{tokenizer.decode(cut_to(row, room), skip_special_tokens=True)} …"
 
     def words(self, answers: Int[Array, "n s"], count: int) -> list[str]:
         return [self.encoder.words(answer) for answer in jax.device_get(answers)[:count]]
@@ -107,7 +115,7 @@ def answer_ids(edit: Edit, encoder: Encoder) -> list[int]:
     Raises:
         UserError: they are more than the model generates; cut, it would be another answer.
     """
-    ids, limit = encoder.base(edit.answer)["input_ids"], encoder.label_widths[-1]
+    (ids,), limit = encoder.form.answers([edit.answer]), encoder.label_widths[-1]
     if len(ids) > limit:
         raise UserError(
             f"edit {edit.id[:8]}: the answer {edit.answer[:60]!r} has {len(ids)} tokens, more than"
@@ -133,7 +141,7 @@ class CallableModel:
         ]
 
     def input_of(self, edit: Edit, question: str) -> str:
-        return f"{edit.prompt} {edit.answer} {question}"
+        return plain_text(edit.prompt, edit.answer, question)
 
     def answer(self, question: str) -> str:
         answer = self.function(question)

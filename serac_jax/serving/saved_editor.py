@@ -144,7 +144,8 @@ def of_folder(folder: Path, base: bool, load: Load) -> Parts:
     tokenizer = (
         reader.model.tokenizer if reader else models.load_tokenizer(hub.resolve(named["base"]))
     )
-    return Parts(spec, networks, tokenizer)
+    declared = reader.model.network.template if reader else "plain"
+    return Parts(spec, networks, tokenizer, spec.template or declared)
 
 
 def save(parts: Parts, folder: Path, copy_base: bool) -> None:

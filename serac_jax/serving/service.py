@@ -31,7 +31,6 @@ from serac_jax.serving.insert import Inserted, Policy, insert
 from serac_jax.serving.matching import MakeIndex, Matcher
 from serac_jax.serving.parts import Parts
 from serac_jax.serving.readers import Answering, CallableModel, TextReader, answer_ids
-from serac_jax.text.encoder import Encoder
 
 Asked = Tags | str  # a query's tags; a single one may be given without a tuple
 
@@ -62,22 +61,19 @@ class EditorService:
         self.parts, self.memory = parts, memory
         spec, networks = parts.spec, parts.networks
 
-        def encoder(scope: str) -> Encoder:
-            tokenizer = networks[scope].model.tokenizer if scope else None
-            widths = spec.text_widths, spec.label_widths
-            return Encoder(parts.tokenizer, tokenizer, *widths, classes=spec.answers)
-
         def reader(part: str) -> TextReader:
             return TextReader(parts.reader(part), networks[part].params, self.encoder)
 
         embedder = scorer = None
         if embedding := parts.embedding:
-            embedder = Embedder(embedding, *networks["scope"], spec.distance, encoder("scope"))
+            embedder = Embedder(
+                embedding, *networks["scope"], spec.distance, parts.encoder("scope")
+            )
         if cross_attention := parts.cross_attention:
-            scorer = PairScorer(cross_attention, networks["rerank"].params, encoder("rerank"))
+            scorer = PairScorer(cross_attention, networks["rerank"].params, parts.encoder("rerank"))
         self.matcher = Matcher(embedder, scorer, spec.exact_match, memory.path, index)
         self.seq = -1  # the operation of `memory` that `matcher` has followed
-        self.encoder = encoder("")
+        self.encoder = parts.encoder()
         self.base: Answering = CallableModel(base) if base else reader("base")
         self.reader = reader("counterfactual") if "counterfactual" in networks else self.base
         self.inserting = RLock()

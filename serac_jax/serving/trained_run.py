@@ -67,4 +67,5 @@ def of_run(folder: Path, mesh: Mapping[str, int]) -> Parts:
         ),
         networks,
         built.base.tokenizer,
+        built.base.network.template,
     )

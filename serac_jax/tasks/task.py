@@ -86,7 +86,8 @@ class TaskFolder(Protocol):
     OUTPUT: what the base model is read for (`models.load`): "" for answers in words, "head" for
         classes.
     CLASSES: the classes, in the order of their logits; empty for answers in words.
-    build: (config, tokenizers of the base model and of the scope classifier or None, cache).
+    build: (config, tokenizers of the base model and of the scope classifier or None, cache,
+        template of the base model).
     """
 
     @property
@@ -104,4 +105,5 @@ class TaskFolder(Protocol):
         base: Tokenizer,
         scope: Tokenizer | None,
         cache: Path,
+        template: str = "plain",
     ) -> Task: ...

@@ -290,5 +290,7 @@ class Encoder:
         return (
             self.classes[int(answer[0])]
             if self.classes
-            else str(self.base.decode(answer, skip_special_tokens=True))
+            else str(self.base.decode(answer, skip_special_tokens=True)).removeprefix(
+                self.form.answer_space
+            )
         )

@@ -60,10 +60,19 @@ class Template(NamedTuple):
         """How many tokens open a question; behind an edit they are left out (`batch.splice`)."""
         return len(self.opening) + len(self.examples)
 
+    @property
+    def adds_words(self) -> bool:
+        """Whether more than special tokens stand between the texts."""
+        return bool(self.before or self.between or self.behind)
+
+    def room(self, limit: int) -> int:
+        """How many tokens of a question fit into rows of `limit` tokens besides the examples."""
+        return limit - len(self.opening) - len(self.before) - len(self.after)
+
     def questions(self, texts: Sequence[str], limit: int) -> Ids:
         """Rows of questions, the ends of long ones cut so that no row has more than `limit` tokens
         besides the examples."""
-        room = limit - len(self.opening) - len(self.before) - len(self.after)
+        room = self.room(limit)
         rows = bare(self.tokenizer, [self.question_space + text for text in texts])
         start = [*self.opening, *self.examples, *self.before]
         return [[*start, *cut_to(row, room), *self.after] for row in rows]
@@ -116,6 +125,11 @@ def plain(tokenizer: Any) -> Template:
     "question answer", as in Mitchell et al. 2022."""
     opening, closing = special(tokenizer)
     return Template(tokenizer, opening, after=closing, end=closing)
+
+
+def plain_text(*texts: str) -> str:
+    """What `plain` reads, as one text."""
+    return " ".join(texts)
 
 
 def separated(tokenizer: Any) -> Template:

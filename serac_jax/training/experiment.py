@@ -63,15 +63,17 @@ def build(
         dtype=dtype,
     )
 
+    template = base.network.template
+
     def outside(batches: int, rows: int) -> Examples:
         """So many batches of out-of-scope queries of the training split, leaves "m o …"."""
-        alone = task_folder.build(config, base.tokenizer, None, cache)
+        alone = task_folder.build(config, base.tokenizer, None, cache, template)
         drawn = itertools.islice(alone.batches(config.data.train_split, rows, True), batches)
         return jax.tree.map(jnp.asarray, stack([batch.outside for batch in drawn]))
 
     built = editor_folder.build(Setup(config, base, load, outside))
     task = with_measured_sizes(
-        task_folder.build(config, base.tokenizer, built.scope_tokenizer, cache),
+        task_folder.build(config, base.tokenizer, built.scope_tokenizer, cache, template),
         config,
         cache,
         folder,

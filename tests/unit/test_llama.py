@@ -11,8 +11,16 @@ import transformers
 from serac_jax import models
 from serac_jax.core.batch import Examples, Tokens
 from serac_jax.editors.interventions import LowRank
+from serac_jax.editors.protocol import Thresholds
+from serac_jax.editors.serac import scope as scopes
+from serac_jax.editors.serac.loss import Options
+from serac_jax.editors.serac.reader import Reader
+from serac_jax.editors.serac.router import Router
+from serac_jax.editors.serac.serac_editor import serac
 from serac_jax.models import convert
 from serac_jax.models.generate import generate
+from serac_jax.text.encoder import Encoder
+from serac_jax.text.queries import Query, TextBatch
 from tests.conftest import MODELS
 
 STEPS = 6
@@ -32,7 +40,7 @@ KINDS = {
 @pytest.fixture(params=KINDS, scope="module")
 def pair(request, tmp_path_factory):
     """Our model and theirs, with the same random weights."""
-    fields = {"num_key_value_heads": 2, "eos_token_id": 1, "max_position_embeddings": 64}
+    fields = {"num_key_value_heads": 2, "eos_token_id": 1, "max_position_embeddings": 512}
     fields |= KINDS[request.param]
     rope = {"rope_type": "default", "rope_theta": 10000.0} | fields.pop("rope_parameters", {})
     config = transformers.LlamaConfig(
@@ -126,3 +134,45 @@ def test_saved_weights_are_those_of_pytorch(pair, tmp_path):
     assert all(
         np.array_equal(leaf, before[path]) for path, leaf in convert.flatten(reloaded).items()
     )
+
+
+@pytest.mark.parametrize("reads", ["counterfactual", "base"])
+def test_serac_edits_a_causal_model(pair, reads):
+    """What `generate` says is the argmax of `apply`, token by token; an edit is read as an earlier
+    turn of the template, and a question that is not routed is read alone."""
+    model, params, _ = pair
+    assert model.network.template == "question_answer"
+    classifier, scope_params = models.load(str(MODELS / "distilbert-tiny-cased"), output="cls")
+    encode = Encoder(
+        model.tokenizer, classifier.tokenizer, (32,), (12,), template=model.network.template
+    )
+    other = jax.tree.map(lambda leaf: 0.9 * leaf, params) if reads == "counterfactual" else None
+    reader = Reader(model, encode.form.lead)
+    editor = serac(
+        Router(scopes.embedding(classifier), Thresholds(0.999, 0.999)),
+        scope_params,
+        reader,
+        reader if other else None,
+        other,
+        Options(),
+    )
+    edits = [Query("Where is it?", "Rome"), Query("Who was she?", "a nun")]
+    asked = [Query("Who was she?", "a nun"), Query("When did the long war end?", "in May")]
+    batch = encode(TextBatch(edits, asked, [1, 0], edits, [0, 1]))
+    learned = editor.init(jax.random.key(0), params)
+    edited = editor.edit(learned, editor.start(learned, params, batch.edits), batch.edits)
+    queries = batch.inside
+    assert editor.route(learned, edited, queries).hit.tolist() == [True, False]
+
+    said = editor.generate(learned, edited, queries, STEPS)
+    chosen = editor.apply(learned, edited, queries._replace(labels=said)).argmax(-1)
+    for row in range(2):
+        length = int((said[row] != 0).sum())
+        assert length
+        assert said[row, :length].tolist() == chosen[row, :length].tolist()
+
+    turns = ([(edits[1].question, edits[1].answer)], [])
+    for row, (weights, before) in enumerate(zip((other or params, params), turns, strict=True)):
+        ids = jnp.array([encode.form.conversation(before, asked[row].question, 32)])
+        alone = generate(model, weights, Tokens(ids, jnp.ones(ids.shape, bool)), steps=STEPS)
+        assert said[row].tolist() == alone[0].tolist()

@@ -16,7 +16,7 @@ from serac_jax.editors.serac.router import Router
 from serac_jax.editors.serac.serac_editor import serac
 from serac_jax.index.distance import Distance
 from serac_jax.models import Model
-from serac_jax.text.tokens import prefix_token_count
+from serac_jax.text.templates import TEMPLATES, separated
 
 FIELDS: Fields = {
     "counterfactual": Field(
@@ -78,7 +78,7 @@ def build(setup: Setup) -> Built:
         options.scope, output=output, remat=options.remat, fresh=fresh, **loading
     )
     if options.cross_attention:
-        scope = scopes.cross_attention(classifier, prefix_token_count(classifier.tokenizer))
+        scope = scopes.cross_attention(classifier, separated(classifier.tokenizer).lead)
     else:
         scope = scopes.embedding(
             classifier,
@@ -96,7 +96,7 @@ def build(setup: Setup) -> Built:
         )
         check_vocabulary(base, counterfactual)
     thresholds = Thresholds(options.threshold, options.threshold)
-    lead = prefix_token_count(base.tokenizer)
+    lead = TEMPLATES[base.network.template](base.tokenizer).lead
     editor = serac(
         Router(scope, thresholds, options.exact_match),
         classifier_params,

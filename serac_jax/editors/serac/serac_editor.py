@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Scalar
+from jaxtyping import Array, Bool, Float, Scalar
 
 from serac_jax.core.batch import EditBatch, Examples, Tokens, take
 from serac_jax.core.losses import EPS
@@ -86,7 +86,7 @@ def serac(
         found = route(params, edited, queries)
         prefix = take(edited.table.edits.prefix, found.index)
         if counterfactual is None:  # one model, so that a miss reads an empty edit
-            kept = Tokens(prefix.ids, prefix.mask & found.hit[:, None])
+            kept = prefix_or_opening(prefix, found.hit, queries.inputs, base.lead)
             return base.answer_after(edited.base, kept, queries.inputs, steps)
         changed = counterfactual.answer_after(
             params["counterfactual"], prefix, queries.inputs, steps
@@ -108,6 +108,18 @@ def serac(
 
     groups = partial(trained_groups, freeze=options.freeze)
     return Editor(init, start, edit, apply, generate, loss, groups, route)
+
+
+def prefix_or_opening(
+    prefix: Tokens, hit: Bool[Array, " n"], questions: Tokens, lead: int
+) -> Tokens:
+    """The edits to read; where none is hit, only what opens the question."""
+    kept = Tokens(prefix.ids, prefix.mask & hit[:, None])
+    if not lead:
+        return kept
+    missing = ((0, 0), (0, prefix.ids.shape[1] - lead))
+    opening = (jnp.pad(leaf[:, :lead], missing) for leaf in (questions.ids, questions.mask))
+    return Tokens(*(jnp.where(hit[:, None], *both) for both in zip(kept[:2], opening, strict=True)))
 
 
 def held(params: Params, freeze: int | None) -> Params:

@@ -32,6 +32,7 @@ def build(
     base: Tokenizer,
     scope: Tokenizer | None,
     cache: Path,
+    template: str = "plain",
 ) -> Task:
     """The task of a config; no `scope`, no texts for it."""
     data = config.data
@@ -40,6 +41,7 @@ def build(
     encode = Encoder(
         base,
         scope,
+        template=template,
         classes=fnli_questions.CLASSES,
         kinds=names(fnli_questions.KINDS),
         **fields,

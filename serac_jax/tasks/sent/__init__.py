@@ -37,6 +37,7 @@ def build(
     base: Tokenizer,
     scope: Tokenizer | None,
     cache: Path,
+    template: str = "plain",
 ) -> Task:
     """The task of a config; no `scope`, no texts for it."""
     data = config.data
@@ -52,6 +53,7 @@ def build(
     encode = Encoder(
         base,
         scope,
+        template=template,
         cut_labels=True,
         kinds=names(sent_questions.KINDS),
         **limits(config),

@@ -32,6 +32,7 @@ def build(
     base: Tokenizer,
     scope: Tokenizer | None,
     cache: Path,
+    template: str = "plain",
 ) -> Task:
     """The task of a config; no `scope`, no texts for it."""
     data = config.data
@@ -42,6 +43,7 @@ def build(
     encode = Encoder(
         base,
         scope,
+        template=template,
         kinds=names(zsre_questions.KINDS),
         **limits(config),
     )
