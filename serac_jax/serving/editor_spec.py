@@ -25,6 +25,7 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from serac_jax.core import files
 from serac_jax.core.errors import UserError
 from serac_jax.editors.protocol import Thresholds
 from serac_jax.index.distance import SQUARED, Distance
@@ -57,9 +58,8 @@ def write(spec: Spec, folder: Path) -> None:
     }
     if not spec.template:
         del fields["template"]
-    (folder / FILE).write_text(
-        json.dumps({"format": FORMAT, "version": VERSION} | fields, indent=2) + "\n"
-    )
+    written = {"format": FORMAT, "version": VERSION} | fields
+    files.write(folder / FILE, (json.dumps(written, indent=2) + "\n").encode())
 
 
 def read(folder: Path) -> Spec:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import os
 from pathlib import Path
 from typing import Any
 
+from serac_jax.core import files
 from serac_jax.core.types import Config
 from serac_jax.tasks.task import Task
 from serac_jax.text import sizes
@@ -75,7 +75,7 @@ def digest(task: Task, config: Config, stream: tuple[str, int, bool]) -> str:
     """Of all that decides the lengths of a stream's batches."""
     encode: Encoder = task.encode
     folder = task.needs(stream[0]).folder
-    files = [
+    rows = [
         (str(path.relative_to(folder)), path.stat().st_size, path.stat().st_mtime_ns)
         for path in sorted(folder.glob("*/*"))
         if path.suffix in (".json", ".jsonl", ".txt")
@@ -90,7 +90,7 @@ def digest(task: Task, config: Config, stream: tuple[str, int, bool]) -> str:
         SAMPLE,
         stream,
         (config.task, config.seed, options, encode.pairs, encode.classes),
-        (str(folder.resolve()), files),
+        (str(folder.resolve()), rows),
         encode.form._replace(tokenizer=None),
         *(identity(tokenizer) for tokenizer in (encode.base, encode.scope) if tokenizer),
     ]
@@ -113,6 +113,4 @@ def restored(written: list[dict[str, Any]]) -> tuple[Size, ...]:
 def write(file: Path, content: Any) -> None:
     """Writes a file in one step: other processes see all of it or nothing."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f"{file.name}.{os.getpid()}")
-    part.write_text(json.dumps(content, indent=1) + "\n")
-    part.replace(file)
+    files.write(file, (json.dumps(content, indent=1) + "\n").encode())
