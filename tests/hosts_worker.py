@@ -5,6 +5,7 @@ python -m tests.hosts_worker --out=FOLDER --cases=serac:2,2,2;mend:1,1,8 [--resu
 [--coordinator=… --processes=… --process=…]"""
 
 import os
+import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import jax
 import numpy as np
 import optax
 
+from serac_jax.cli.options import launch
 from serac_jax.core import sharding
 from serac_jax.runtime import distributed
 from serac_jax.training import experiment, steps

@@ -226,9 +226,12 @@ def test_an_evaluation_by_two_processes_writes_the_same_results(stopped, cache):
         found.append(json.loads((stopped / "results.json").read_text()))
     one, two = found
     assert one["counts"] == two["counts"]
-    assert one["examples"] == two["examples"]
-    for name, score in one["scores"].items():
-        assert two["scores"][name] == pytest.approx(score, rel=1e-4), name
+    for mine, theirs in zip(one["examples"], two["examples"], strict=True):
+        assert theirs.pop("score") == pytest.approx(mine.pop("score"), rel=1e-4)
+        assert mine == theirs
+    for name, kinds in one["scores"].items():
+        for kind, score in kinds.items():
+            assert two["scores"][name][kind] == pytest.approx(score, rel=1e-4), (name, kind)
 
 
 def test_a_process_that_dies_ends_the_others_with_a_message(cache, tmp_path):
