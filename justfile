@@ -26,6 +26,7 @@ lint:
 # Check types.
 types:
     pyright
+    pyright -p pyright-strict.json
 
 # Build the site into site/; a warning is an error.
 docs:

@@ -19,6 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from serac_jax.core.arrays import AnyArray
+
 Rows = TypeVar("Rows")
 
 
@@ -126,7 +128,11 @@ class EditBatch(NamedTuple):
     def asked(self) -> Examples:
         """The in-scope queries, each question once, fewer rows of what is read than of answers; and
         logits of labelled positions only."""
-        read = jax.tree.map(lambda leaf: leaf[:: self.layout.alike], self.inside)
+
+        def one_each(leaf: AnyArray) -> AnyArray:
+            return leaf[:: self.layout.alike]
+
+        read = jax.tree.map(one_each, self.inside)
         return self.packed(read)._replace(
             labels=self.inside.labels, weight=self.inside.weight, at=self.at
         )
@@ -212,7 +218,11 @@ def spread(rows: Rows, count: int) -> Rows:
 
 def take(rows: Rows, index: Int[Array, " m"] | Int[np.ndarray, " m"]) -> Rows:
     """The given rows of every array in a tree whose leaves share their first axis."""
-    return jax.tree.map(lambda leaf: leaf[index], rows)
+
+    def taken(leaf: Any) -> Any:
+        return leaf[index]
+
+    return jax.tree.map(taken, rows)
 
 
 def packed(tokens: Tokens, fill: float | None) -> Tokens:
@@ -220,7 +230,7 @@ def packed(tokens: Tokens, fill: float | None) -> Tokens:
     return tokens._replace(real=places(tokens.mask, fill))
 
 
-def places(mask: Bool[Array, "n l"], fill: float | None) -> Int[Array, " p"] | None:
+def places(mask: Bool[AnyArray, "n l"], fill: float | None) -> Int[Array, " p"] | None:
     """Where a mask is true, as numbers below n·l, and n·l itself where that is in fewer places than
     the share `fill` of all. None: nobody knows."""
     return (

@@ -26,10 +26,11 @@ def resolve(path: str | Path) -> Path:
         or a name that is too long.
     """
     try:
-        found = Path(path).expanduser().resolve()
-        mode = found.stat().st_mode
-    except FileNotFoundError:
-        return found
+        found = Path(path).expanduser().resolve()  # fails where the working folder is gone
+        try:
+            mode = found.stat().st_mode
+        except FileNotFoundError:
+            return found
     except (OSError, RuntimeError, ValueError) as error:
         raise UserError(f"{path!s:.200}: not a usable path ({reason(error)})") from error
     if not stat.S_ISREG(mode):

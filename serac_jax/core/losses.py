@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Scalar
 
 from serac_jax.core.batch import Examples
 
-EPS = float(jnp.finfo(jnp.float32).eps)  # keeps logarithms finite, in every precision the same
+EPS = float(np.finfo(np.float32).eps)  # keeps logarithms finite, in every precision the same
 
 
 def weighted_mean(values: Float[Array, "*shape"], weight: Float[Array, "*shape"]) -> Scalar:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from serac_jax.core.errors import UserError
 
@@ -24,7 +24,7 @@ def read_json(file: Path) -> dict[str, Any]:
         UserError: it asks for code of its own (`auto_map`), which is never run.
     """
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        found: Any = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise DamagedFile(file, f"cannot be read ({error.strerror})") from error
     except ValueError as error:  # also of bytes that are not UTF-8
@@ -36,4 +36,4 @@ def read_json(file: Path) -> dict[str, Any]:
             f"{file}: 'auto_map' asks for code from the model's folder, which is never run; use a"
             " model of a supported architecture"
         )
-    return found
+    return cast(dict[str, Any], found)

@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -54,7 +54,7 @@ def make_mesh(
 ) -> Mesh:
     """A mesh of `data` × `fsdp` × `model` devices, by default of all that there are; `data=-1`
     takes all that are left."""
-    devices = jax.devices() if devices is None else devices
+    devices = cast(Sequence[Any], jax.devices() if devices is None else devices)
     if data == -1:
         data = max(len(devices) // (fsdp * model), 1)
     shape = {"data": data, "fsdp": fsdp, "model": model}
@@ -111,10 +111,11 @@ def split_over(axes: str | tuple[str, ...] | None) -> tuple[str, ...]:
 
 def shardings(tree: Any, mesh: Mesh) -> Any:
     """The sharding of every leaf of a tree of arrays or shapes."""
-    return jax.tree_util.tree_map_with_path(
-        lambda path, leaf: NamedSharding(mesh, checked_spec(path_name(path), np.shape(leaf), mesh)),
-        tree,
-    )
+
+    def of_leaf(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
+        return NamedSharding(mesh, checked_spec(path_name(path), np.shape(leaf), mesh))
+
+    return jax.tree_util.tree_map_with_path(of_leaf, tree)
 
 
 def gather_fsdp(tree: Any) -> Any:
@@ -150,17 +151,15 @@ def place(tree: Any, where: Any) -> Any:
         ):  # on the devices of all already
             return jax.device_put(leaf, sharding)
         array = np.asarray(leaf)
-        parts = [
-            jax.device_put(array[index], device)
-            for device, index in sharding.addressable_devices_indices_map(array.shape).items()
-        ]
+        places = cast(Mapping[Any, Any], sharding.addressable_devices_indices_map(array.shape))
+        parts = [jax.device_put(array[index], device) for device, index in places.items()]
         return jax.make_array_from_single_device_arrays(array.shape, sharding, parts)
 
-    return jax.tree.map(
-        part,
-        tree,
-        jax.tree.map(lambda leaf: where, tree) if isinstance(where, NamedSharding) else where,
-    )
+    def everywhere(leaf: Any) -> Any:
+        return where
+
+    one = isinstance(where, NamedSharding)
+    return jax.tree.map(part, tree, jax.tree.map(everywhere, tree) if one else where)
 
 
 def fetch(tree: Any) -> Any:

@@ -33,7 +33,7 @@ class EditTable(NamedTuple):
     keys: Float[Array, "c d"]
     edits: Examples
     live: Bool[Array, " c"]
-    count: Scalar
+    count: Scalar  # pyright: ignore[reportIncompatibleMethodOverride]  (of tuple)
 
     @property
     def capacity(self) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -129,7 +129,9 @@ def factors(
         )
         for path, layer in layers.items()
     }
-    delta, inputs = jax.grad(forward, has_aux=True)(taps)
+    delta, inputs = cast(
+        tuple[dict[str, Tap], dict[str, Array]], jax.grad(forward, has_aux=True)(taps)
+    )
 
     def rows(leaf: Array) -> Float[Array, "n d"]:
         return at_least_float32(leaf.reshape(-1, leaf.shape[-1]))

@@ -11,7 +11,7 @@ the unedited model need no special case."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Array, Bool, Float, Int, Scalar
 
@@ -46,7 +46,7 @@ class Route(NamedTuple):
         hit: whether that is above the editor's threshold, so that the edit answers.
     """
 
-    index: Int[Array, " n"]
+    index: Int[Array, " n"]  # pyright: ignore[reportIncompatibleMethodOverride]  (of tuple)
     log_similarity: Float[Array, " n"]
     hit: Bool[Array, " n"]
 
@@ -105,7 +105,10 @@ def on_gathered_weights(editor: Editor) -> Editor:
     them."""
 
     def given(function: Callable[..., Any]) -> Callable[..., Any]:
-        return lambda params, model, *rest: function(gather_fsdp(params), gather_fsdp(model), *rest)
+        def on_gathered(params: Params, model: Any, *rest: Any) -> Any:
+            return function(gather_fsdp(params), gather_fsdp(model), *rest)
+
+        return on_gathered
 
     return editor._replace(
         start=given(editor.start),
@@ -148,6 +151,7 @@ class Built(NamedTuple):
     scope_tokenizer: Any = None
 
 
+@runtime_checkable
 class EditorFolder(Protocol):
     """What the folder of an editor provides.
 

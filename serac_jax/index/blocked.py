@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast, runtime_checkable
 
 import jax
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt32
 
+from serac_jax.core.arrays import AnyArray
 from serac_jax.core.errors import UserError
 from serac_jax.core.sharding import make_mesh, replicated
 from serac_jax.index import device_search, host_search
@@ -39,6 +40,7 @@ SPARE = {
 }  # candidates beyond the k asked for, so that rounding loses none before they are scored exactly
 
 
+@runtime_checkable
 class Index(Protocol):
     """Keys in numbered slots; `tags` are bits (live/tags.py), and a query finds a slot where the
     two have a bit in common."""
@@ -50,7 +52,7 @@ class Index(Protocol):
     def put(
         self,
         slots: Int[np.ndarray, " n"],
-        keys: Float[Array, "n d"],
+        keys: Float[AnyArray, "n d"],
         tags: UInt32[np.ndarray, "n w"],
     ) -> None:
         """Fills slots; rows whose slot is −1 are padding."""
@@ -61,7 +63,7 @@ class Index(Protocol):
         ...
 
     def search(
-        self, queries: Float[Array, "n d"], seen: UInt32[np.ndarray, "n w"], k: int
+        self, queries: Float[AnyArray, "n d"], seen: UInt32[np.ndarray, "n w"], k: int
     ) -> tuple[Int[np.ndarray, "n k"], Float[np.ndarray, "n k"]]:
         """The k nearest slots that a query sees, best first, and their log-similarities, −∞ where
         there are fewer."""
@@ -86,7 +88,7 @@ class BlockedIndex:
         keys: str | None = None,
         devices: Sequence[Any] | None = None,
     ):
-        devices = jax.devices()[:1] if devices is None else devices
+        devices = cast(Sequence[Any], jax.devices()[:1] if devices is None else devices)
         self.distance, self.mesh = distance, make_mesh(data=len(devices), devices=devices)
         self.kind = keys or ("float32" if devices[0].platform == "cpu" else "bfloat16")
         if self.kind not in device_search.KINDS:
@@ -94,8 +96,9 @@ class BlockedIndex:
                 f"keys={keys!r} is not known; there are {', '.join(device_search.KINDS)}"
             )
         self.block = BLOCK.get(devices[0].platform, BLOCK_ELSEWHERE)
-        self.stored = device_search.blank(
-            FEWEST * len(devices), width, distance.heads, self.kind, self.mesh
+        self.stored = cast(
+            Stored,
+            device_search.blank(FEWEST * len(devices), width, distance.heads, self.kind, self.mesh),
         )
         self.exact = (
             None if self.kind == "float32" else np.zeros((self.capacity, width), np.float32)
@@ -117,7 +120,7 @@ class BlockedIndex:
     def put(
         self,
         slots: Int[np.ndarray, " n"],
-        keys: Float[Array, "n d"],
+        keys: Float[AnyArray, "n d"],
         tags: UInt32[np.ndarray, "n w"],
     ) -> None:
         self.grow(int(slots.max(initial=-1)) + 1, tags.shape[1])
@@ -131,7 +134,7 @@ class BlockedIndex:
         self.change(device_search.empty, where)
 
     def search(
-        self, queries: Float[Array, "n d"], seen: UInt32[np.ndarray, "n w"], k: int
+        self, queries: Float[AnyArray, "n d"], seen: UInt32[np.ndarray, "n w"], k: int
     ) -> tuple[Int[np.ndarray, "n k"], Float[np.ndarray, "n k"]]:
         rows = max(SCORES // self.capacity, 1)
         found = [
@@ -142,7 +145,7 @@ class BlockedIndex:
         return slots, scores
 
     def search_some(
-        self, queries: Float[Array, "n d"], seen: UInt32[np.ndarray, "n w"], k: int
+        self, queries: Float[AnyArray, "n d"], seen: UInt32[np.ndarray, "n w"], k: int
     ) -> tuple[Int[np.ndarray, "n k"], Float[np.ndarray, "n k"]]:
         """The same for as many queries as one program takes."""
         proposed, seen = min(k + SPARE[self.kind], self.capacity), self.widened(seen)
@@ -157,14 +160,17 @@ class BlockedIndex:
                 distance=self.distance,
             )
         rows = self.capacity // self.mesh.size
-        found = device_search.nearest(
-            self.stored,
-            *self.everywhere(queries, seen),
-            proposed=proposed,
-            k=k if self.exact is None else proposed,
-            block=rows if self.exact is None else math.gcd(self.block, rows),
-            distance=self.distance,
-            mesh=self.mesh,
+        found = cast(
+            tuple[Array, Array],
+            device_search.nearest(
+                self.stored,
+                *self.everywhere(queries, seen),
+                proposed=proposed,
+                k=k if self.exact is None else proposed,
+                block=rows if self.exact is None else math.gcd(self.block, rows),
+                distance=self.distance,
+                mesh=self.mesh,
+            ),
         )
         slots, scores = jax.device_get(found)
         if self.exact is not None:

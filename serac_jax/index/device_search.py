@@ -16,6 +16,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int, Int8, UInt16, UInt32
 
+from serac_jax.core.arrays import AnyArray, OneKind
 from serac_jax.core.sharding import path_name, spec
 from serac_jax.index.distance import Distance, log_similarity
 
@@ -40,17 +41,18 @@ class Stored(NamedTuple):
 
 def specs(stored: Stored) -> Any:
     """How each leaf is split, by the table of `serac_jax.core.sharding`."""
-    return jax.tree_util.tree_map_with_path(
-        lambda path, leaf: spec(f"index/{path_name(path)}", leaf.shape), stored
-    )
+
+    def of_leaf(path: tuple[Any, ...], leaf: Array) -> P:
+        return spec(f"index/{path_name(path)}", leaf.shape)
+
+    return jax.tree_util.tree_map_with_path(of_leaf, stored)
 
 
 def shardings(stored: Stored, mesh: Mesh) -> Any:
-    return jax.tree.map(
-        lambda found: NamedSharding(mesh, found),
-        specs(stored),
-        is_leaf=lambda leaf: isinstance(leaf, P),
-    )
+    def of_spec(found: P) -> NamedSharding:
+        return NamedSharding(mesh, found)
+
+    return jax.tree.map(of_spec, specs(stored), is_leaf=lambda leaf: isinstance(leaf, P))
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
@@ -68,7 +70,11 @@ def blank(rows: int, width: int, heads: int, kind: str, mesh: Mesh) -> Stored:
 @partial(jax.jit, static_argnames=("rows", "words", "mesh"))
 def grown(stored: Stored, *, rows: int, words: int, mesh: Mesh) -> Stored:
     """The same with more empty slots behind, and more words of tags."""
-    more = jax.tree.map(lambda leaf: jnp.pad(leaf, ((0, rows - leaf.shape[0]), (0, 0))), stored)
+
+    def longer(leaf: Array) -> Array:
+        return jnp.pad(leaf, ((0, rows - leaf.shape[0]), (0, 0)))
+
+    more = jax.tree.map(longer, stored)
     more = more._replace(tags=jnp.pad(more.tags, ((0, 0), (0, words - more.tags.shape[1]))))
     return jax.lax.with_sharding_constraint(more, shardings(more, mesh))
 
@@ -90,11 +96,12 @@ def fill(
             keys.shape[0], stored.squares.shape[1], -1
         )  # lengths of what is kept: then near keys err least
         at = own(slots, stored)
-        return jax.tree.map(
-            lambda leaf, rows: leaf.at[at].set(rows, mode="drop"),
-            stored,
-            Stored(kept, scales, jnp.square(heads).sum(-1), tags),
-        )
+
+        def changed(leaf: Array, rows: Array) -> Array:
+            return leaf.at[at].set(rows, mode="drop")
+
+        new = Stored(kept, scales, jnp.square(heads).sum(-1), tags)
+        return jax.tree.map(changed, stored, new)
 
     return jax.shard_map(
         part,
@@ -185,9 +192,10 @@ def of_device(
     rows, kept = queries.shape[0], min(proposed, block)
 
     def step(best: tuple[Array, Array], start: Array) -> tuple[tuple[Array, Array], None]:
-        keys, scales, squares, tags = jax.tree.map(
-            lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, start, block), stored
-        )
+        def sliced(leaf: Array) -> Array:
+            return jax.lax.dynamic_slice_in_dim(leaf, start, block)
+
+        keys, scales, squares, tags = jax.tree.map(sliced, stored)
         closeness = rough(queries, numbers(keys, scales), squares, distance)
         top, at = largest(jnp.where(visible(tags, seen), closeness, -jnp.inf), kept)
         both = jnp.concatenate([best[0], top], -1), jnp.concatenate([best[1], at + start], -1)
@@ -206,7 +214,7 @@ def of_device(
     return slots + jax.lax.axis_index("data") * count, scores
 
 
-def visible(tags: UInt32[Array, "b w"], seen: UInt32[Array, "n w"]) -> Bool[Array, "n b"]:
+def visible(tags: UInt32[AnyArray, "b w"], seen: UInt32[AnyArray, "n w"]) -> Bool[AnyArray, "n b"]:
     """Whether a query sees a slot."""
     return ((tags[None] & seen[:, None]) != 0).any(-1)
 
@@ -219,7 +227,8 @@ def largest(scores: Float[Array, "n b"], k: int) -> tuple[Float[Array, "n k"], I
     """
     count = scores.shape[1]
     if count % COLUMNS or count // COLUMNS < 2 or k >= COLUMNS:
-        return jax.lax.top_k(scores, k)
+        found, at = jax.lax.top_k(scores, k)
+        return found, at
     folded = scores.reshape(-1, count // COLUMNS, COLUMNS)
     columns = jax.lax.top_k(folded.max(1), k)[1]
     found, at = jax.lax.top_k(
@@ -229,16 +238,16 @@ def largest(scores: Float[Array, "n b"], k: int) -> tuple[Float[Array, "n k"], I
 
 
 def rough(
-    queries: Float[Array, "n d"],
-    keys: Float[Array, "b d"],
-    lengths_keys: Array,
+    queries: Float[OneKind, "n d"],
+    keys: Float[OneKind, "b d"],
+    lengths_keys: Float[OneKind, "b h"],
     distance: Distance,
     xp: Any = jnp,
-) -> Float[Array, "n b"]:
+) -> Float[OneKind, "n b"]:
     """How near, in the order of the distance up to rounding, from products and squared lengths of
     the heads' slices. xp: numpy, where arrays are of that."""
 
-    def of_head(head: int) -> Float[Array, "n b"]:
+    def of_head(head: int) -> Float[OneKind, "n b"]:
         own = slice(head * width, (head + 1) * width)
         a, b = queries[:, own], keys[:, own]
         length, length_key = xp.square(a).sum(-1, keepdims=True), lengths_keys[None, :, head]

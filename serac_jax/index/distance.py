@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Float
+
+from serac_jax.core.arrays import OneKind
 
 
 class Distance(NamedTuple):
@@ -26,8 +28,8 @@ SQUARED = Distance()
 
 
 def log_similarity(
-    a: Float[Array, "*n d"], b: Float[Array, "*n d"], distance: Distance, xp: Any = jnp
-) -> Float[Array, "*n"]:
+    a: Float[OneKind, "*#n d"], b: Float[OneKind, "*#n d"], distance: Distance, xp: Any = jnp
+) -> Float[OneKind, "*n"]:
     """Minus the distance of vectors, already bounded where they should be. xp: numpy, where arrays
     are of that, and few."""
     a, b = (v.reshape(*v.shape[:-1], distance.heads, -1) for v in (a, b))
@@ -41,10 +43,10 @@ def log_similarity(
         far = xp.square(a - b).sum(-1)
     else:
         far = norm(a - b, xp)
-    return -far.min(-1)
+    return -xp.min(far, -1)
 
 
-def norm(x: Float[Array, "*n d"], xp: Any = jnp) -> Float[Array, "*n"]:
+def norm(x: Float[OneKind, "*n d"], xp: Any = jnp) -> Float[OneKind, "*n"]:
     """Euclidean norm, with gradient 0 at 0."""
     square = xp.square(x).sum(-1)
     return xp.where(square > 0, xp.sqrt(xp.where(square > 0, square, 1.0)), 0.0)

@@ -178,12 +178,12 @@ class Attention(nn.Module):
 
     def __call__(
         self,
-        kept: Float[Array, "n q e"],
-        x: Float[Array, "n l e"],
+        kept: Float[Array, "r p e"],
+        x: Float[Array, "s m e"],
         bias: Float[Array, "n 1 1 l"],
         own: Packing,
         packed: Packing,
-    ) -> Array:
+    ) -> Float[Array, "r p e"]:
         """The positions `kept`, packed as `own` says, attend to those of `x`."""
 
         def split(y: Array, packed: Packing) -> Array:
@@ -248,7 +248,7 @@ class Bert(nn.Module):
         self.drop = Dropout(cfg.dropout)
 
     def __call__(
-        self, tokens: Tokens, labels: Int[Array, "n t"] | None = None
+        self, tokens: Tokens, labels: Int[Array, "m t"] | None = None
     ) -> Float[Array, "n 1 v"] | Float[Array, "n d"]:
         """With a head, its class logits, as an answer of one position; else one vector a text.
         `labels` are not read."""

@@ -151,11 +151,11 @@ class Attention(nn.Module):
 
     def __call__(
         self,
-        x: Array,
+        x: Float[Array, "r p e"],
         keys_values: Pair,
-        bias: Float[Array, "n 1 q l"],
+        bias: Float[Array, "#n #h #q l"],
         packed: Packing = NOTHING_PACKED,
-    ) -> Float[Array, "n q e"]:
+    ) -> Float[Array, "r p e"]:
         keys, values = keys_values
         q = self.split(packed.lay_out(self.q(x)))
         scores = jnp.einsum("nqhd,nlhd->nhql", q * jnp.asarray(q.shape[-1] ** -0.5, q.dtype), keys)

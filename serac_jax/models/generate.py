@@ -58,7 +58,7 @@ def greedy(
     """Greedy decoding from what `Model.start` returned."""
     rows, ends = len(first), model.ends
 
-    def unfinished(state: tuple[Array, ...]) -> Array:
+    def unfinished(state: tuple[Scalar, Array, Array, Array, Cache]) -> Array:
         at, _, _, done, _ = state
         return (at < steps) & ~done.all()
 

@@ -9,7 +9,7 @@ Dropout and attention masks are here too, because no two networks should differ 
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ from jaxtyping import Array, Bool, Float, Int
 from serac_jax.core.sharding import whole_width
 
 
+@runtime_checkable
 class Intervention(Protocol):
     """A change of a layer's output; a pytree, so that what it holds can be traced."""
 

@@ -37,7 +37,7 @@ class Packing(NamedTuple):
             None
         ]
 
-    def lay_out(self, x: Float[Array, "1 p e"]) -> Float[Array, "n l e"]:
+    def lay_out(self, x: Float[Array, "1 p e"] | Float[Array, "n l e"]) -> Float[Array, "n l e"]:
         """The way back; 0 on other positions."""
         if self.at is None:
             return x

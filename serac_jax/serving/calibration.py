@@ -59,7 +59,9 @@ def measure(
     Raises:
         UserError: there are no questions in scope, or none out of scope.
     """
-    tags, row_of, asked = defaultdict(list), {}, []
+    tags: dict[tuple[str, str], list[str]] = defaultdict(list)
+    row_of: dict[str, str] = {}
+    asked: list[tuple[str, str, bool, str, str]] = []
     for number, trial in enumerate(trials):
         rows = trial.rows or Rows(
             tuple(prompt for prompt, _ in trial.edits), trial.outside, trial.outside

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -35,7 +35,11 @@ class Embedder:
     ):
         self.model, self.params, self.distance = model, params, distance
         self.texts = ScopeTexts(encoder)
-        self.embed = jax.jit(lambda params, read: scope.queries(params, only(read)))
+
+        def embed(params: Params, read: Tokens) -> Float[Array, "b d"]:
+            return scope.queries(params, only(read))
+
+        self.embed = jax.jit(embed)
         self.width = int(jax.eval_shape(self.embed, params, self.texts.questions([""])).shape[1])
 
     @cached_property
@@ -51,7 +55,10 @@ class Embedder:
         )
         read = [digest(self.model.folder), self.model.output, self.distance.bounded, *how]
         found = hashlib.sha256(repr(read).encode())
-        for path, leaf in jax.tree_util.tree_leaves_with_path(self.params):
+        leaves = cast(
+            list[tuple[tuple[Any, ...], Any]], jax.tree_util.tree_leaves_with_path(self.params)
+        )
+        for path, leaf in leaves:
             array = np.ascontiguousarray(jax.device_get(leaf))
             found.update(f"{path_name(path)} {array.dtype} {array.shape}".encode())
             found.update(array.view(np.uint8).data)
@@ -71,7 +78,7 @@ class Embedder:
     def read(self, read: Tokens) -> Float[Array, "b d"]:
         """Vectors; those that several devices have computed are gathered on the host."""
         placed = shard_rows(self.params, read)
-        vectors = self.embed(self.params, placed)
+        vectors = cast(Array, self.embed(self.params, placed))
         return vectors if placed is read else jax.device_get(vectors[: read.ids.shape[0]])
 
     def scores(self, pairs: Sequence[tuple[Edit, str]]) -> list[float]:
@@ -97,11 +104,11 @@ class PairScorer:
 
     def __init__(self, scope: Scope, params: Params, encoder: Encoder):
         self.params, self.texts = params, ScopeTexts(encoder)
-        self.read = jax.jit(
-            lambda params, edits, questions: scope.pairs(
-                params, None, only(edits), None, only(questions)
-            )
-        )
+
+        def read(params: Params, edits: Tokens, questions: Tokens) -> Float[Array, " n"]:
+            return scope.pairs(params, None, only(edits), None, only(questions))
+
+        self.read = jax.jit(read)
 
     def __call__(self, pairs: Sequence[tuple[Edit, str]]) -> list[float]:
         found: list[float] = []
@@ -110,10 +117,9 @@ class PairScorer:
                 self.texts.edits([edit for edit, _ in group]),
                 self.texts.questions([question for _, question in group]),
             )
-            scores = self.read(
-                self.params, shard_rows(self.params, edits), shard_rows(self.params, questions)
-            )
-            found += np.exp(jax.device_get(scores)[: len(group)]).tolist()
+            read = (shard_rows(self.params, tokens) for tokens in (edits, questions))
+            scores = cast(np.ndarray, jax.device_get(self.read(self.params, *read)))
+            found += np.exp(scores[: len(group)]).tolist()
         return found
 
 

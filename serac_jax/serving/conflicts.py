@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from serac_jax.editors.protocol import Thresholds
 from serac_jax.edits.records import Edit
 from serac_jax.edits.same_prompt import Conflict, meet, normal
-from serac_jax.serving.matching import Matcher, Vectors
+from serac_jax.serving.matching import Matcher, Near, Vectors
 
 
 def find(
@@ -51,7 +51,7 @@ def near(
     are near to the vector of its prompt or to its own key."""
     everything = [None] * len(edits)
     by_prompt = matcher.search(questions, [edit.prompt for edit in edits], everything)
-    by_key = matcher.around(keys, everything) if matcher.edits else [[] for _ in edits]
+    by_key = matcher.around(keys, everything) if matcher.edits else [list[Near]() for _ in edits]
     return [
         list({near.edit.id: near.edit for near in [*one, *other]}.values())
         for one, other in zip(by_prompt, by_key, strict=True)

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from serac_jax.core import files
 from serac_jax.core.errors import UserError
@@ -66,12 +66,13 @@ def read(folder: Path) -> Spec:
     """The editor.json of a folder. Raises UserError that names the file and the field."""
     file = folder / FILE
     try:
-        fields = json.loads(file.read_text())
+        read: Any = json.loads(file.read_text())
     except (OSError, ValueError) as error:
         raise UserError(
             f"{file} cannot be read ({error}); name a folder that `save` has written"
         ) from error
-    if not isinstance(fields, dict) or fields.pop("format", None) != FORMAT:
+    fields = cast(dict[str, Any], read if isinstance(read, dict) else {})
+    if fields.pop("format", None) != FORMAT:
         raise UserError(f"{file} is not a saved editor: its field 'format' should be {FORMAT!r}")
     if (version := fields.pop("version", None)) != VERSION:
         raise UserError(
@@ -128,27 +129,23 @@ def read(folder: Path) -> Spec:
 
 def record(file: Path, name: str, value: Any, kinds: dict[str, Any]) -> dict[str, Any]:
     """An object with exactly these entries, each of its kind."""
-    if (
-        not isinstance(value, dict)
-        or value.keys() != kinds.keys()
-        or not all(isinstance(value[key], kind) for key, kind in kinds.items())
+    found = cast(dict[str, Any], value if isinstance(value, dict) else {})
+    if found.keys() != kinds.keys() or not all(
+        isinstance(found[key], kind) for key, kind in kinds.items()
     ):
         raise UserError(
             f"{file}: field {name!r} should be an object with {', '.join(kinds)}, each of the right"
             f" kind, not {json.dumps(value)[:120]}"
         )
-    return value
+    return found
 
 
 def several(file: Path, name: str, value: Any, kind: type, least: int = 0) -> tuple[Any, ...]:
     """A list of at least so many values of a kind."""
-    if (
-        not isinstance(value, list)
-        or len(value) < least
-        or not all(isinstance(item, kind) for item in value)
-    ):
+    found = cast(list[Any], value) if isinstance(value, list) else None
+    if found is None or len(found) < least or not all(isinstance(item, kind) for item in found):
         raise UserError(
             f"{file}: field {name!r} should be a list of {kind.__name__}, not"
             f" {json.dumps(value)[:120]}"
         )
-    return tuple(value)
+    return tuple(found)

@@ -155,7 +155,7 @@ class Matcher:
                     for seen in tags
                 ]
             elif not self.edits:
-                near = [[] for _ in questions]
+                near = [list[Near]() for _ in questions]
             else:
                 near = self.around(vectors, tags)
         return [merged(first, others) for first, others in zip(exact, near, strict=True)]
@@ -182,7 +182,9 @@ class Matcher:
             padding = ((0, group.shape[0] - len(seen)), (0, 0))
             bits = np.pad(self.tags.of_queries(seen), padding)
             slots, scores = self.index.search(group, bits, PROPOSED)
-            rows = zip(slots[: len(seen)].tolist(), scores[: len(seen)].tolist(), strict=True)
+            rows: Iterable[tuple[list[int], list[float]]] = zip(
+                slots[: len(seen)].tolist(), scores[: len(seen)].tolist(), strict=True
+            )
             found += [
                 [
                     Near(edit, float(np.exp(score)))

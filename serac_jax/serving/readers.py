@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol, cast, runtime_checkable
 
 import jax
 from jaxtyping import Array, Int
@@ -19,6 +19,7 @@ from serac_jax.text.templates import plain_text
 from serac_jax.text.tokens import bare, cut_to
 
 
+@runtime_checkable
 class Answering(Protocol):
     """Answers questions, by itself or after reading an edit."""
 
@@ -55,7 +56,7 @@ class TextReader:
         texts: list[str] = []
         for group in chunks(questions):
             read = shard_rows(self.params, self.inputs(group))
-            texts += self.words(self.answer(self.params, read), len(group))
+            texts += self.words(cast(Array, self.answer(self.params, read)), len(group))
         return texts
 
     def after(self, edits: Sequence[Edit], questions: Sequence[str]) -> list[str]:
@@ -64,7 +65,8 @@ class TextReader:
             context = tokens(self.contexts([edit for edit, _ in pairs]), self.widths("stated"))
             asked = self.inputs([question for _, question in pairs])
             read = (shard_rows(self.params, part) for part in (context, asked))
-            texts += self.words(self.answer_after(self.params, *read), len(pairs))
+            answers = cast(Array, self.answer_after(self.params, *read))
+            texts += self.words(answers, len(pairs))
         return texts
 
     def widths(self, part: str) -> tuple[int, ...]:
@@ -128,7 +130,7 @@ class CallableModel:
     """A base model that is a function from a text to a text: a pipeline, a model behind HTTP. It
     reads an edit as words before the question."""
 
-    def __init__(self, function: Callable[[str], str]):
+    def __init__(self, function: Callable[[str], Any]):  # it should return a text
         self.function = function
 
     def __call__(self, questions: Sequence[str]) -> list[str]:

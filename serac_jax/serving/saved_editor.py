@@ -95,7 +95,8 @@ def located(name: str) -> Path:
 
 def downloaded(name: str) -> Path:
     """The folder of a repository of the Hub, which is downloaded once and cached."""
-    from huggingface_hub import snapshot_download  # a quarter of a second, for this alone
+    # a quarter of a second, for this alone
+    from huggingface_hub import snapshot_download  # pyright: ignore[reportUnknownVariableType]
 
     for offline in (True, False):
         try:

@@ -218,7 +218,7 @@ class EditorService:
     def unsayable(self) -> dict[str, str]:
         """Stored edits whose answers the models cannot say, by id, with the reason: edits that came
         from elsewhere are not checked on the way in."""
-        found = {}
+        found: dict[str, str] = {}
         for edit in self.memory.live().values():
             try:
                 self.check(edit)
@@ -227,7 +227,9 @@ class EditorService:
         return found
 
     @overload
-    def ask(self, questions: str, tags: Asked = None) -> Answer: ...
+    def ask(  # pyright: ignore[reportOverlappingOverload]  (a str is a Sequence of str)
+        self, questions: str, tags: Asked = None
+    ) -> Answer: ...
     @overload
     def ask(
         self, questions: Sequence[str], tags: Asked | Sequence[Asked] = None

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any, cast
 
 from serac_jax.core.errors import UserError
 from serac_jax.core.trial import Rows as Rows
@@ -70,20 +71,32 @@ def of_file(file: Path) -> list[Trial]:
 
 def parsed(line: str, where: str) -> Trial:
     try:
-        fields = json.loads(line)
+        read: Any = json.loads(line)
     except ValueError as error:
         raise UserError(f"{where}: not a line of JSON ({error})") from error
-    if not isinstance(fields, dict) or fields.keys() != set(FIELDS):
+    fields = cast(dict[str, Any], read if isinstance(read, dict) else {})
+    if fields.keys() != set(FIELDS):
         raise UserError(f"{where}: expected an object with {', '.join(FIELDS)}")
-    if not texts([*fields["inside"], *fields["outside"]]) or not all(
-        isinstance(pair, list) and len(pair) == 2 and texts(pair) for pair in fields["edits"]
+    if (
+        not all(isinstance(value, list) for value in fields.values())
+        or not pairs(fields["edits"])
+        or not texts([*fields["inside"], *fields["outside"]])
     ):
         raise UserError(
             f"{where}: 'edits' should be a list of [prompt, answer], 'inside' and 'outside' lists"
             " of questions"
         )
     return Trial(
-        tuple(map(tuple, fields["edits"])), tuple(fields["inside"]), tuple(fields["outside"])
+        tuple((prompt, answer) for prompt, answer in fields["edits"]),
+        tuple(fields["inside"]),
+        tuple(fields["outside"]),
+    )
+
+
+def pairs(values: Iterable[Any]) -> bool:
+    return all(
+        isinstance(pair, list) and len(two := cast(list[Any], pair)) == 2 and texts(two)
+        for pair in values
     )
 
 

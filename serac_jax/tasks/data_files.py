@@ -6,10 +6,11 @@ import contextlib
 import hashlib
 import io
 import json
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, SupportsIndex, TypeVar
 
 import tensorflow_datasets as tfds
 
@@ -29,8 +30,8 @@ class Rows(Generic[Row]):
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitem__(self, index: int) -> Row:
-        return self.read(int(index))
+    def __getitem__(self, index: SupportsIndex) -> Row:
+        return self.read(operator.index(index))
 
     def __getstate__(self) -> dict[str, Any]:  # a worker process starts with an empty cache
         return {"source": self.source, "decode": self.decode}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import grain
 
@@ -79,6 +79,7 @@ def widest(encode: Encoder, asked: int, alike: int, size: int, train: bool) -> E
     return encode.widest(size, size * asked, size if train else 2 * size, alike if train else 1)
 
 
+@runtime_checkable
 class TaskFolder(Protocol):
     """What the folder of a task provides.
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import tokenizers
 
 from serac_jax.core.errors import UserError
@@ -84,7 +85,7 @@ class Tokenizer:
 
     def decode(
         self,
-        ids: Iterable[int],
+        ids: Iterable[int | np.integer],
         skip_special_tokens: bool = False,
         clean_up_tokenization_spaces: bool | None = None,
     ) -> str:
@@ -104,7 +105,7 @@ class Tokenizer:
 
     def batch_decode(
         self,
-        rows: Iterable[Iterable[int]],
+        rows: Iterable[Iterable[int | np.integer]],
         skip_special_tokens: bool = False,
         clean_up_tokenization_spaces: bool | None = None,
     ) -> list[str]:

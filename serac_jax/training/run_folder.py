@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 
@@ -207,6 +207,7 @@ def tuples(saved: Any) -> Any:
     return tuple(map(tuples, saved)) if isinstance(saved, list) else saved
 
 
+@runtime_checkable
 class Writer(Protocol):
     def write(self, step: int, scalars: dict[str, float]) -> None: ...
 

@@ -7,8 +7,9 @@ in scope, and unchanged out of scope, by the gradient of the gradient."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -53,7 +54,7 @@ def descended(
         logits = base.logits(interventions.replace(weights, kernels), edits)
         return nll(logits, edits.labels, edits.weight)
 
-    gradient = jax.grad(answer_loss)(kernels)
+    gradient = cast(dict[str, Array], jax.grad(answer_loss)(kernels))
     if options.first_order:
         gradient = jax.lax.stop_gradient(gradient)
     return {path: kernel - rates[path] * gradient[path] for path, kernel in kernels.items()}
@@ -61,9 +62,11 @@ def descended(
 
 def groups(params: Params) -> Any:
     """For every leaf "rates" or "weights"."""
-    return jax.tree_util.tree_map_with_path(
-        lambda path, leaf: "rates" if path[0].key == "rates" else "weights", params
-    )
+
+    def group(path: tuple[Any, ...], leaf: Array) -> str:
+        return "rates" if path[0].key == "rates" else "weights"
+
+    return jax.tree_util.tree_map_with_path(group, params)
 
 
 def enn(base: Model, patterns: tuple[str, ...], options: Options) -> Editor:
@@ -87,7 +90,9 @@ def enn(base: Model, patterns: tuple[str, ...], options: Options) -> Editor:
     def edit(params: Params, edited: Params, edits: Examples) -> Params:
         kernels, rates = interventions.select(edited, patterns), flatten(params["rates"])
         step = partial(descended, base, options)
-        move = jax.checkpoint(step) if options.remat else step
+        move = cast(
+            Callable[..., dict[str, Array]], jax.checkpoint(step) if options.remat else step
+        )
         for _ in range(options.steps):
             kernels = move(edited, kernels, rates, edits)
         return interventions.replace(edited, kernels)

@@ -128,7 +128,11 @@ def fit(
         value = nll(logits, edits.labels, edits.weight)
         if nearby is None:
             return value, right
-        batch = jax.tree.map(lambda leaf: leaf[step % leaf.shape[0]], nearby)
+
+        def in_turn(leaf: Array) -> Array:
+            return leaf[step % leaf.shape[0]]
+
+        batch = jax.tree.map(in_turn, nearby)
         return (
             locality_loss(base.logits(weights, batch), base.logits(after, batch), batch)
             + options.cedit * value,
@@ -144,10 +148,12 @@ def fit(
         (_, right), gradient = jax.value_and_grad(loss, has_aux=True)(residual, step)
         with jax.numpy_dtype_promotion("standard"):  # optax raises floats to integer powers
             updates, opt_state = optimizer.update(gradient, opt_state, residual)
-        stepped = jax.tree.map(
-            lambda old, change: jnp.where(right, old, old + change), residual, updates
-        )
-        return step + 1, right, stepped, opt_state
+
+        def stepped(old: Array, change: Array) -> Array:
+            return jnp.where(right, old, old + change)
+
+        residual = jax.tree.map(stepped, residual, updates)
+        return step + 1, right, residual, opt_state
 
     state = jnp.int32(0), jnp.array(False), residual, optimizer.init(residual)
     return jax.lax.while_loop(unfinished, descend, state)[2]

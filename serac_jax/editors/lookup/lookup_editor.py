@@ -6,7 +6,7 @@ It learns nothing, and the base model stays as it is.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -64,7 +64,8 @@ def lookup(base: Model, options: Options) -> Editor:
         """The nearest edit, with similarity 2^(−distance/threshold), which is above one half within
         the threshold."""
         vectors = keys(edited.base, queries.inputs)
-        distance = jnp.linalg.norm(vectors[:, None] - edited.table.keys[None], axis=-1)
+        apart = vectors[:, None] - edited.table.keys[None]
+        distance = cast(Array, jnp.linalg.norm(apart, axis=-1))
         similarity = -jnp.log(2.0) * distance / options.threshold
         return edit_table.route(
             edited.table, queries, similarity, Thresholds(), options.exact_match

@@ -94,7 +94,8 @@ def transform(
     Moments are renewed kernel after kernel, and each kernel is normalised by what is known by then,
     as in the original. Tokens without input or gradient, such as padding, are left out: they come
     back as 0."""
-    lives, parts = [], []
+    lives: list[Array] = []
+    parts: list[Array] = []
     for x, delta in found:
         part, live = (
             jnp.concatenate([x, delta], -1),
@@ -153,7 +154,8 @@ def update(
     )
     rates = dict(zip(kernels, params["rates"] * (-1.0 if options.descent else 1.0), strict=True))
     moments = jax.lax.stop_gradient(params.get("moments", {}))
-    changed, latest = {}, {}
+    changed: dict[str, Array] = {}
+    latest: dict[str, Moments] = {}
     for name, paths in sharing(kernels, options.shared).items():
         pairs, new = transform(
             options,
@@ -213,10 +215,11 @@ def mend(base: Model, inner: tuple[str, ...], options: Options) -> Editor:
 
     def groups(params: Params) -> Any:
         kinds = {"networks": "weights", "rates": "rates", "moments": "frozen"}
-        return {
-            part: jax.tree.map(lambda leaf, part=part: kinds[part], leaves)
-            for part, leaves in params.items()
-        }
+
+        def group(path: tuple[Any, ...], leaf: Array) -> str:
+            return kinds[path[0].key]
+
+        return jax.tree_util.tree_map_with_path(group, params)
 
     def loss(
         params: Params, base_params: Any, batch: EditBatch, key: Array | None = None

@@ -8,7 +8,7 @@ stores tokens instead of vectors."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -114,11 +114,15 @@ def cross_attention(model: Model, lead: int) -> Scope:
         def against(slot: tuple[Float[Array, " d"], Examples]) -> Float[Array, " n"]:
             key_row, edit = slot
             rows = examples.labels.shape[0]
-            edits = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (rows, *leaf.shape)), edit)
+
+            def repeated(leaf: Array) -> Array:
+                return jnp.broadcast_to(leaf, (rows, *leaf.shape))
+
+            edits = jax.tree.map(repeated, edit)
             return pairs(params, key_row, edits, queries, examples, key)
 
-        return jax.lax.map(
-            against, (memory.keys, memory.edits)
-        ).T  # a slot at a time: memory and queries may be many
+        # a slot at a time: memory and queries may be many
+        by_slot = cast(Array, jax.lax.map(against, (memory.keys, memory.edits)))
+        return by_slot.T
 
     return Scope(keys, queries, pairs, table)

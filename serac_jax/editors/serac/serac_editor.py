@@ -124,11 +124,11 @@ def prefix_or_opening(
 
 def held(params: Params, freeze: int | None) -> Params:
     """Cuts the gradient of frozen leaves, so that it is not even computed."""
-    return jax.tree.map(
-        lambda name, leaf: jax.lax.stop_gradient(leaf) if name == "frozen" else leaf,
-        trained_groups(params, freeze),
-        params,
-    )
+
+    def held_leaf(name: str, leaf: Array) -> Array:
+        return jax.lax.stop_gradient(leaf) if name == "frozen" else leaf
+
+    return jax.tree.map(held_leaf, trained_groups(params, freeze), params)
 
 
 def trained_groups(params: Params, freeze: int | None) -> Any:
