@@ -227,6 +227,7 @@ def test_evaluation_writes_what_it_documents(finished, cache):
     assert max(map(len, report.table(results).splitlines())) <= 100
 
 
+@pytest.mark.slow
 def test_evaluation_writes_a_line_per_question(finished):
     """Its lines say what was asked and answered, and add up to the scores of results.json."""
     results = json.loads((finished / "results.json").read_text())
