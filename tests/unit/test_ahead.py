@@ -38,6 +38,7 @@ def test_the_shapes_and_places_are_those_of_the_run(tmp_path, name):
         )
 
 
+@pytest.mark.slow
 def test_every_program_is_compiled_and_its_memory_counted(tmp_path, capsys):
     config = config_of(**tiny() | FIELDS)
     run, params = ahead.abstract(config, tmp_path, jax.devices())

@@ -170,6 +170,7 @@ def test_a_batch_takes_the_first_size_that_has_room_for_its_answers_together(
 real_tokens = jax.jit(packed, static_argnums=1)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=40)
 @given(
     st.lists(
