@@ -417,4 +417,5 @@ def test_a_steady_loop_compiles_and_transfers_nothing(cache, tmp_path):
                 break
         process.kill()
     assert step == 280
-    assert compiled[True] == 0 < 8 < compiled[False]
+    # Before: at least a step for each of two sizes, and the update.
+    assert compiled[True] == 0 < 3 <= compiled[False]
