@@ -21,8 +21,6 @@ A line is an object with
 
 from __future__ import annotations
 
-import re
-import string
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -30,11 +28,10 @@ import numpy as np
 
 from serac_jax.tasks.kinds import Kind
 from serac_jax.text.queries import Query, TextBatch
+from serac_jax.text.squad import normalized
 from serac_jax.training.steps import Routes
 
 Prediction = dict[str, Any]
-ARTICLES = re.compile(r"\b(a|an|the)\b")
-PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def predictions(
@@ -99,11 +96,6 @@ def decided(routed: Any, row: int, first: int) -> Prediction:
         "score": round(score, 6),
         "hit": bool(routed.hit[row]),
     }
-
-
-def normalized(answer: str) -> str:
-    """An answer without case, punctuation, articles and extra blanks (Rajpurkar et al. 2016)."""
-    return " ".join(ARTICLES.sub(" ", answer.lower().translate(PUNCTUATION)).split())
 
 
 def examples(found: list[Prediction], count: int) -> list[Prediction]:

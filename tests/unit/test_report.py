@@ -173,14 +173,6 @@ def test_opinions_are_not_judged_one_by_one():
     assert (line["wanted"], line["right"]) == (None, None)
 
 
-@pytest.mark.parametrize(
-    ("answer", "same"),
-    [("The  Pope.", "pope"), ("an apple", "apple"), ("anthem", "anthem"), ("U.S.", "us")],
-)
-def test_answers_are_compared_as_in_squad(answer, same):
-    assert predictions.normalized(answer) == predictions.normalized(same)
-
-
 def test_examples_show_all_kinds_and_none_twice():
     found = [{"kind": kind, "n": n} for kind in "abc" for n in range(3)]
     assert [line["kind"] for line in predictions.examples(found, 4)] == ["a", "b", "c", "a"]

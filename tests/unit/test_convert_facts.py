@@ -1,0 +1,333 @@
+"""Rows in the shapes of public files, written for these tests, and the facts that they become."""
+
+import json
+from collections import Counter
+
+import pytest
+
+from serac_jax.cli import main as shell
+from serac_jax.core.errors import UserError
+from serac_jax.tasks.facts import fact_rows
+from serac_jax.tasks.facts.convert_facts import convert
+
+PAIR = {"prompt": "Lima is in", "ground_truth": "Peru"}
+ROWS = {
+    "zsre": {  # ROME's zsre_mend_eval.json, with EasyEdit's portability
+        "subject": "Mona Lisa",
+        "src": "Who painted the Mona Lisa?",
+        "pred": "Leonardo",
+        "rephrase": "Whose painting is the Mona Lisa?",
+        "alt": "Frida Kahlo",
+        "answers": ["Leonardo da Vinci", "Leonardo"],
+        "loc": "nq question: who wrote emma",
+        "loc_ans": "Jane Austen",
+        "cond": "Leonardo >> Frida Kahlo || Who painted the Mona Lisa?",
+        "portability": {
+            "Recalled Relation": "(Frida Kahlo, country, Mexico)",
+            "New Question": "In which country was the painter of the Mona Lisa born?",
+            "New Answer": "Mexico",
+        },
+    },
+    "counterfact": {  # ROME's counterfact.json
+        "case_id": 7,
+        "pararel_idx": 1,
+        "requested_rewrite": {
+            "prompt": "The mother tongue of {} is",
+            "relation_id": "P103",
+            "target_new": {"str": "Welsh", "id": "Q1"},
+            "target_true": {"str": "French", "id": "Q2"},
+            "subject": "Zola",
+        },
+        "paraphrase_prompts": ["It rained. Zola, a native", "Zola spoke the language"],
+        "neighborhood_prompts": ["The mother tongue of Sartre is"],
+        "attribute_prompts": ["The mother tongue of Dylan Thomas is"],
+        "generation_prompts": ["Zola lived"],
+    },
+    "mquake": {  # MQuAKE-CF-3k.json
+        "case_id": 1,
+        "requested_rewrite": [
+            {
+                "prompt": "{} is a citizen of",
+                "relation_id": "P27",
+                "target_new": {"str": "Chile", "id": "Q1"},
+                "target_true": {"str": "Spain", "id": "Q2"},
+                "subject": "Picasso",
+                "question": "What is the country of citizenship of Picasso?",
+            }
+        ],
+        "questions": ["What is the capital of Picasso's country?", "Which capital has it?"],
+        "answer": "Madrid",
+        "answer_alias": [],
+        "new_answer": "Santiago",
+        "new_answer_alias": ["Santiago de Chile"],
+        "single_hops": [{"question": "q", "cloze": "c", "answer": "Spain", "answer_alias": []}] * 2,
+        "new_single_hops": [{"question": "q", "cloze": "c", "answer": "Chile"}] * 2,
+        "orig": {"triples": []},
+    },
+    "knowedit": {  # wiki_counterfact and wiki_recent
+        "subject": "Lima",
+        "prompt": "The country of Lima is",
+        "target_new": "Chile",
+        "ground_truth": "Peru",
+        "portability": {
+            "Reasoning": [{"prompt": "Its capital is", "ground_truth": [["Santiago", "SCL"]]}],
+            "Subject_Aliasing": [{"prompt": "Ciudad de los Reyes is in", "ground_truth": "Chile"}],
+            "Logical_Generalization": [{"prompt": "Is it Peru?", "ground_truth": [["no"], ["n"]]}],
+        },
+        "locality": {
+            "Relation_Specificity": [{"prompt": "Lima's mayor is", "ground_truth": [[]]}],
+            "Forgetfulness": [{"prompt": "Its country, not Chile, is", "ground_truth": "Peru"}],
+        },
+    },
+    "qaedit": {
+        "id": 1,
+        "source": "NQ",
+        "prompt": "who sang thriller",
+        "target": "Prince",
+        "subject": "thriller",
+        "rephrase": "Which singer recorded Thriller?",
+        "locality": [{"loc": "who wrote emma", "loc_ans": "Jane Austen"}],
+    },
+    "hallueditbench": {
+        "topic": "art_sculpture",
+        "subject": "Thinker",
+        "relation": "creator",
+        "object": "Rodin",
+        "question": "Who made the Thinker?",
+        "output_llama": "Picasso",
+        "eval_llama": "0.0",
+        "multiple_choices": "['Rodin']",
+        "paraphrased_question": "Whose work is the Thinker?",
+        "yes_question": "Is Rodin the maker of the Thinker?",
+        "no_question": "Is Picasso the maker of the Thinker?",
+        "locality_question": "Where is the Thinker?",
+        "reversed_relation_question": "What did Rodin make?",
+        **{f"question_{hops}hop": f"Hop {hops}?" for hops in range(2, 7)},
+        **{f"answer_{hops}hop": f"answer {hops}" for hops in range(2, 7)},
+    },
+    "easyedit": {
+        "prompt": "Lima is the capital of",
+        "target_new": "Chile",
+        "subject": "Lima",
+        "ground_truth": "Peru",
+        "rephrase_prompt": "Lima is where the government sits of",
+        "locality_prompt": "Rome is the capital of",
+        "locality_ground_truth": "Italy",
+        "portability": {"one_hop": {"prompt": "Lima's people speak", "ground_truth": "Spanish"}},
+        "locality": {
+            "neighborhood": {"prompt": ["Oslo is the capital of"], "ground_truth": ["Norway"]},
+            "distracting": {"prompt": ["Lima is … Chile. Oslo is"], "ground_truth": ["Norway"]},
+        },
+    },
+}
+FACTS = {
+    "zsre": (
+        ("Who painted the Mona Lisa?", "Frida Kahlo", "Mona Lisa", "Leonardo da Vinci"),
+        [
+            ("rephrase", "Whose painting is the Mona Lisa?", ("Frida Kahlo",)),
+            ("unrelated", "who wrote emma", ("Jane Austen",)),
+            ("hop2", "In which country was the painter of the Mona Lisa born?", ("Mexico",)),
+        ],
+    ),
+    "counterfact": (
+        ("The mother tongue of Zola is", "Welsh", "Zola", "French"),
+        [
+            ("rephrase", "It rained. Zola, a native", ("Welsh",)),
+            ("rephrase", "Zola spoke the language", ("Welsh",)),
+            ("same_relation", "The mother tongue of Sartre is", ("French",)),
+        ],
+    ),
+    "mquake": (
+        ("Picasso is a citizen of", "Chile", "Picasso", "Spain"),
+        [
+            ("rephrase", "What is the country of citizenship of Picasso?", ("Chile",)),
+            (
+                "hop2",
+                "What is the capital of Picasso's country?",
+                ("Santiago", "Santiago de Chile"),
+            ),
+            ("hop2", "Which capital has it?", ("Santiago", "Santiago de Chile")),
+        ],
+    ),
+    "knowedit": (
+        ("The country of Lima is", "Chile", "Lima", "Peru"),
+        [
+            ("same_subject", "Lima's mayor is", ()),
+            ("hop2", "Its capital is", ("Santiago", "SCL")),
+            ("alias", "Ciudad de los Reyes is in", ("Chile",)),
+            ("implied", "Is it Peru?", ("no", "n")),
+        ],
+    ),
+    "qaedit": (
+        ("who sang thriller", "Prince", "thriller", None),
+        [
+            ("rephrase", "Which singer recorded Thriller?", ("Prince",)),
+            ("unrelated", "who wrote emma", ("Jane Austen",)),
+        ],
+    ),
+    "hallueditbench": (
+        ("Who made the Thinker?", "Rodin", "Thinker", "Rodin"),
+        [
+            ("rephrase", "Whose work is the Thinker?", ("Rodin",)),
+            ("yes_no", "Is Rodin the maker of the Thinker?", ("Yes",)),
+            ("yes_no", "Is Picasso the maker of the Thinker?", ("No",)),
+            ("reversed", "What did Rodin make?", ("Thinker",)),
+            ("same_subject", "Where is the Thinker?", ()),
+            *((f"hop{hops}", f"Hop {hops}?", (f"answer {hops}",)) for hops in range(2, 7)),
+        ],
+    ),
+    "easyedit": (
+        ("Lima is the capital of", "Chile", "Lima", "Peru"),
+        [
+            ("rephrase", "Lima is where the government sits of", ("Chile",)),
+            ("unrelated", "Rome is the capital of", ("Italy",)),
+            ("same_relation", "Oslo is the capital of", ("Norway",)),
+            ("hop2", "Lima's people speak", ("Spanish",)),
+        ],
+    ),
+}
+LEFT_OUT = {
+    "knowedit": {"questions of Forgetfulness": 1},
+    "easyedit": {"questions of distracting": 1},
+}
+
+
+def written(tmp_path, *rows, name="file.json"):
+    path = tmp_path / name
+    path.write_text(json.dumps(rows), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_row_becomes_a_fact(tmp_path, name):
+    found = convert([written(tmp_path, ROWS[name])], name)
+    (fact,), (first, asks) = found.facts, FACTS[name]
+    assert (fact[:4], list(map(tuple, fact.asks))) == (first, asks)
+    assert (found.rows, found.left_out) == ({name: 1}, LEFT_OUT.get(name, {}))
+
+
+@pytest.mark.parametrize("name", sorted(ROWS.keys() - {"easyedit"}))
+def test_the_data_set_is_found_by_its_fields(tmp_path, name):
+    assert convert([written(tmp_path, ROWS[name])]).rows == {name: 1}
+
+
+FLAT = {
+    "case_id": 0,
+    "prompt": "Sade speaks",
+    "target_new": "Dutch",
+    "subject": "Sade",
+    "ground_truth": "English",
+    "rephrase_prompt": "The language of Sade is",
+    "locality_prompt": "Bach speaks",
+    "locality_ground_truth": "German",
+}
+
+
+@pytest.mark.parametrize("row", [ROWS["easyedit"], FLAT, {"a": 1}])
+def test_fields_that_several_data_sets_have_need_a_name(tmp_path, row):
+    with pytest.raises(UserError, match=r"file.json:row 1: .* name it with --from, one of zsre"):
+        convert([written(tmp_path, row)])
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("counterfact", "same_relation"), ("easyedit", "unrelated")]
+)
+def test_what_a_flat_rows_locality_is_depends_on_the_data_set(tmp_path, name, kind):
+    (fact,) = convert([written(tmp_path, FLAT)], name).facts
+    assert [ask.kind for ask in fact.asks] == ["rephrase", kind]
+
+
+def test_rows_of_the_originals_archive(tmp_path):
+    row = {
+        "input": "Who made it?",
+        "prediction": "x",
+        "alternatives": ["", "Ann", "Bob"],
+        "filtered_rephrases": ["By whom was it made?", "Who made it?", ""],
+        "output": [{"answer": "Cy"}],
+        "hard_negatives": [
+            ["When was it made?", "1900", "relation"],
+            ["Who made that?", "Di", "subject"],
+            ["Who?", "Ed"],
+        ],
+    }
+    path = tmp_path / "rows.jsonl"
+    lines = (row, row | {"input": "Who sold it?", "alternatives": []})
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = convert([path])
+    (fact,) = found.facts
+    assert fact[:4] == ("Who made it?", "Ann", None, "Cy")
+    assert list(map(tuple, fact.asks)) == [
+        ("rephrase", "By whom was it made?", ("Ann",)),
+        ("same_subject", "When was it made?", ("1900",)),
+        ("same_relation", "Who made that?", ("Di",)),
+    ]
+    assert found.left_out == Counter(
+        {"hard negatives that do not say what differs": 2, "rows without a new answer": 1}
+    )
+
+
+def test_questions_of_a_case_of_several_edits_are_left_out(tmp_path):
+    row = ROWS["mquake"]
+    second = row["requested_rewrite"][0] | {"subject": "Dali"}
+    both = row | {"requested_rewrite": [*row["requested_rewrite"], second]}
+    found = convert([written(tmp_path, both)])
+    assert [fact.prompt for fact in found.facts] == [
+        "Picasso is a citizen of",
+        "Dali is a citizen of",
+    ]
+    assert {ask.kind for fact in found.facts for ask in fact.asks} == {"rephrase"}
+    assert found.left_out == {"questions of a case of several edits": 2}
+
+
+def test_csv_files_are_read(tmp_path):
+    row = ROWS["hallueditbench"]
+    path = tmp_path / "art.csv"
+    path.write_text(",".join(row) + "\n" + ",".join(f'"{value}"' for value in row.values()) + "\n")
+    assert convert([path]).facts[0][:4] == FACTS["hallueditbench"][0]
+    path.write_text(",".join(row) + "\nshort\n")
+    with pytest.raises(UserError, match=r"art.csv:2: expected 23 values"):
+        convert([path])
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("zsre", {"src": None}, r"row 1: the field 'src' is missing or empty"),
+        (
+            "counterfact",
+            {"requested_rewrite": {}},
+            r"row 1: 'requested_rewrite' should have prompt",
+        ),
+        ("knowedit", {"target_new": {"str": "x"}}, r"row 1: expected a text or a list of texts"),
+        ("knowedit", {"locality": 3}, r"row 1: field 'locality' should be an object, not 3"),
+        ("easyedit", {"locality": {"neighborhood": ["x"]}}, r"locality.neighborhood should have"),
+        ("qaedit", {"locality": ["x"]}, r"field 'locality' should be a list of objects"),
+    ],
+)
+def test_malformed_rows_are_named(tmp_path, name, change, message):
+    path = written(tmp_path, ROWS[name] | change)
+    with pytest.raises(UserError, match=message):
+        convert([path], name)
+
+
+def test_the_command_says_what_became_of_the_rows(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    row = ROWS["counterfact"]
+    edit = row["requested_rewrite"] | {"target_new": {"str": "Latin", "id": "Q3"}}
+    path = written(tmp_path, row, row | {"requested_rewrite": edit})
+    assert shell.main(["convert", str(path), "--out=rows.jsonl"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "2 rows of counterfact → 1 fact in rows.jsonl",
+        "questions besides the prompts: 2 rephrase, 1 same_relation",
+        "left out: 1 facts with the prompt of an earlier one and another answer",
+    ]
+    assert fact_rows.read("rows.jsonl")[0][:4] == FACTS["counterfact"][0]
+    assert shell.main(["convert", str(path), "--out=rows.jsonl"]) == 1
+    assert "already exists" in capsys.readouterr().err
+    assert shell.main(["convert", str(path), "--out=more.jsonl", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "facts": 1,
+        "rows": {"counterfact": 2},
+        "questions": {"rephrase": 2, "same_relation": 1},
+        "left_out": {"facts with the prompt of an earlier one and another answer": 1},
+    }
