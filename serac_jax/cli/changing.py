@@ -86,8 +86,8 @@ def refused(options: Namespace, conflicts: Sequence[Conflict]) -> int:
 
 
 def judge_of(editor: EditorService) -> Judge:
-    """Finds conflicts by an editor, and says after which operation the store was."""
-    return lambda edits: ([Conflict(*found) for found in editor.conflicts_of(edits)], editor.seq)
+    """Finds conflicts by an editor, and says in which state the store was."""
+    return lambda edits: ([Conflict(*found) for found in editor.conflicts_of(edits)], editor.state)
 
 
 def add_arguments(parser: ArgumentParser) -> None:

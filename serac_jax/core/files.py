@@ -123,25 +123,29 @@ def sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def locked(path: Path, patience: float = PATIENCE) -> Generator[FileIO, None, None]:
+def locked(
+    path: Path, patience: float = PATIENCE, reading: bool = False
+) -> Generator[FileIO, None, None]:
     """Holds the lock of a file, which is made if need be.
 
     Args:
       path: The file that stands for what is locked.
       patience: How many seconds to wait for another holder.
+      reading: Share the lock with others that only read, and neither make nor write the file.
 
     Yields:
       The file, open for reading and writing without a buffer.
 
     Raises:
       UserError: Another program held the lock for too long.
-      OSError: The file cannot be opened for writing, or its file system has no locks.
+      OSError: The file cannot be opened so, or its file system has no locks.
     """
     deadline = time.monotonic() + patience
+    flags = os.O_CLOEXEC | (os.O_RDONLY if reading else os.O_RDWR | os.O_CREAT)
     while True:
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-        with os.fdopen(os.open(path, flags, 0o666), "r+b", buffering=0) as file:
-            while not lock(file):
+        descriptor = os.open(path, flags, 0o666)
+        with os.fdopen(descriptor, "rb" if reading else "r+b", buffering=0) as file:
+            while not lock(file, fcntl.LOCK_SH if reading else fcntl.LOCK_EX):
                 if time.monotonic() > deadline:
                     raise UserError(
                         f"another program has been writing to {path} for {patience:.0f} seconds;"
@@ -153,10 +157,10 @@ def locked(path: Path, patience: float = PATIENCE) -> Generator[FileIO, None, No
                 return
 
 
-def lock(file: FileIO) -> bool:
+def lock(file: FileIO, kind: int = fcntl.LOCK_EX) -> bool:
     """Whether the lock was free, and is now held."""
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

@@ -167,7 +167,8 @@ def repair(path: Path, author: str | None = None) -> Repaired:
             order = {**known, **everything} if lost else everything
             rows = [memory_file.line(everything[key]) for key in order if key in everything]
             files.write(disk.path, memory_file.FIRST + b"".join(rows))
-    Store.open(disk.path, author)  # what changed becomes an operation
+    with Store.open(disk.path, author).turn():  # what changed becomes an operation
+        pass
     return Repaired(len(found.edits), lost, damaged, aside)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 from zlib import crc32
@@ -69,9 +69,23 @@ class Disk:
                 " was committed is lost"
             ) from error
 
+    @contextmanager
+    def quiet(self) -> Generator[None]:
+        """Keeps other programs from writing as far as that takes no right to write: by a lock that
+        readers share, where there is a journal and its file system has locks."""
+        with ExitStack() as held:
+            if not self._held:
+                with suppress(OSError):
+                    held.enter_context(files.locked(self.journal, reading=True))
+            yield
+
+    def stamps(self) -> tuple[Stamp, Stamp]:
+        """Both files' now."""
+        return files.stamp(self.path), files.stamp(self.journal)
+
     def unchanged(self) -> bool:
         """Whether both files are as they were when they were last in step."""
-        return self._stamps == (files.stamp(self.path), files.stamp(self.journal))
+        return self._stamps == self.stamps()
 
     def replaced(self) -> bool:
         """Whether the journal is another file than when the two were last in step."""
@@ -281,7 +295,7 @@ class Disk:
         self.tail = tail
         end = self._write_journal(journal.written(tail.seq, size, crc), durable=False)
         self.tail = Tail(tail.seq, size, crc, end)
-        self._stamps = files.stamp(self.path), files.stamp(self.journal)
+        self._stamps = self.stamps()
 
 
 def journal_of(path: Path) -> Path:

@@ -8,7 +8,9 @@ from typing import NamedTuple
 from serac_jax.edits.changes import Change
 from serac_jax.edits.records import Edit
 
+State = tuple[int, int]  # see `Store.state`
 UNDO, REDO = "undo", "redo"
+OUTSIDE = "outside"  # a change by hand or by git
 START = "start"  # what a file held when its journal began, which cannot be undone
 
 

@@ -269,3 +269,8 @@ def shown(value: Any) -> str:
 
 
 LINES = json.JSONDecoder(object_pairs_hook=without_repeats)
+
+
+def covers(old: Edit | None, new: Edit) -> bool:
+    """Whether a new edit says nothing that the old one does not; its author and time aside."""
+    return old is not None and old._replace(author=new.author, time=new.time) == new

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import dropwhile, takewhile
 from pathlib import Path
 from typing import Any
 
 from serac_jax.core import files
 from serac_jax.core.errors import UserError
-from serac_jax.edits import memory_file, records
+from serac_jax.edits import memory_file, operations, records
 from serac_jax.edits.author import default_author
 from serac_jax.edits.changes import Change, difference, inverse, replace, replay
-from serac_jax.edits.disk import CannotWrite, Disk
+from serac_jax.edits.disk import Disk, Stamp
 from serac_jax.edits.journal import Tail
-from serac_jax.edits.operations import REDO, START, UNDO, Operation, after, net, to_redo, to_undo
+from serac_jax.edits.operations import Operation, State
 from serac_jax.edits.records import Edit
 from serac_jax.edits.view import View
 
@@ -25,7 +25,8 @@ class Store(View):
     """Edits by id, oldest first. Every change is one operation, which can be undone.
 
     Several programs may use one file: each writes in its turn, after it has read what the others
-    wrote, and readers see whole operations only.
+    wrote, and readers see whole operations only. Reading writes nothing: a change by hand or by git
+    is the last operation at once, and the next change writes it down.
     """
 
     def __init__(self, disk: Disk | None = None, author: str | None = None):
@@ -33,7 +34,9 @@ class Store(View):
         self._disk, self._author = disk, author
         self._older = 0  # the journal's offset up to which operations are older than `_recent`
         self._recent: list[Operation] = []  # since opening, oldest first
-        self._apart = False  # whether the file was read without the journal, for want of writing
+        # both files' when the memory file was read as people or git had changed it
+        self._by_hand: tuple[Stamp, Stamp] | None = None
+        self._taken_back = 0
         self._turn = threading.RLock()
 
     @classmethod
@@ -141,11 +144,10 @@ class Store(View):
         """
         with self.turn():
             wanted = {edit.id: edit for edit in edits}
-            new = {
-                key: edit for key, edit in wanted.items() if not same(self._edits.get(key), edit)
-            }
-            gone = (self._known(replacing) - wanted.keys()) | (new.keys() & self._edits.keys())
-            self._commit(do, replace(self._edits, gone, new.values()), message)
+            held = self._edits
+            new = {k: edit for k, edit in wanted.items() if not records.covers(held.get(k), edit)}
+            gone = (self._known(replacing) - wanted.keys()) | (new.keys() & held.keys())
+            self._commit(do, replace(held, gone, new.values()), message)
             return tuple(self._edits[key] for key in wanted)
 
     def remove(self, ids: Iterable[str], *, message: str = "") -> tuple[Edit, ...]:
@@ -173,10 +175,10 @@ class Store(View):
           UserError: There is none.
         """
         with self.turn():
-            operation = to_undo(self.log())
+            operation = operations.to_undo(self.log())
             if operation is None:
                 raise UserError("there is nothing to undo")
-            self._commit(UNDO, inverse(operation.change), "", of=operation.seq)
+            self._commit(operations.UNDO, inverse(operation.change), "", of=operation.seq)
             return operation
 
     def redo(self) -> Operation:
@@ -186,10 +188,10 @@ class Store(View):
           UserError: Nothing was undone since the last change.
         """
         with self.turn():
-            undoing = to_redo(self.log())
+            undoing = operations.to_redo(self.log())
             if undoing is None:
                 raise UserError("there is nothing to redo")
-            self._commit(REDO, inverse(undoing.change), "", of=undoing.of)
+            self._commit(operations.REDO, inverse(undoing.change), "", of=undoing.of)
             return next(operation for operation in self.log() if operation.seq == undoing.of)
 
     def log(self, until: int | str | None = None) -> Iterator[Operation]:
@@ -207,8 +209,8 @@ class Store(View):
     def as_of(self, when: int | str) -> dict[str, Edit]:
         """The edits after operation number `when`, or at a time; see `log`."""
         is_later = self._later_than(when)
-        operations = self._after(when) if isinstance(when, int) else self._all()
-        later = takewhile(is_later, operations)
+        newest = self._after(when) if isinstance(when, int) else self._all()
+        later = takewhile(is_later, newest)
         return replay(self._edits.values(), (inverse(operation.change) for operation in later))
 
     def changes_since(self, seq: int) -> tuple[list[Edit], list[str]]:
@@ -217,7 +219,7 @@ class Store(View):
         An edit whose note changed is in both. The cost depends on the number of changes only.
         """
         with self._turn:
-            before = net(self._after(seq))
+            before = operations.net(self._after(seq))
             changed = {
                 key: edit for key, edit in reversed(before.items()) if edit != self._edits.get(key)
             }
@@ -225,25 +227,24 @@ class Store(View):
                 key for key, edit in changed.items() if edit
             ]
 
+    @property
+    def state(self) -> State:
+        """Differs whenever the edits may differ: (0, `seq`), where a change by hand that nobody had
+        written down was never taken back; else the first number is how often one was."""
+        with self._turn:
+            return self._taken_back, self._seq
+
     def refresh(self) -> bool:
         """Reads what others wrote since; whether there was anything. Costs as much as is new.
-
-        A change by hand or by git becomes an operation; where the file cannot be written, it is
-        not followed.
 
         Raises:
           UserError: As from `open`.
         """
         with self._turn:
-            seq = self._seq
-            if self._disk and not self._disk.unchanged():
-                tail = self._read_tail(self._disk)
-                if not self._apart and self._agrees(self._disk, tail):
-                    self._follow_to(self._disk, tail)
-                else:
-                    with suppress(CannotWrite), self.turn():
-                        pass
-            return self._seq > seq
+            before = self.state
+            if (disk := self._disk) and not (disk.unchanged() or disk.stamps() == self._by_hand):
+                self._read(disk)
+            return self.state != before
 
     def save(self, path: str | Path) -> None:
         """Writes the memory to a file: a new one with the history, or one operation of another."""
@@ -271,7 +272,7 @@ class Store(View):
             yield from self._disk.history(self._older)
 
     def _after(self, seq: int) -> Iterator[Operation]:
-        return after(self._all(), seq) if seq < self._seq else iter(())
+        return operations.after(self._all(), seq) if seq < self._seq else iter(())
 
     def _known(self, ids: Iterable[str]) -> set[str]:
         known = list(ids)
@@ -281,7 +282,6 @@ class Store(View):
         return set(known)
 
     def _load(self) -> None:
-        """Reads the files, which it writes only if people or git changed the memory file."""
         if (disk := self._disk) is None:
             return
         tail = disk.read_tail()
@@ -290,44 +290,73 @@ class Store(View):
         if data is not None:
             self._take(disk, memory_file.parse_trusted(data))
             return
-        try:
-            with disk.locked():
-                self._settle(disk)
-        except CannotWrite:
-            edits = memory_file.parse(files.read(disk.path), disk.path).edits
-            disk.tail, self._recent, self._apart = Tail(), [], True
-            self._take(disk, edits)
+        with disk.quiet():
+            disk.tail = disk.read_tail()
+            self._take(disk, replay((), (one.change for one in disk.newer(disk.tail, 0))))
+            self._read(disk)
 
-    def _settle(self, disk: Disk) -> None:
-        """Reads files of which nothing is known yet; a change by hand or git is committed."""
-        tail = disk.read_tail()
-        finished = disk.finish(tail)
-        data = disk.in_step(disk.read_tail() if finished else tail)
-        if data is not None:
-            self._take(disk, memory_file.parse_trusted(data))
+    def _read(self, disk: Disk) -> None:
+        """Brings this object up to the files, and writes nothing."""
+        self._take_back(disk)
+        if self._agrees(disk, tail := self._read_tail(disk)):
+            self._follow_to(disk, tail)
             return
-        disk.tail = tail
-        self._take(disk, replay((), (operation.change for operation in disk.newer(tail, 0))))
-        self._take_outside(disk)
+        with disk.quiet():  # what was read may have been one file before an operation, one after
+            stamps = disk.stamps()
+            tail = self._read_tail(disk)
+            if by_hand := self._follow_all(disk, tail, self._agrees(disk, tail)):
+                do, change, _ = by_hand
+                if change != Change():
+                    self._follow(self._operation(do, change))
+                self._by_hand = stamps
+
+    def _take_back(self, disk: Disk) -> None:
+        """Forgets a change by hand, which is about to be read again or written down."""
+        if self._by_hand and self._seq > disk.tail.seq:
+            change = self._recent.pop().change
+            self._begin(replay(self._edits.values(), [inverse(change)]), disk.tail.seq)
+            self._taken_back += 1
+        self._by_hand = None
 
     def _catch_up(self, disk: Disk) -> None:
-        """Brings both files and this object up to the last operation, before it writes."""
-        if self._apart:
-            self._settle(disk)
-            self._apart = False
-            return
+        """Brings both files and this object up to the last operation, before it writes.
+
+        Raises:
+          UserError: As from `_follow_all`.
+        """
         if disk.unchanged() and not disk.tail.begin:
             return
+        self._take_back(disk)
         tail = self._read_tail(disk)
-        agrees = disk.finish(tail) or self._agrees(disk, tail)
+        if by_hand := self._follow_all(disk, tail, disk.finish(tail) or self._agrees(disk, tail)):
+            do, change, tidy = by_hand
+            self._commit(do, change, "", tidy=tidy)
+
+    def _follow_all(self, disk: Disk, tail: Tail, agrees: bool) -> tuple[str, Change, bytes] | None:
+        """Follows the journal; for a memory file that does not agree, returns what was changed by
+        hand: its name in the log, the change, and the file in its usual form.
+
+        Raises:
+          UserError: The file is not a memory file any more, or is empty.
+        """
         self._follow_to(disk, tail)
-        if not agrees:
-            disk.tail = tail
-            self._take_outside(disk)
+        if agrees:
+            return None
+        disk.tail = tail
+        data = files.read(disk.path)
+        if self._edits and not data:
+            raise UserError(
+                f"{disk.path}:1: the file is gone or empty, but its journal has"
+                f" {len(self._edits)} edits: `check --repair` writes them again; to begin a new"
+                f" memory, move {disk.journal.name} away too"
+            )
+        parsed = memory_file.parse(data, disk.path)
+        do = operations.OUTSIDE if self._seq else operations.START
+        return do, difference(self._edits, parsed.edits), parsed.tidy
 
     def _read_tail(self, disk: Disk) -> Tail:
         tail = disk.read_tail()
-        if disk.replaced() or tail.seq < self._seq:
+        if disk.replaced() or tail.seq < disk.tail.seq:
             raise UserError(
                 f"{disk.journal} was replaced while this memory was open; open the memory again"
             )
@@ -341,23 +370,6 @@ class Store(View):
         for operation in disk.newer(tail, self._seq):
             self._follow(operation)
 
-    def _take_outside(self, disk: Disk) -> None:
-        """Commits what was changed in the file as one operation.
-
-        Raises:
-          UserError: The file is not a memory file any more, or is empty.
-        """
-        data = files.read(disk.path)
-        if self._edits and not data:
-            raise UserError(
-                f"{disk.path}:1: the file is gone or empty, but its journal has"
-                f" {len(self._edits)} edits: `check --repair` writes them again; to begin a new"
-                f" memory, move {disk.journal.name} away too"
-            )
-        parsed = memory_file.parse(data, disk.path)
-        change = difference(self._edits, parsed.edits)
-        self._commit("outside" if self._seq else START, change, "", tidy=parsed.tidy)
-
     def _commit(
         self, do: str, change: Change, message: str, of: int = 0, tidy: bytes | None = None
     ) -> None:
@@ -366,13 +378,17 @@ class Store(View):
             if tidy is not None and self._disk:
                 self._disk.tidy(tidy)
             return
+        operation = self._operation(do, change, message, of)
+        self._follow(self._disk.commit(operation, tidy) if self._disk else operation)
+
+    def _operation(self, do: str, change: Change, message: str = "", of: int = 0) -> Operation:
+        """The next operation, by this author and now."""
         author, message = (
             records.text(value, f"the {name}")
             for name, value in (("author", self.author), ("message", message))
         )
         count = len(self._edits) - len(change.removed) + len(change.added)
-        operation = Operation(self._seq + 1, records.now(), author, do, change, count, message, of)
-        self._follow(self._disk.commit(operation, tidy) if self._disk else operation)
+        return Operation(self._seq + 1, records.now(), author, do, change, count, message, of)
 
     def _take(self, disk: Disk, edits: dict[str, Edit]) -> None:
         self._begin(edits, disk.tail.seq)
@@ -381,8 +397,3 @@ class Store(View):
     def _follow(self, operation: Operation) -> None:
         super()._follow(operation)
         self._recent.append(operation)
-
-
-def same(old: Edit | None, new: Edit) -> bool:
-    """Whether a new edit says nothing that the old one does not; its author and time aside."""
-    return old is not None and old._replace(author=new.author, time=new.time) == new

@@ -1,11 +1,11 @@
-"""Keys of a memory's edits on disk, beside its file, so that a large memory opens without being
-embedded again.
+"""Keys of a memory's edits on disk, so that a large memory opens without being embedded again.
 
-`edits.jsonl.keys/` holds a file for every classifier, named by its digest: a header, then a row for
-each edit: its id, which is a hash of its texts, its key in float32, and a checksum of both. Rows
-are only appended. A row counts where the id and the checksum are right, whenever it is read; other
-edits are embedded again and appended. The folder is a cache: it may be deleted at any time, and
-where it cannot be written the memory works all the same."""
+A memory's folder in the cache has one file for each classifier, named by its digest. It is a header
+and then one row per edit: the edit's id, which is a hash of its texts, its key in float32, and a
+checksum of both. Rows are only appended. A row is used only if its id and checksum are right; other
+edits are embedded again and appended. The folder may be deleted at any time, and where it cannot be
+written the memory works all the same.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class KeyCache:
         rows["id"], rows["key"][:, : self.width] = hashes(ids), keys
         rows["sum"] = self.sums(rows)
         with suppress(OSError, UserError):
-            self.file.parent.mkdir(exist_ok=True)
+            self.file.parent.mkdir(parents=True, exist_ok=True)
             with files.locked(self.file) as file:
                 size = file.seek(0, 2)
                 begun = size >= HEADER

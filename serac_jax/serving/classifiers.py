@@ -21,6 +21,7 @@ from serac_jax.edits.records import Edit
 from serac_jax.index.distance import Distance, log_similarity
 from serac_jax.index.key_cache import KeyCache
 from serac_jax.models import Model, digest
+from serac_jax.runtime import program
 from serac_jax.text.buckets import bucket, chunks, shard_rows, tokens
 from serac_jax.text.encoder import Encoder
 from serac_jax.text.queries import Query
@@ -65,8 +66,11 @@ class Embedder:
         return found.hexdigest()
 
     def cache(self, memory: Path) -> KeyCache:
-        """Where the keys of a memory file's edits are kept."""
-        return KeyCache(memory.with_name(f"{memory.name}.keys") / self.digest[:16], self.width)
+        """Where the keys of a memory file's edits are kept: not beside it, where reading it would
+        write."""
+        name = f"{memory.name[:100]}-{hashlib.sha256(bytes(memory.resolve())).hexdigest()[:16]}"
+        folder = program.default_cache() / "keys" / name
+        return KeyCache(folder / self.digest[:16], self.width)
 
     def edits(self, edits: Sequence[Edit]) -> Float[Array, "b d"]:
         """One row for each edit; further rows are padding, up to a power of two."""

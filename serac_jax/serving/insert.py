@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from serac_jax.core.errors import UserError
+from serac_jax.edits.operations import State
 from serac_jax.edits.records import Edit
 from serac_jax.edits.same_prompt import Conflict, against, normal
 from serac_jax.edits.store import Store
 
 POLICIES = ("newest", "refuse", "keep")
 Policy = str | Callable[[Conflict], str] | None  # one of POLICIES, or a function that chooses one
-Judge = Callable[[Sequence[Edit]], tuple[list[Conflict], int]]
+Judge = Callable[[Sequence[Edit]], tuple[list[Conflict], State]]
 
 
 class Inserted(NamedTuple):
@@ -63,8 +64,8 @@ def insert(
             "keep" looks for no conflicts and keeps both; or a function from a conflict to one of
             these. By default the newest of the same words stands, and contradictions in other words
             are reported and kept.
-        judge: conflicts of edits, in other words too, and the number of the operation after which
-            the store was when they were found; None: only the words of prompts are compared.
+        judge: conflicts of edits, in other words too, and the store's state when they were found;
+            None: only the words of prompts are compared.
 
     Raises:
         ContradictionRefused: nothing was changed.
@@ -75,9 +76,9 @@ def insert(
     if isinstance(policy, str):
         known(policy)
     while True:
-        seq, found = store.seq, list[Conflict]()
+        state, found = store.state, list[Conflict]()
         if policy != "keep":
-            others, seq = judge(made) if judge else ([], seq)
+            others, state = judge(made) if judge else ([], state)
             found = same_words(store, made)
             pairs = {(conflict.new.id, conflict.old.id) for conflict in found}
             found += [other for other in others if (other.new.id, other.old.id) not in pairs]
@@ -85,7 +86,7 @@ def insert(
             found = [one for one in found if order.get(one.old.id, -1) < order[one.new.id]]
         gone = contradicted(found, policy, decided)
         with store.turn():
-            if policy != "keep" and seq != store.seq:
+            if policy != "keep" and state != store.state:
                 continue
             replaced = tuple(store.edits[old] for old in gone if old in store.edits)
             stored = store.add(

@@ -63,7 +63,7 @@ class Matcher:
         embedder, scorer: one of them may be None: without the first, every visible edit is scored
             with the question.
         exact_match: an edit is found by its own words too, with score 1.
-        memory: the file of the edits, beside which their keys are cached.
+        memory: the file of the edits, whose keys are cached.
     """
 
     def __init__(

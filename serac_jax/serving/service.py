@@ -17,7 +17,8 @@ from typing import Any, overload
 
 from serac_jax.core.errors import UserError
 from serac_jax.core.trial import Trial
-from serac_jax.edits.operations import Operation
+from serac_jax.edits.changes import difference
+from serac_jax.edits.operations import Operation, State
 from serac_jax.edits.records import Edit
 from serac_jax.edits.same_prompt import Conflict
 from serac_jax.edits.store import Store
@@ -72,7 +73,7 @@ class EditorService:
         if cross_attention := parts.cross_attention:
             scorer = PairScorer(cross_attention, networks["rerank"].params, parts.encoder("rerank"))
         self.matcher = Matcher(embedder, scorer, spec.exact_match, memory.path, index)
-        self.seq = -1  # the operation of `memory` that `matcher` has followed
+        self.state = (-1, 0)  # the one of `memory` that `matcher` has followed
         self.encoder = parts.encoder()
         self.base: Answering = CallableModel(base) if base else reader("base")
         self.reader = reader("counterfactual") if "counterfactual" in networks else self.base
@@ -93,7 +94,8 @@ class EditorService:
     def with_memory(self, memory: Store) -> EditorService:
         """An editor of the same models, and compiled programs, with another store of edits."""
         other = copy.copy(self)
-        other.memory, other.matcher, other.seq = memory, self.matcher.empty(memory.path), -1
+        other.memory, other.matcher = memory, self.matcher.empty(memory.path)
+        other.state = (-1, 0)
         other.inserting = RLock()
         return other
 
@@ -167,9 +169,8 @@ class EditorService:
         with nullcontext() if callable(policy) else self.inserting:
             return insert(self.memory, made, policy, judge=self.judge, message=message)
 
-    def judge(self, edits: Sequence[Edit]) -> tuple[list[Conflict], int]:
-        """The conflicts that edits would have, were they stored, and the number of the operation
-        after which the store was.
+    def judge(self, edits: Sequence[Edit]) -> tuple[list[Conflict], State]:
+        """The conflicts that edits would have, were they stored, and the state of the store then.
 
         They are compared outside the index, so that no question meets them."""
         with self.running:
@@ -177,7 +178,7 @@ class EditorService:
             keys = self.matcher.alike(edits)
             with self.following():
                 new = [edit for edit in edits if edit.id not in self.matcher.edits]
-                near, seq = conflicts.near(self.matcher, edits, questions, keys), self.seq
+                near, state = conflicts.near(self.matcher, edits, questions, keys), self.state
             if len(new) > 1:  # also with one another
                 alone = self.matcher.empty()
                 alone.add(new)
@@ -186,7 +187,7 @@ class EditorService:
             known = {edit.id for edit in new}
             rows = [row for row in zip(edits, near, strict=True) if row[0].id in known]
             chosen, found = [edit for edit, _ in rows], [others for _, others in rows]
-            return conflicts.find(self.matcher, chosen, found, self.parts.spec.decision), seq
+            return conflicts.find(self.matcher, chosen, found, self.parts.spec.decision), state
 
     def conflicts_of(self, edits: Sequence[Edit]) -> list[Conflict]:
         """The conflicts that edits would have, were they stored."""
@@ -377,14 +378,15 @@ class EditorService:
             pass
 
     def _follow(self) -> None:
-        expired = self.memory.expired()
-        if self.seq < 0:
-            self.matcher.add(self.memory.live().values())
-        elif self.seq != self.memory.seq:
-            added, removed = self.memory.changes_since(self.seq)
-            self.matcher.remove(removed)
-            self.matcher.add(edit for edit in added if edit.id not in expired)
-        self.seq = self.memory.seq
+        expired, state = self.memory.expired(), self.memory.state
+        if self.state[0] == state[0]:
+            added, removed = self.memory.changes_since(self.state[1])
+        else:  # at the beginning, and where an operation that was followed does not stand
+            change = difference(self.matcher.edits, self.memory.edits)
+            added, removed = [new for _, new in change.added], [old.id for _, old in change.removed]
+        self.matcher.remove(removed)
+        self.matcher.add(edit for edit in added if edit.id not in expired)
+        self.state = state
         self.matcher.remove(expired)
 
 

@@ -43,6 +43,8 @@ class Memory(RuleBasedStateMachine):
         self.states: list[list[Edit]] = [[]]  # after every operation
         self.done: list[tuple[list[Edit], list[Edit]]] = []  # before and after
         self.undone: list[tuple[list[Edit], list[Edit]]] = []
+        # what could be undone and redone before a change by hand that nobody has written down
+        self.by_hand_only: tuple[list, list] | None = None
         self.tidy = True  # whether every line is as the program writes it
         self.files: list[bytes] = [b"", b""]
 
@@ -55,6 +57,7 @@ class Memory(RuleBasedStateMachine):
         return self.states[-1]
 
     def done_now(self, new: list[Edit]) -> None:
+        self.by_hand_only = None
         if new != self.now:
             self.done.append((self.now, new))
             self.undone.clear()
@@ -86,6 +89,7 @@ class Memory(RuleBasedStateMachine):
 
     @rule(who=st.integers(0, 1))
     def undo(self, who):
+        self.by_hand_only = None
         if self.done:
             self.stores[who].undo()
             before, after = self.done.pop()
@@ -97,6 +101,7 @@ class Memory(RuleBasedStateMachine):
 
     @rule(who=st.integers(0, 1))
     def redo(self, who):
+        self.by_hand_only = None
         if self.undone:
             self.stores[who].redo()
             before, after = self.undone.pop()
@@ -108,6 +113,7 @@ class Memory(RuleBasedStateMachine):
 
     @rule(who=st.integers(0, 1), edit=EDITS)
     def refused(self, who, edit):
+        self.by_hand_only = None
         unknown = edit._replace(id="0" * 16)
         with pytest.raises(UserError, match="no edit of this memory has the id '0000"):
             self.stores[who].add([edit], replacing=[unknown.id])
@@ -124,7 +130,8 @@ class Memory(RuleBasedStateMachine):
         end=st.sampled_from([b"\n", b"", b"\r\n"]),
     )
     def by_hand(self, who, order, new, blank, end):
-        """Lines are taken out, moved, repeated, and written by hand, perhaps without an id."""
+        """Lines are taken out, moved, repeated, and written by hand, perhaps without an id. Until a
+        program writes, all that was changed by hand is one operation."""
         if not self.now and not new:
             return
         kept = [edit for edit in self.now if order.random() < 0.8]
@@ -141,10 +148,14 @@ class Memory(RuleBasedStateMachine):
         overwrite(self.file, b"\n".join([records.HEADER.encode(), *rows]) + end)
         self.stores[who].refresh()
         self.tidy = False
-        first = len(self.states) == 1  # then the journal begins with what is there
+        if self.by_hand_only:
+            self.states.pop()
+            self.done, self.undone = self.by_hand_only
+        before, count = (self.done.copy(), self.undone.copy()), len(self.states)
         self.done_now(first_of([*kept, *new]))
-        if first:
+        if count == 1:  # then the journal begins with what is there
             self.done.clear()
+        self.by_hand_only = before if len(self.states) > count else None
 
     @rule(
         who=st.integers(0, 1),
@@ -155,7 +166,8 @@ class Memory(RuleBasedStateMachine):
     def kill(self, who, part, what, edit):
         """A program adds an edit and is killed: while it writes the journal, before it writes the
         file, or before it says that it has."""
-        self.stores[who].refresh()
+        with self.stores[who].turn():
+            self.by_hand_only = None
         before, begin = files.read(self.file), Disk(self.file).read_tail().end
         store = Store.open(self.file, "Killed")
         held_before = store.seq

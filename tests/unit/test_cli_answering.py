@@ -75,6 +75,47 @@ def test_a_mesh_answers_as_one_device(run, dracula, monkeypatch):
     assert f"contradicts {dracula[:8]}" in error
 
 
+def test_a_command_that_reads_writes_nothing(run, dracula, tmp_path):
+    """Whatever is there, and where nothing may be written."""
+    written = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    line = b'{"prompt": "Who leads?", "answer": "Kim"}\n'
+    states = {
+        "written": written,
+        "changed by hand": written | {"edits.jsonl": written["edits.jsonl"] + line},
+        "of a killed program": written | {"edits.jsonl": b""},
+        "without a journal": {"edits.jsonl": written["edits.jsonl"]},
+        "with damage": written | {"edits.jsonl": written["edits.jsonl"] + b"{\n"},
+        "no memory file": {"edits.jsonl": b"some text\n"},
+        "empty": {"edits.jsonl": b""},
+        "missing": {},
+    }
+    read = ("list", f"show {dracula}", "log", "diff 0", "check", "export - --format=csv")
+    answer = ("check", "ask Who?", "why Who?")
+    for number, (state, held) in enumerate(states.items()):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        for name, data in held.items():
+            (folder / name).write_bytes(data)
+        if state == "of a killed program":
+            journal = written["edits.jsonl.journal"]
+            (folder / "edits.jsonl.journal").write_bytes(journal[: journal.rindex(b'{"written"')])
+        folder.chmod(0o555)
+        before = listed(folder)
+        memory = f"--memory={folder / 'edits.jsonl'}"
+        lines = [(*line.split(), memory) for line in read]
+        if state == "changed by hand":
+            lines += [(*line.split(), memory, "--editor=mini") for line in answer]
+        for line in lines:
+            assert run(*line)[0] in (0, 1, 2)
+            assert listed(folder) == before, (state, line)
+        folder.chmod(0o755)
+
+
+def listed(folder: Path) -> dict[str, tuple[bytes, int]]:
+    """The files of a folder, with their times."""
+    return {str(file): (file.read_bytes(), file.stat().st_mtime_ns) for file in folder.rglob("*")}
+
+
 @pytest.mark.parametrize(
     ("mesh", "told"),
     [

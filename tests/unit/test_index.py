@@ -10,6 +10,7 @@ import pytest
 
 from serac_jax.core.errors import UserError
 from serac_jax.editors.serac import scope as scopes
+from serac_jax.edits.disk import journal_of
 from serac_jax.edits.store import Store
 from serac_jax.index import device_search
 from serac_jax.index.blocked import FEWEST, BlockedIndex
@@ -353,6 +354,7 @@ def test_a_memory_opens_without_embedding_its_edits_again(loaded, tmp_path, monk
         return embed(self, edits)
 
     monkeypatch.setattr(classifiers.Embedder, "edits", counted)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     editor = loaded.with_memory(Store.open(file, author="tester"))
     edits = editor.edit_many(
         [(f"Who wrote book {number}?", f"Author {number}") for number in range(300)], policy="keep"
@@ -372,7 +374,8 @@ def test_a_memory_opens_without_embedding_its_edits_again(loaded, tmp_path, monk
         return [edit.id for edit in embedded]
 
     assert reopened() == []
-    (cache,) = (tmp_path / "edits.jsonl.keys").iterdir()
+    (cache,) = tmp_path.glob("cache/serac_jax/keys/edits.jsonl-*/*")
+    assert sorted(tmp_path.glob("edits*")) == [file, journal_of(file)]
     data = bytearray(cache.read_bytes())
     data[HEADER + 7 * (len(data) - HEADER) // 300 + 50] ^= 1
     cache.write_bytes(data)

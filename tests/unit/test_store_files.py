@@ -362,7 +362,10 @@ def test_a_line_by_hand_may_be_in_another_form(file):
         + row.encode()
     )
     for _ in range(2):
-        assert list(Store.open(file, "Ann").edits.values()) == [EDITS[0], edit]
+        store = Store.open(file, "Ann")
+        assert list(store.edits.values()) == [EDITS[0], edit]
+        with store.turn():  # who writes puts it into the usual form
+            pass
     assert file.read_bytes() == memory_file.FIRST + memory_file.line(EDITS[0]).replace(
         b": ", b":"
     ) + memory_file.line(edit)
@@ -506,18 +509,30 @@ def test_a_committed_removal_is_read_where_nothing_can_be_written(file, monkeypa
     assert memory_file.parse(file.read_bytes(), file).edits == reader.edits
 
 
-def test_a_change_by_hand_that_cannot_be_committed_is_read_and_followed_later(file, monkeypatch):
-    Store.open(file, "Ann").add(EDITS[:2])
-    file.write_bytes(memory_file.FIRST + memory_file.line(EDITS[1]) + memory_file.line(EDITS[2]))
-    with monkeypatch.context() as patch:
-        patch.setattr(files.fcntl, "flock", no_locks)
-        store = Store.open(file, "Bob")
-        assert list(store.edits) == [EDITS[1].id, EDITS[2].id]
-        assert list(store.log()) == []
-        assert not store.refresh()
-    assert store.refresh()
-    assert [operation.do for operation in store.log()] == ["outside", "add"]
-    assert list(store.as_of(1)) == [EDITS[0].id, EDITS[1].id]
+def test_a_change_by_hand_is_read_at_once_and_written_down_by_who_writes(file):
+    """Until then, all that was changed by hand is one operation, which readers see."""
+    ann = Store.open(file, "Ann")
+    ann.add(EDITS[:2])
+    bob, written = Store.open(file, "Bob"), journal_of(file).read_bytes()
+    states = {bob.state}
+    for wanted in (EDITS[1:3], EDITS[2:5], EDITS[:2], EDITS[:1]):
+        data = memory_file.FIRST + b"".join(map(memory_file.line, wanted))
+        overwrite(file, data)
+        assert bob.refresh()
+        assert not bob.refresh()
+        for store in (bob, Store.open(file)):
+            assert list(store.edits.values()) == wanted
+            names = ["outside", "add"] if wanted != EDITS[:2] else ["add"]
+            assert [operation.do for operation in store.log()] == names
+            assert list(store.as_of(1).values()) == EDITS[:2]
+        assert (file.read_bytes(), journal_of(file).read_bytes()) == (data, written)
+        states.add(bob.state)
+    assert len(states) == 5
+    ann.add(EDITS[5:6])
+    assert bob.refresh()
+    assert list(bob.edits.values()) == [EDITS[0], EDITS[5]]
+    assert [operation.do for operation in bob.log()] == ["add", "outside", "add"]
+    assert bob.state not in states
 
 
 def test_a_file_is_replaced_by_way_of_a_new_one_that_errors_remove(tmp_path, monkeypatch):
