@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from argparse import Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from pathlib import Path
 
 from serac_jax.cli.command import OK, Command
@@ -14,7 +14,8 @@ TRAIN = """Train an editor. A run that was killed or stopped goes on, without a 
 is started again with its folder."""
 EVAL = """Score the editor of a run: by default the newest one under runs/, from its best
 checkpoint. Writes results.json and predictions.jsonl into the run's folder. Fields that do not
-change the trained editor can be changed: eval., data. and mesh."""
+change the trained editor can be changed: eval., data. and mesh. With --data, a saved editor is
+scored on rows of facts (see `serac convert`), by kinds of questions and numbers of edits held."""
 TABLE = """Train and evaluate every editor on every experiment, and write table.md, table.json and a
 figure. Started again, it repeats no run that is finished, and continues one that was killed."""
 CONFIG = "Print every field of a config: its value, and what it means."
@@ -58,18 +59,30 @@ def evaluate(options: Namespace) -> int:
     one.add_argument(
         "--out", metavar="FOLDER", help="with --editor: where to write (default: under runs/)"
     )
+    add_fact_arguments(one)
     distributed.add_arguments(one)
     chosen = parse(one, options.rest)
     if chosen.editor and chosen.workdir:
         one.error("give --workdir for a run, or --editor for a saved editor, not both")
-    if (chosen.preset or chosen.out) and not chosen.editor:
-        one.error("--preset and --out belong to --editor")
+    if (chosen.preset or chosen.out or chosen.data) and not chosen.editor:
+        one.error("--preset, --data and --out belong to --editor")
+    asked = {name: value for name in FACTS if (value := getattr(chosen, name)) is not None}
+    if asked and not chosen.data:
+        one.error(f"--{next(iter(asked))} belongs to --data")
+    if chosen.data and (chosen.preset or chosen.fields or not chosen.out):
+        one.error("--data needs --out, and takes no --preset and no fields of a config")
 
     def main() -> None:
         from serac_jax.evaluation.score_run import score_run
         from serac_jax.training import run_folder
 
         command = f"{sibling('eval')} {shlex.join(options.rest)}".strip()
+        if chosen.data:
+            from serac_jax.cli import fact_scoring
+
+            what = fact_scoring.Options(chosen.editor, chosen.data, **asked)
+            fact_scoring.score_facts(what, chosen.out, command)
+            return
         if chosen.editor:
             from serac_jax.cli.scoring import score_editor
 
@@ -78,6 +91,46 @@ def evaluate(options: Namespace) -> int:
         score_run(Path(chosen.workdir or run_folder.newest()), chosen.fields, command)
 
     return launch(main, chosen)
+
+
+FACTS = ("edits", "kinds", "limit", "seed", "before")  # options that belong to --data
+
+
+def add_fact_arguments(one: ArgumentParser) -> None:
+    """Adds the options of an evaluation on rows of facts."""
+    one.add_argument(
+        "--data", metavar="FILE", help="with --editor: rows of facts instead of a preset's data"
+    )
+    one.add_argument(
+        "--edits",
+        metavar="LIST",
+        help="with --data: how many edits are held at once (1,10,100,1000,all)",
+    )
+    one.add_argument(
+        "--kinds", metavar="LIST", help="with --data: only these kinds, such as prompt,rephrase"
+    )
+    one.add_argument(
+        "--limit",
+        metavar="N",
+        type=natural,
+        help="with --data: about so many questions at each number of edits (all)",
+    )
+    one.add_argument(
+        "--seed", metavar="N", type=natural, help="with --data: of what is held together (0)"
+    )
+    one.add_argument(
+        "--before",
+        action="store_const",
+        const=True,
+        help="with --data: ask the base model every question, also where no score needs it",
+    )
+
+
+def natural(text: str) -> int:
+    """A whole number of at least 0."""
+    if not (text.isascii() and text.isdecimal() and len(text) < 10):
+        raise ArgumentTypeError(f"{text[:30]!r} is not a whole number of at least 0")
+    return int(text)
 
 
 def table(options: Namespace) -> int:

@@ -228,13 +228,13 @@ def one_a_prompt(facts: Iterable[Fact]) -> OneAPrompt:
 def line_of(fact: Fact) -> str:
     """The fact's line in a file, with its end."""
     asks = [
-        {"kind": ask.kind, "question": ask.question, "answer": shortest(ask.answers)}
+        {"kind": ask.kind, "question": ask.question, "answer": text_or_texts(ask.answers)}
         for ask in fact.asks
     ]
     row = dict(zip(FIELDS, (*fact[:4], asks), strict=True))
     return json.dumps(row, ensure_ascii=False) + "\n"
 
 
-def shortest(answers: Sequence[str]) -> str | list[str] | None:
+def text_or_texts(answers: Sequence[str]) -> str | list[str] | None:
     """Answers as a line has them: a text where there is one, null where there is none."""
     return list(answers) if len(answers) > 1 else answers[0] if answers else None

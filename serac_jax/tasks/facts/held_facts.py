@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from serac_jax.tasks.facts.fact_rows import Ask, Fact
 
 WORD = re.compile(r"\w+")
+ARTICLES = ("a", "an", "the")
 Words = tuple[str, ...]
 
 
@@ -20,7 +21,7 @@ class HeldSubjects:
     """The subjects of the edits that are held."""
 
     def __init__(self, facts: Iterable[Fact]):
-        self.edits = Counter(filter(None, (words(fact.subject or "") for fact in facts)))
+        self.edits = Counter(filter(None, map(subject_of, facts)))
         self.lengths = sorted({len(subject) for subject in self.edits})
 
     def named_in(self, text: str) -> set[Words]:
@@ -30,9 +31,15 @@ class HeldSubjects:
     def speaks_to(self, fact: Fact, ask: Ask) -> bool:
         """Whether a held edit may rightly answer a question that is out of its own edit's scope:
         the question names the subject of another edit, or is about a subject that has several."""
-        own, named = words(fact.subject or ""), self.named_in(ask.question)
+        own, named = subject_of(fact), self.named_in(ask.question)
         about_own = ask.kind == "same_subject" or own in named
         return bool(named - {own}) or (about_own and self.edits[own] > 1)
+
+
+def subject_of(fact: Fact) -> Words:
+    """The words of a fact's subject, without an article before them; none where it has none."""
+    found = words(fact.subject or "")
+    return found[1:] if len(found) > 1 and found[0] in ARTICLES else found
 
 
 def words(text: str) -> Words:
