@@ -68,6 +68,7 @@ def network_leaves(
         named,
         convert.flatten(template),
         rules=model.network.rules,
+        transposed=model.network.transposed,
         copies=model.network.copies(model.module.config),
         ignored=model.network.ignored,
         optional=model.network.optional,

@@ -31,8 +31,8 @@ RULES = (
     (r"(shared|words|positions|types)/embedding$", P(None, ("model", "fsdp"))),
     (r"relative_bias/embedding$", P()),
     (r"output_bias$", P()),
-    (r"(q|k|v|wi|wi_0|wi_1)/kernel$", P("fsdp", "model")),
-    (r"(q|k|v|wi)/bias$", P("model")),
+    (r"(q|k|v|qkv|wi|wi_0|wi_1)/kernel$", P("fsdp", "model")),
+    (r"(q|k|v|qkv|wi|wi_0|wi_1)/bias$", P("model")),
     (r"(o|wo|lm_head)/kernel$", P("model", "fsdp")),
     (r"(pooler|pre_head)/kernel$", P("fsdp", "model")),
     (r"head/kernel$", P(("model", "fsdp"), None)),  # a column a class

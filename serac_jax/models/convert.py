@@ -84,15 +84,18 @@ def key_of(path: str, rules: Rules) -> str:
 # those of other networks.
 WRAPPERS = re.compile(
     r"""^(model\.)*
-    ( ((bert|distilbert|transformer(?=\.(encoder|decoder|shared)))\.)
+    ( ((bert|distilbert|transformer(?=\.(encoder|decoder|shared|wte|wpe|h|ln_f)))\.)
     | (?=(embeddings|encoder\.layer|transformer\.layer|pooler|(pre_)?classifier)\.) )""",
     re.VERBOSE,
 )
+# Around the text part of a model of text and images.
+LANGUAGE_MODEL = re.compile(r"^(model\.)?language_model\.(model\.)?")
 
 
 def canonical(key: str) -> str:
     """Drops the prefixes under which a bare network is saved inside a larger one, and renames early
     LayerNorm weights."""
+    key = re.sub(LANGUAGE_MODEL, "" if key.endswith("lm_head.weight") else "model.", key)
     key = re.sub(WRAPPERS, "", key)
     return re.sub(
         r"(LayerNorm|layer_norm)\.(gamma|beta)$",
@@ -106,6 +109,7 @@ def from_hf(
     leaves: Mapping[str, Any],
     *,
     rules: Rules,
+    transposed: bool = True,
     copies: Mapping[str, str] = {},
     ignored: tuple[str, ...] = (),
     optional: tuple[str, ...] = (),
@@ -113,8 +117,8 @@ def from_hf(
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Yields (parameter path, array) for the network's leaves, one tensor in memory at a time.
 
-    tensors: readers by canonical key. leaves: shapes by parameter path. copies: keys that must
-        equal another key.
+    tensors: readers by canonical key. leaves: shapes by parameter path. transposed: whether kernels
+        are (out, in). copies: keys that must equal another key.
     optional: first parts of paths that a checkpoint may have and the network not, or the reverse.
     Raises WeightError on a missing, extra, doubled or wrongly shaped weight.
     """
@@ -135,14 +139,13 @@ def from_hf(
                 f"{source}: the weight {key!r} belongs to {path!r}, which the configuration does"
                 " not have; does config.json fit the weights?"
             )
-        array = read()
-        if path.endswith("/kernel"):
+        array, shape = read(), leaves[path].shape
+        if turned := transposed and path.endswith("/kernel"):
             array = array.T
-        if array.shape != leaves[path].shape:
-            shape = leaves[path].shape[::-1] if path.endswith("/kernel") else leaves[path].shape
-            found = array.shape[::-1] if path.endswith("/kernel") else array.shape
+        if array.shape != shape:
+            found, wanted = (s[::-1] if turned else s for s in (array.shape, shape))
             raise WeightError(
-                f"{source}: the weight {key!r} has shape {found}, but config.json says {shape}"
+                f"{source}: the weight {key!r} has shape {found}, but config.json says {wanted}"
             )
         if not np.isfinite(array).all():
             raise WeightError(
@@ -178,14 +181,16 @@ def merge_copies(
     return merged
 
 
-def to_hf(leaves: Mapping[str, Any], rules: Rules) -> dict[str, np.ndarray]:
+def to_hf(
+    leaves: Mapping[str, Any], rules: Rules, transposed: bool = True
+) -> dict[str, np.ndarray]:
     """Parameters by path to Hugging Face keys and orientation; works on gradients and on optimizer
     moments as well."""
     tensors = {}
     for path, leaf in leaves.items():
         array = np.asarray(leaf)
         tensors[key_of(path, rules)] = np.ascontiguousarray(
-            array.T if path.endswith("/kernel") else array
+            array.T if transposed and path.endswith("/kernel") else array
         )
     return tensors
 

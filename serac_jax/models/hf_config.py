@@ -31,13 +31,26 @@ FIXED = {
 }
 
 
+# Attributes of a model of text and images that hold for its text part, too.
+SHARED = ("bos_token_id", "eos_token_id", "pad_token_id")
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """config.json; of a model of text and images, the configuration of its text part."""
+    found = read_json(folder / "config.json")
+    text = found.get("text_config")
+    if not isinstance(text, dict):
+        return found
+    return {key: found[key] for key in SHARED if key in found} | text
+
+
 def model_type(folder: Path) -> str:
     """The Hugging Face `model_type` of a folder.
 
     Raises:
         DamagedFile, WeightError: config.json is missing, damaged, or names no type.
     """
-    found = read_json(folder / "config.json").get("model_type")
+    found = read(folder).get("model_type")
     if not isinstance(found, str):
         raise WeightError(f"{folder / 'config.json'}: expected the name of a 'model_type'")
     return found
@@ -53,7 +66,7 @@ def attributes(name: str, folder: Path, network: Network) -> dict[str, Any]:
         WeightError: an attribute is neither read, nor inert, nor at the value that is implemented;
             or has a value of the wrong type.
     """
-    given = read_json(folder / "config.json")
+    given = read(folder)
     fixed = FIXED | dict(network.fixed)
     passed = INERT | network.inert | GENERATION | network.attributes.keys()
     for key, value in given.items():
@@ -66,8 +79,9 @@ def attributes(name: str, folder: Path, network: Network) -> dict[str, Any]:
             )
         if key != "eos_token_id":  # one id or several
             check_type(name, key, value, network.attributes.get(key))
-    read = {key: given.get(key) for key in network.attributes}
-    return {key: network.attributes[key] if value is None else value for key, value in read.items()}
+    chosen = dict(network.attributes)
+    chosen |= {key: value for key, value in given.items() if key in chosen and value is not None}
+    return chosen | {key: None for key in network.nullable & given.keys() if given[key] is None}
 
 
 def check_type(name: str, key: str, value: Any, default: Any) -> None:

@@ -19,6 +19,7 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "silu": jax.nn.silu,
     "gelu": lambda x: jax.nn.gelu(x, approximate=False),
     "gelu_new": lambda x: jax.nn.gelu(x, approximate=True),
+    "gelu_pytorch_tanh": lambda x: jax.nn.gelu(x, approximate=True),
 }
 
 
@@ -33,14 +34,19 @@ def known_activation(name: str) -> str:
 
 
 class RMSNorm(nn.Module):
-    """Divides by the root of the mean square, and multiplies by a learned scale."""
+    """Divides by the root of the mean square, and multiplies by a learned scale.
+
+    unit_offset: whether it multiplies by 1 + the scale.
+    """
 
     eps: float
     dtype: Any
+    unit_offset: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
         scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
+        scale = at_least_float32(scale) + 1.0 if self.unit_offset else at_least_float32(scale)
         x = at_least_float32(x)
         x = x * jax.lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + self.eps)
         return (x * scale.reshape(*(1,) * (x.ndim - 1), -1)).astype(self.dtype)

@@ -42,8 +42,10 @@ class Network(NamedTuple):
         attributes: the attributes of config.json that `config` reads, with the values that
             `transformers` gives them where config.json does not.
         fixed: attributes that are accepted only at this value, the one that is implemented.
+        nullable: attributes whose null means something else than their absence.
         inert: attributes that change nothing in what the network computes.
         rules: the table of Hugging Face keys and parameter paths, see `convert.from_hf`.
+        transposed: whether Hugging Face keeps kernels as (out, in), as `torch.nn.Linear` does.
         ignored: see `convert.from_hf`.
         optional: see `convert.from_hf`.
         copies: (configuration) -> keys of weights that must equal another key's.
@@ -65,7 +67,9 @@ class Network(NamedTuple):
     architecture: Architecture
     head: Architecture | None = None
     fixed: Mapping[str, Any] = {}
+    nullable: frozenset[str] = frozenset()
     inert: frozenset[str] = frozenset()
+    transposed: bool = True
     copies: Callable[[Any], dict[str, str]] = lambda config: {}
     ignored: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()

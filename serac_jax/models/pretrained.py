@@ -17,7 +17,6 @@ from jaxtyping import Array
 from safetensors.numpy import save_file
 
 from serac_jax.core.batch import Tokens
-from serac_jax.core.model_files import read_json
 from serac_jax.core.sharding import path_name
 from serac_jax.core.types import Params
 from serac_jax.models import convert, decoding, hf_config, hub
@@ -86,6 +85,7 @@ def load(
         weights,
         leaves,
         rules=network.rules,
+        transposed=network.transposed,
         copies=network.copies(model.module.config),
         ignored=network.ignored,
         optional=network.optional,
@@ -207,10 +207,12 @@ def save(folder: Path, model: Model, params: Params) -> None:
     architecture = network.head if has_head and network.head else network.architecture
     tensors = {
         key if key.startswith(architecture.unprefixed) else architecture.prefix + key: array
-        for key, array in convert.to_hf(convert.flatten(params), network.rules).items()
+        for key, array in convert.to_hf(
+            convert.flatten(params), network.rules, network.transposed
+        ).items()
     }
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    config = read_json(model.folder / "config.json")
+    config = hf_config.read(model.folder)
     config |= {"architectures": [architecture.name], "dtype": "float32"}
     config |= classes(model.labels) if has_head else {}
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")

@@ -220,12 +220,12 @@ def test_a_folder_without_weights_says_what_it_looked_for(folder):
 
 def test_another_architecture_is_refused(folder):
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"model_type": "gpt2"}))
+    (folder / "config.json").write_text(json.dumps(config | {"model_type": "bloom"}))
     with pytest.raises(
         WeightError,
         match=(
-            r"model_type 'gpt2' is not supported; supported are bert, blenderbot-small,"
-            r" distilbert, llama, t5"
+            r"model_type 'bloom' is not supported; supported are bert, blenderbot-small,"
+            r" distilbert, gemma3_text, gpt2, gptj, llama, mistral, qwen2, qwen3, t5"
         ),
     ):
         logits(folder)

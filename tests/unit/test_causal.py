@@ -1,5 +1,7 @@
-"""A causal network: equal to PyTorch `transformers` in a full pass, in prefill and decode, and in
+"""Causal networks: equal to PyTorch `transformers` in a full pass, in prefill and decode, and in
 greedy answers; rows of different lengths decode together."""
+
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -22,44 +24,99 @@ from serac_jax.models.generate import generate
 from serac_jax.text.encoder import Encoder
 from serac_jax.text.queries import Query, TextBatch
 from tests.conftest import MODELS
+from tests.tiers import fast
 
 STEPS = 6
 IDS = np.array([[29, 42, 17, 3, 94, 97, 25], [13, 19, 0, 0, 0, 0, 0], [39, 61, 62, 60, 13, 0, 0]])
 TOKENS = Tokens(jnp.asarray(IDS, jnp.int32), jnp.asarray(IDS > 0))
 LLAMA3 = {"rope_type": "llama3", "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
-KINDS = {
-    "tied": {"tie_word_embeddings": True, "rope_parameters": {"rope_theta": 1e5}},
-    "untied": {"num_key_value_heads": 4},
-    "llama3": {
-        "head_dim": 16,
-        "rope_parameters": LLAMA3 | {"rope_theta": 500.0, "original_max_position_embeddings": 16},
-    },
+YARN = {"rope_type": "yarn", "factor": 4.0}
+SCALED = {"rope_theta": 500.0, "original_max_position_embeddings": 16}
+COMMON = {
+    "vocab_size": 320,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 512,
+    "eos_token_id": 1,
 }
+GPT = {
+    "vocab_size": 320,
+    "n_embd": 32,
+    "n_inner": 48,
+    "n_layer": 2,
+    "n_head": 4,
+    "n_positions": 512,
+    "eos_token_id": 1,
+    "bos_token_id": 1,
+}
+# By name: the model_type, and what is set in its configuration. Windows are narrower than texts.
+KINDS = {
+    "llama": ("llama", {"tie_word_embeddings": True, "rope_parameters": {"rope_theta": 1e5}}),
+    "llama untied, with biases": (
+        "llama",
+        {"num_key_value_heads": 4, "attention_bias": True, "mlp_bias": True},
+    ),
+    "llama 3": ("llama", {"head_dim": 16, "rope_parameters": LLAMA3 | SCALED}),
+    "llama linear": (
+        "llama",
+        {"rope_parameters": {"rope_type": "linear", "factor": 4.0, "rope_theta": 500.0}},
+    ),
+    "llama dynamic": (
+        "llama",
+        {"rope_parameters": {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 500.0}},
+    ),
+    "llama yarn": ("llama", {"head_dim": 16, "rope_parameters": YARN | SCALED}),
+    "mistral": ("mistral", {"sliding_window": 4}),
+    "mistral, no window": ("mistral", {"sliding_window": None, "head_dim": 12}),
+    "qwen2": ("qwen2", {"tie_word_embeddings": True}),
+    "qwen2 windowed": (
+        "qwen2",
+        {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1},
+    ),
+    "qwen3": ("qwen3", {"head_dim": 16}),
+    "gemma3": (
+        "gemma3_text",
+        {
+            "head_dim": 16,
+            "query_pre_attn_scalar": 10,
+            "sliding_window": 4,
+            "layer_types": ["sliding_attention", "full_attention"],
+            "rope_parameters": {
+                "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+            },
+        },
+    ),
+    "gpt2": ("gpt2", {}),
+    "gptj": ("gptj", {"rotary_dim": 4}),
+}
+CHOSEN = ["llama", "llama 3", "mistral", "qwen2", "qwen3", "gemma3", "gpt2", "gptj"]
 
 
-@pytest.fixture(params=KINDS, scope="module")
+def random_model(kind, folder):
+    """A random model of PyTorch's, saved in a folder with a tokenizer."""
+    name, fields = KINDS[kind]
+    shape = GPT if name.startswith("gpt") else COMMON
+    config = transformers.AutoConfig.for_model(name, **shape | fields)
+    torch.manual_seed(0)
+    theirs = transformers.AutoModelForCausalLM.from_config(config).eval()
+    for parameter in theirs.parameters():
+        around = 1.0 if parameter.ndim == 1 and parameter.mean() == 1.0 else 0.0
+        torch.nn.init.normal_(parameter, around, 0.3)
+    theirs.save_pretrained(folder)
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / file).write_bytes((MODELS / "t5-tiny" / file).read_bytes())
+    return theirs
+
+
+@pytest.fixture(params=fast(KINDS, CHOSEN), scope="module")
 def pair(request, tmp_path_factory):
     """Our model and theirs, with the same random weights."""
-    fields = {"num_key_value_heads": 2, "eos_token_id": 1, "max_position_embeddings": 512}
-    fields |= KINDS[request.param]
-    rope = {"rope_type": "default", "rope_theta": 10000.0} | fields.pop("rope_parameters", {})
-    config = transformers.LlamaConfig(
-        vocab_size=320,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        rope_parameters=rope,
-        **fields,
-    )
-    torch.manual_seed(0)
-    theirs = transformers.LlamaForCausalLM(config).eval()
-    for parameter in theirs.parameters():
-        torch.nn.init.normal_(parameter, 0.0 if parameter.ndim > 1 else 1.0, 0.3)
-    folder = tmp_path_factory.mktemp(request.param)
-    theirs.save_pretrained(folder)
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        (folder / name).write_bytes((MODELS / "t5-tiny" / name).read_bytes())
+    folder = tmp_path_factory.mktemp("model")
+    theirs = random_model(request.param, folder)
     model, params = models.load(str(folder))
     return model, params, theirs
 
@@ -99,14 +156,22 @@ def test_prefill_and_decode_equal_a_full_pass(pair):
     model, params, _ = pair
     labels = jnp.asarray(np.random.default_rng(1).integers(2, 300, (3, STEPS)), jnp.int32)
     adapter = LowRank(0.1 * jnp.ones((48, 1)), jnp.ones((1, 32)))
+    full, prefill, decode = (
+        jax.jit(function, **how)
+        for function, how in (
+            (lambda *args: model.apply(params, *args[:2], interventions=args[2]), {}),
+            (partial(model.prefill, params), {"static_argnums": 1}),
+            (partial(model.decode, params), {}),
+        )
+    )
     for changes in ({}, {"block_1/mlp/wo": adapter}):
-        expected = model.apply(params, TOKENS, labels, interventions=changes)
-        cache, logits = model.prefill(params, TOKENS, STEPS, changes)
+        expected = full(TOKENS, labels, changes)
+        cache, logits = prefill(TOKENS, STEPS, changes)
         assert cache.length.tolist() == [7, 2, 5]
         for at in range(STEPS):
             assert close(logits, np.asarray(expected[:, at]))
             if at + 1 < STEPS:
-                cache, logits = model.decode(params, cache, labels[:, at], changes)
+                cache, logits = decode(cache, labels[:, at], changes)
 
 
 def test_greedy_answers_equal_those_of_pytorch(pair):
@@ -127,7 +192,9 @@ def test_greedy_answers_equal_those_of_pytorch(pair):
 def test_saved_weights_are_those_of_pytorch(pair, tmp_path):
     model, params, theirs = pair
     models.save(tmp_path / "saved", model, params)
-    again = transformers.LlamaForCausalLM.from_pretrained(tmp_path / "saved").eval()
+    again, report = type(theirs).from_pretrained(tmp_path / "saved", output_loading_info=True)
+    assert not any(report.values())
+    again.eval()
     assert np.array_equal(logits_of(again, IDS[0]), logits_of(theirs, IDS[0]))
     reloaded = models.load(str(tmp_path / "saved"))[1]
     before = convert.flatten(params)
@@ -136,7 +203,8 @@ def test_saved_weights_are_those_of_pytorch(pair, tmp_path):
     )
 
 
-@pytest.mark.parametrize("reads", ["counterfactual", "base"])
+@pytest.mark.parametrize("pair", fast(KINDS, ["llama"]), indirect=True)
+@pytest.mark.parametrize("reads", fast(["counterfactual", "base"], ["base"]))
 def test_serac_edits_a_causal_model(pair, reads):
     """What `generate` says is the argmax of `apply`, token by token; an edit is read as an earlier
     turn of the template, and a question that is not routed is read alone."""
