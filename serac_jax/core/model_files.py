@@ -23,12 +23,7 @@ def read_json(file: Path) -> dict[str, Any]:
         DamagedFile: it is not JSON, or not an object.
         UserError: it asks for code of its own (`auto_map`), which is never run.
     """
-    try:
-        found: Any = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DamagedFile(file, f"cannot be read ({error.strerror})") from error
-    except ValueError as error:  # also of bytes that are not UTF-8
-        raise DamagedFile(file, f"is not JSON ({error})") from error
+    found = parsed(file)
     if not isinstance(found, dict):
         raise DamagedFile(file, f"holds a {type(found).__name__}, but should hold an object")
     if found.get("auto_map"):
@@ -37,3 +32,21 @@ def read_json(file: Path) -> dict[str, Any]:
             " model of a supported architecture"
         )
     return cast(dict[str, Any], found)
+
+
+def read_json_list(file: Path) -> list[Any]:
+    """The list in a JSON file of a model. Raises DamagedFile where it is not JSON, or no list."""
+    found = parsed(file)
+    if not isinstance(found, list):
+        raise DamagedFile(file, f"holds a {type(found).__name__}, but should hold a list")
+    return cast(list[Any], found)
+
+
+def parsed(file: Path) -> Any:
+    """What a JSON file holds. Raises DamagedFile."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DamagedFile(file, f"cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:  # also of bytes that are not UTF-8
+        raise DamagedFile(file, f"is not JSON ({error})") from error

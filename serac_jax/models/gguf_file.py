@@ -78,7 +78,7 @@ class Header(NamedTuple):
             )
         rows, width = prod(outer), inner // stored.entries * stored.size
         first, last = self.start + offset, self.start + offset + rows * width
-        data = np.memmap(self.file, np.uint8, "r")
+        data = np.memmap(self.file, np.uint8, "r").view(np.ndarray)  # slices of a memmap are slow
         if last > len(data):
             raise DamagedFile(self.file, f"the tensor {name!r} ends behind the end of the file")
         raw = data[first:last].reshape(rows, width)

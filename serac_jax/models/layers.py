@@ -33,6 +33,13 @@ def known_activation(name: str) -> str:
     return name
 
 
+def unit_length(x: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
+    """Vectors divided by their lengths; zeros, as of a row of padding, stay zeros with gradient
+    0."""
+    square = jnp.square(at_least_float32(x)).sum(-1, keepdims=True)
+    return x * jax.lax.rsqrt(jnp.maximum(square, 1e-24)).astype(x.dtype)
+
+
 class RMSNorm(nn.Module):
     """Divides by the root of the mean square, and multiplies by a learned scale.
 

@@ -16,6 +16,7 @@ from serac_jax.core.types import Params
 from serac_jax.models.cache import Cache
 from serac_jax.models.convert import flatten, unflatten
 from serac_jax.models.decoding import Decoding
+from serac_jax.models.layers import unit_length
 from serac_jax.models.linear import Intervention
 from serac_jax.models.network import Network
 from serac_jax.text.tokenizer import Tokenizer
@@ -34,6 +35,7 @@ class Model:
         decoding: how its answers are decoded, where it answers in words.
         output: what it was loaded for (see `pretrained.load`).
         labels: how many outputs its head has; 0: there is no head.
+        unit: whether its embeddings get length 1.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Model:
     decoding: Decoding
     output: str
     labels: int
+    unit: bool = False
 
     @property
     def decodes(self) -> bool:
@@ -132,7 +135,8 @@ class Model:
         self, params: Params, tokens: Tokens, key: Array | None = None
     ) -> Float[Array, "n d"]:
         """One vector per text, of a network that was loaded with an embedding as its output."""
-        return self.apply(params, tokens, key=key)
+        vectors = self.apply(params, tokens, key=key)
+        return unit_length(vectors) if self.unit else vectors
 
     def with_dropout(self, rate: float) -> Model:
         """The same network with this rate in every dropout layer."""

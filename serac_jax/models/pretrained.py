@@ -19,7 +19,7 @@ from safetensors.numpy import save_file
 from serac_jax.core.batch import Tokens
 from serac_jax.core.sharding import path_name
 from serac_jax.core.types import Params
-from serac_jax.models import convert, decoding, hf_config, hub
+from serac_jax.models import convert, decoding, hf_config, hub, sentence
 from serac_jax.models.decoding import Decoding
 from serac_jax.models.hub import ModelNotFound
 from serac_jax.models.model import Model, ends_of
@@ -36,6 +36,7 @@ OUTPUTS = {
     "cls": "an embedding",
     "pooler": "an embedding",
     "mean": "an embedding",
+    "sentence": "an embedding",
     "head": "a classifier",
 }
 HEAD = "classifier.bias"  # has one entry per output of the head
@@ -112,7 +113,8 @@ def outline(
 
     Args:
         output: what the network is read for: "" (answers in words), "cls", "pooler" or "mean"
-            (embeddings), or "head" (class logits).
+            (embeddings), "sentence" (the embedding that a sentence encoder declares), or "head"
+            (class logits).
         labels: outputs of the head; 0: as many as config.json says.
         dropout: the rate of every dropout layer, used where `Model.logits` gets a key.
         dtype: of the computation; parameters are float32.
@@ -121,7 +123,9 @@ def outline(
     Raises:
         WeightError: configuration, tokenizer and network do not fit together.
     """
-    network = network_of(name, folder)
+    network, unit = network_of(name, folder), False
+    if output == "sentence":
+        output, unit = sentence.pooling(name, folder)
     if output not in network.outputs:
         raise WeightError(
             f"{name}: {OUTPUTS[output]} is needed here, but a network of model_type"
@@ -139,7 +143,7 @@ def outline(
             f" {attributes['vocab_size']} embeddings; they are not of one model"
         )
     answers = Decoding() if output else decoding.read(folder, ends_of(config), network.sampled)
-    return Model(name, folder, network.module(config), network, read, answers, output, labels)
+    return Model(name, folder, network.module(config), network, read, answers, output, labels, unit)
 
 
 def network_of(name: str, folder: Path) -> Network:
@@ -218,4 +222,5 @@ def save(folder: Path, model: Model, params: Params) -> None:
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     if (model.folder / "generation_config.json").exists():
         shutil.copyfile(model.folder / "generation_config.json", folder / "generation_config.json")
+    sentence.copy(model.folder, folder)
     model.tokenizer.save_pretrained(folder)

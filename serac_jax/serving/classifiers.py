@@ -55,6 +55,7 @@ class Embedder:
             folds_case(encoder.base),
         )
         read = [digest(self.model.folder), self.model.output, self.distance.bounded, *how]
+        read += ["unit"] if self.model.unit else []
         found = hashlib.sha256(repr(read).encode())
         leaves = cast(
             list[tuple[tuple[Any, ...], Any]], jax.tree_util.tree_leaves_with_path(self.params)

@@ -5,7 +5,8 @@
                         the file, else the name of a model; null where there is none
     answers             [] where answers are words, else the classes that the base model chooses
                         from
-    pool, distance      how the scope classifier's vectors are pooled, and how they are compared
+    pool, distance      how the scope classifier's vectors are pooled ("cls", "pooler", "mean", or
+                        "sentence": as its folder declares), and how they are compared
     text_widths         tokens to which questions are padded; longer ones are cut at the last
     label_widths        the last is how many tokens an answer has at most
     decision            {"threshold", "unsure_from"}: an edit answers where its score is above the
@@ -32,6 +33,7 @@ from serac_jax.index.distance import SQUARED, Distance
 from serac_jax.text.templates import TEMPLATES
 
 FORMAT, VERSION, FILE = "serac_jax editor", 1, "editor.json"
+POOLS = ("cls", "pooler", "mean", "sentence")
 PARTS = ("base", "scope", "counterfactual", "rerank")
 
 
@@ -102,10 +104,13 @@ def read(folder: Path) -> Spec:
             f"{file}: field 'parts' names neither 'scope' nor 'rerank'; one of them decides which"
             " edit a question falls under"
         )
-    if not isinstance(fields["pool"], str) or not isinstance(fields["calibration"], dict | None):
+    if fields["pool"] not in POOLS:
         raise UserError(
-            f"{file}: field 'pool' should be a text and field 'calibration' an object or null"
+            f"{file}: field 'pool' should be one of {', '.join(POOLS)}, not"
+            f" {json.dumps(fields['pool'])[:60]}"
         )
+    if not isinstance(fields["calibration"], dict | None):
+        raise UserError(f"{file}: field 'calibration' should be an object or null")
     if not isinstance(fields["exact_match"], bool):
         raise UserError(f"{file}: field 'exact_match' should be true or false")
     if fields["template"] not in ("", *TEMPLATES):

