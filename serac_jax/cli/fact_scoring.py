@@ -33,6 +33,7 @@ class Options(NamedTuple):
       kinds: Kinds of questions, separated by commas; empty: all.
       limit: The most questions at each number of edits; 0: all.
       seed: Of what is held together.
+      when: "all" asks after all edits of a group, "each" about each edit right after it.
       before: Whether the base model answers every question, also where no score depends on it.
     """
 
@@ -42,6 +43,7 @@ class Options(NamedTuple):
     kinds: str = ""
     limit: int = 0
     seed: int = 0
+    when: str = "all"
     before: bool = False
 
 
@@ -70,7 +72,9 @@ def score_facts(options: Options, out: str | Path, command: str) -> dict[str, An
     program.use_compilation_cache(program.default_cache())
     service = load(options.editor)
     facts = sayable(service, one_each.facts)
-    plan = fact_plan.plan(facts, numbers, kinds, options.limit, options.seed)
+    plan = fact_plan.plan(
+        facts, numbers, kinds, options.limit, options.seed, options.when == "each"
+    )
     for number in plan.skipped:
         print(f"{number} edits: left out, there are {len(facts)} facts")
 

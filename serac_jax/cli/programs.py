@@ -93,7 +93,7 @@ def evaluate(options: Namespace) -> int:
     return launch(main, chosen)
 
 
-FACTS = ("edits", "kinds", "limit", "seed", "before")  # options that belong to --data
+FACTS = ("edits", "kinds", "limit", "seed", "when", "before")  # options that belong to --data
 
 
 def add_fact_arguments(one: ArgumentParser) -> None:
@@ -117,6 +117,11 @@ def add_fact_arguments(one: ArgumentParser) -> None:
     )
     one.add_argument(
         "--seed", metavar="N", type=natural, help="with --data: of what is held together (0)"
+    )
+    one.add_argument(
+        "--when",
+        choices=("all", "each"),
+        help="with --data: ask after all edits of a group (all), or after each about that one",
     )
     one.add_argument(
         "--before",

@@ -86,14 +86,18 @@ class Asker:
         self.before: dict[str, str] = {}
         self.after: dict[tuple[str, str], str] = {}
         self.group: Group | None = None
-        self.service = service
+        self.service, self.store = service, Store.open(None)
 
     def hold(self, group: Group) -> None:
         """Holds the edits of a group, and no others."""
-        if group is not self.group:
-            store = Store.open(None)
-            store.add([self.edits[place] for place in group.held])
-            self.service, self.group = self.empty.with_memory(store), group
+        if group is self.group:
+            return
+        before = self.group.held if self.group else []
+        if not before or group.held[: len(before)] != before:
+            self.store, before = Store.open(None), []
+            self.service = self.empty.with_memory(self.store)
+        self.store.add([self.edits[place] for place in group.held[len(before) :]])
+        self.group = group
 
     def ask(self, group: Group, items: Sequence[Item]) -> list[Line]:
         """The lines of questions that are asked while the edits of their group are held."""

@@ -94,12 +94,16 @@ def kinds(text: str) -> tuple[str, ...]:
 
 
 def plan(
-    facts: Sequence[Fact], numbers: Sequence[str], asked: Sequence[str], limit: int, seed: int
+    facts: Sequence[Fact],
+    numbers: Sequence[str],
+    asked: Sequence[str],
+    limit: int = 0,
+    seed: int = 0,
+    each: bool = False,
 ) -> Plan:
     """Plans an evaluation.
 
-    At N edits, the facts in an order drawn by the seed are held N at a time; the last group is
-    filled up with the first facts, whose questions are not asked again.
+    At N edits, the facts in an order drawn by the seed are held N at a time.
 
     Args:
       facts: One a prompt.
@@ -108,9 +112,11 @@ def plan(
       limit: Only the first facts are asked about, up to about so many questions, and at each
         number of edits the same ones; 0: all.
       seed: Of the order.
+      each: Asks about an edit right after it, while those before it are held; otherwise after all
+        N edits.
 
     Raises:
-      UserError: There are fewer facts than each of the numbers.
+      UserError: There are fewer facts than each of the numbers, or no such questions.
     """
     order = np.random.default_rng(seed).permutation(len(facts)).tolist()
     chosen = set(first_of(order, facts, asked, limit))
@@ -120,16 +126,15 @@ def plan(
         if size > len(facts):
             found.skipped.append(number)
             continue
-        found.left_out[number] = Counter()
-        for start in range(0, len(order), size):
-            own = order[start : start + size]
-            held = own + order[: size - len(own)]
-            subjects, items = HeldSubjects(facts[place] for place in held), list[Item]()
+        left_out = found.left_out[number] = Counter()
+        for held, own in (after_each if each else after_all)(order, size):
+            items = list[Item]()
+            subjects = HeldSubjects(facts[place] for place in held)
             for place, ask in questions(chosen.intersection(own), facts, asked):
                 if scored(facts[place], ask, subjects):
                     items.append(Item(place, ask))
                 else:
-                    found.left_out[number][ask.kind] += 1
+                    left_out[ask.kind] += 1
             if items:
                 found.groups.append(Group(number, held, items))
     if not found.groups:
@@ -138,6 +143,24 @@ def plan(
             f" {', '.join(asked)}"
         )
     return found
+
+
+def after_all(order: Sequence[int], size: int) -> Iterator[tuple[list[int], list[int]]]:
+    """Places that are held together, and those that are then asked about.
+
+    The last group is filled up with the first places, which are not asked about again.
+    """
+    for start in range(0, len(order), size):
+        own = list(order[start : start + size])
+        yield own + list(order[: size - len(own)]), own
+
+
+def after_each(order: Sequence[int], size: int) -> Iterator[tuple[list[int], list[int]]]:
+    """As `after_all`, but each place is asked about while only those before it are held."""
+    for start in range(0, len(order), size):
+        own = list(order[start : start + size])
+        for count, place in enumerate(own, 1):
+            yield own[:count], [place]
 
 
 def first_of(

@@ -5,6 +5,7 @@ results.json is an object with
     scores      {edits: {kind: estimate}}: with so many edits held ("10", "all"), the share of right
                 answers, {"mean", "low", "high", "n"}: over n questions, with the 95% bootstrap
                 interval over edits
+    protocols   {"wild": as scores}: the same answers, scored as others do (`protocols`)
     left_out    {edits: {kind: questions}} out of scope that were not asked, as another held edit
                 speaks to them
     kinds       [{"name", "inside", "meaning"}]
@@ -16,7 +17,7 @@ results.json is an object with
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,18 +25,32 @@ import numpy as np
 from serac_jax.evaluation.estimates import Values, estimate_values
 from serac_jax.evaluation.fact_asking import Line
 from serac_jax.evaluation.fact_plan import Plan
+from serac_jax.evaluation.protocols import wild_right, wild_text
 from serac_jax.tasks.facts.fact_kinds import BY_NAME, KINDS
 
 RESAMPLES = 1000
 Scores = dict[str, dict[str, dict[str, Any]]]
 
 
-def scores(lines: Iterable[Line], numbers: Sequence[str], seed: int) -> Scores:
+def right_in_the_wild(line: Line) -> bool:
+    """Whether an answer is right by `protocols.wild_right`."""
+    if not BY_NAME[line["kind"]].inside:
+        return wild_text(line["after"] or "") == wild_text(line["before"] or "")
+    wanted = line["wanted"]
+    return wild_right(line["after"] or "", [wanted] if isinstance(wanted, str) else wanted)
+
+
+def scores(
+    lines: Iterable[Line],
+    numbers: Sequence[str],
+    seed: int,
+    is_right: Callable[[Line], bool] = lambda line: line["right"],
+) -> Scores:
     """Estimates by number of edits and kind, in this order."""
     rows: dict[tuple[str, str], list[tuple[int, bool]]] = {}
     for line in lines:
         key = line["edits"], line["kind"]
-        rows.setdefault(key, []).append((line["fact"]["index"], line["right"]))
+        rows.setdefault(key, []).append((line["fact"]["index"], is_right(line)))
     return {
         number: {
             kind: share(rows[number, kind], seed) for kind in BY_NAME if (number, kind) in rows
@@ -68,6 +83,7 @@ def results(
     """The content of results.json."""
     return {
         "scores": scores(lines, numbers, settings["seed"]),
+        "protocols": {"wild": scores(lines, numbers, settings["seed"], right_in_the_wild)},
         "left_out": {number: dict(counts) for number, counts in plan.left_out.items()},
         "kinds": [
             {"name": kind.name, "inside": kind.inside, "meaning": kind.meaning} for kind in KINDS

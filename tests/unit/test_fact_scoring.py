@@ -131,6 +131,19 @@ def test_more_edits_than_facts_are_skipped():
         planned(numbers=("1",), asked=("hop2",))
 
 
+def test_after_each_edit_only_those_before_it_are_held():
+    plan = fact_plan.plan(FACTS, ("2", "all"), KINDS, each=True)
+    held = [group.held for group in plan.groups]
+    assert [len(places) for places in held] == [1, 2, 1, 2, 1, 1, 2, 3, 4, 5]
+    for group in plan.groups:
+        assert {item.fact for item in group.items} == {group.held[-1]}
+    asker, service = Asker(Words(), FACTS), Words()
+    one_by_one = [asker.ask(group, group.items) for group in plan.groups]
+    for group, lines in zip(plan.groups, one_by_one, strict=True):
+        assert Asker(service, FACTS).ask(group, group.items) == lines
+        assert len(asker.store.live()) == 5
+
+
 @pytest.mark.parametrize("text", ["", "0", "1,x", "-1", "1.5", "9" * 5000, "²", "all,,1"])
 def test_numbers_of_edits_are_checked(text):
     with pytest.raises(UserError, match=r"--edits=.* is not a number of edits; expected") as error:
@@ -240,6 +253,10 @@ def test_shares_are_of_questions_and_their_intervals_over_edits():
     assert found["2"]["prompt"] == {"mean": 1.0, "low": 1.0, "high": 1.0, "n": 2}
     # Two edits, one all wrong and one all right: drawn again, neither may be there.
     assert found["2"]["rephrase"] == {"mean": 0.5, "low": 0.0, "high": 1.0, "n": 20}
+    answered = {"wanted": ["x"], "after": "The X. Or y", "before": None, "right": False}
+    wild = [line("rephrase", 0, False) | answered, line("unrelated", 0, True) | answered]
+    wild[1] |= {"before": "the X", "wanted": "the X"}
+    assert [fact_results.right_in_the_wild(one) for one in wild] == [True, False]
     assert "  rephrase       0.500 [0.000, 1.000] 20" in fact_results.table({"scores": found})
 
 

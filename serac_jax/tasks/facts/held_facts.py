@@ -20,9 +20,17 @@ Words = tuple[str, ...]
 class HeldSubjects:
     """The subjects of the edits that are held."""
 
-    def __init__(self, facts: Iterable[Fact]):
-        self.edits = Counter(filter(None, map(subject_of, facts)))
-        self.lengths = sorted({len(subject) for subject in self.edits})
+    def __init__(self, facts: Iterable[Fact] = ()):
+        self.edits = Counter[Words]()
+        self.lengths = set[int]()
+        for fact in facts:
+            self.hold(fact)
+
+    def hold(self, fact: Fact) -> None:
+        """Holds another edit."""
+        if subject := subject_of(fact):
+            self.edits[subject] += 1
+            self.lengths.add(len(subject))
 
     def named_in(self, text: str) -> set[Words]:
         """The subjects that a text names, as whole words and ignoring case."""
