@@ -206,7 +206,7 @@ def encoder(experiment: Experiment, config: Config) -> Encoder:
     """The project's own, with sizes measured on batches such as `drawn` makes."""
     classes = fnli_questions.CLASSES if experiment.base == "bert" else ()
     scope: Any = BERT_TOKENS
-    fields: dict[str, Any] = task.limits(config) | ({"label_widths": (1,)} if classes else {})
+    fields: dict[str, Any] = task.limits(config) | ({"answer_widths": (1,)} if classes else {})
     found = Encoder(
         TOKENS[experiment.base], scope, cut_labels=not classes, classes=classes, **fields
     )

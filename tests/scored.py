@@ -19,7 +19,7 @@ def differences(editor, run, params, config, edits, count):
         edited = run.editor.edit(params, run.editor.start(params, base, edits), edits)
         found = run.editor.route(params, edited, queries)
         if run.base.decodes:
-            steps = editor.encoder.label_widths[-1]
+            steps = editor.encoder.answer_widths[-1]
             return found, run.editor.generate(params, edited, queries, steps)
         return found, run.editor.apply(params, edited, queries).argmax(-1)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from argparse import Namespace
 from pathlib import Path
 
 from serac_jax.cli.command import FAILED, OK, Command
 from serac_jax.cli.options import configured, launch, parse, parser
+from serac_jax.core import files
 
 ABOUT = """Check, without the hardware, whether a config fits: compile its programs for the chips of
 --topology, and print what each needs of one. The exit status is 1 where it does not fit.
@@ -64,7 +64,7 @@ def run(options: Namespace) -> int:
         found.update(ahead.compile_all(config, run, params, platform == "cuda"))
         print(ahead.verdict(found))
         if chosen.json:
-            Path(chosen.json).write_text(json.dumps(found, indent=2) + "\n")
+            files.write_json(Path(chosen.json), found)
 
     launch(main)
     return OK if found["fits"] else FAILED

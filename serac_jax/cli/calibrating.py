@@ -3,7 +3,6 @@ through."""
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from serac_jax.cli.answering import editor_argument, mesh_of
 from serac_jax.cli.command import OK, Command
 from serac_jax.cli.printing import show_json
+from serac_jax.core import files
 from serac_jax.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def run(options: Namespace) -> int:
             strict=True,
         )
     )
-    (out / "calibration.json").write_text(json.dumps(reports | {"curves": curves}, indent=2) + "\n")
+    files.write_json(out / "calibration.json", reports | {"curves": curves})
     calibration_plot.draw(scores, editor.parts.spec.decision, out / "calibration")
     if options.json:
         show_json(reports)

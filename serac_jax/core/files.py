@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import secrets
 import shutil
@@ -12,6 +13,7 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
+from typing import Any
 
 from serac_jax.core.errors import UserError
 
@@ -65,28 +67,43 @@ def read(path: Path) -> bytes:
 
 
 def write(path: Path, data: bytes) -> None:
-    """Replaces a file, or makes it, durably: at any time there is the old one or the new one.
+    """Replaces a file, or makes it, durably: at any time there is the old one or the new one."""
+    with replacing(path) as new, new.open("r+b", buffering=0) as file:
+        write_all(file, data)
 
-    The bytes first go to a new file in the same folder, whose name nobody can guess or prepare. It
-    is removed if anything fails.
+
+def write_json(path: Path, value: Any) -> None:
+    """As `write`, a value as indented JSON."""
+    write(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+@contextmanager
+def replacing(path: Path) -> Generator[Path, None, None]:
+    """Replaces a file, or makes it, durably, by an empty one that the block writes to.
+
+    It is in the same folder, under a name that nobody can guess or prepare, and is removed if
+    anything fails.
+
+    Yields:
+      The new file's path.
     """
     new = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.new")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with os.fdopen(os.open(new, flags, 0o666), "wb", buffering=0) as file:
-        try:
-            write_all(file, data)
-            os.fsync(file.fileno())
-            if path.exists():
-                shutil.copymode(path, new)
-            new.replace(path)
-        except BaseException:
-            new.unlink(missing_ok=True)
-            raise
-    sync_folder(path.parent)
+    os.close(os.open(new, flags, 0o666))
+    try:
+        yield new
+        sync(new)
+        if path.exists():
+            shutil.copymode(path, new)
+        new.replace(path)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
+    sync(path.parent)
 
 
 def remove_leftovers(path: Path) -> None:
-    """Removes what `write` left when it was killed. Only for who holds the file's lock."""
+    """Removes what `replacing` left when it was killed. Only for who holds the file's lock."""
     for new in path.parent.glob(f".{glob_safe(path.name[:100])}.{'[0-9a-f]' * 16}.new"):
         with suppress(OSError):
             new.unlink()
@@ -113,9 +130,9 @@ def write_all(file: FileIO, data: bytes) -> None:
         view = view[file.write(view) or 0 :]
 
 
-def sync_folder(folder: Path) -> None:
-    """Makes new names in a folder durable, where the file system can."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Makes a file's content, or new names in a folder, durable where the file system can."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -287,7 +287,7 @@ class Disk:
                 file.truncate(begin)
             raise
         if not begin:
-            files.sync_folder(self.journal.parent)
+            files.sync(self.journal.parent)
         return begin + len(lines)
 
     def _in_step_now(self, tail: Tail, size: int, crc: int) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from serac_jax.core import files
 from serac_jax.core.errors import UserError
 from serac_jax.core.types import Config
 from serac_jax.evaluation.comparison_table import draw, markdown
@@ -62,10 +63,10 @@ class Run(NamedTuple):
     def results(self) -> dict[str, Any] | None:
         """What the evaluation wrote, if it is of this config, and the seconds that each program
         took."""
-        files = self.folder / "results.json", self.folder / "seconds.json"
-        if not all(file.exists() for file in files):
+        written = self.folder / "results.json", self.folder / "seconds.json"
+        if not all(file.exists() for file in written):
             return None
-        found, seconds = (json.loads(file.read_text()) for file in files)
+        found, seconds = (json.loads(file.read_text()) for file in written)
         return (
             {"results": found, "seconds": seconds}
             if found["config"] == as_json(self.config)
@@ -122,7 +123,7 @@ def complete(run: Run) -> None:
                     f" ({said[-1] if said else 'no output'}); see {output.name}"
                 )
             seconds[name] = round(time.monotonic() - since, 1)
-    (run.folder / "seconds.json").write_text(json.dumps(seconds) + "\n")
+    files.write_json(run.folder / "seconds.json", seconds)
 
 
 def complete_all(runs: list[Run], out: Path) -> list[str]:
@@ -194,8 +195,8 @@ def write(runs: list[Run], out: Path) -> None:
     entries = [entry(run) for run in runs if run.results() is not None]
     if not entries:
         return
-    (out / "table.json").write_text(json.dumps(entries, indent=2) + "\n")
-    (out / "table.md").write_text(markdown(entries))
+    files.write_json(out / "table.json", entries)
+    files.write(out / "table.md", markdown(entries).encode())
     draw(entries, out)
 
 

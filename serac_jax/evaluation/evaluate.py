@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from serac_jax.core import files
 from serac_jax.core.batch import EditBatch
 from serac_jax.core.metrics import Score
 from serac_jax.core.sharding import fetch
@@ -129,15 +129,8 @@ def choose_split(run: Experiment, config: Config, asked: bool) -> tuple[str, str
 def write(folder: Path, found: Evaluation) -> None:
     """Writes predictions.jsonl and results.json, each whole or not at all."""
     lines = (json.dumps(line, ensure_ascii=False) + "\n" for line in found.predictions)
-    replace(folder / PREDICTIONS, "".join(lines))
-    replace(folder / RESULTS, json.dumps(found.results, indent=2, ensure_ascii=False) + "\n")
-
-
-def replace(file: Path, text: str) -> None:
-    """Replaces a file's content at once."""
-    part = file.with_name(f"{file.name}.{os.getpid()}")
-    part.write_text(text, encoding="utf-8", newline="\n")
-    part.replace(file)
+    files.write(folder / PREDICTIONS, "".join(lines).encode())
+    files.write_json(folder / RESULTS, found.results)
 
 
 def evaluate_and_write(

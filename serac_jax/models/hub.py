@@ -12,6 +12,7 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
+from serac_jax.core import files
 from serac_jax.core.errors import UserError
 from serac_jax.models import gguf_model
 
@@ -60,8 +61,8 @@ def resolve(name: str) -> Path:
     from huggingface_hub.errors import RepositoryNotFoundError
 
     try:
-        files = [file.rfilename for file in HfApi().model_info(name, timeout=20).siblings or []]
-        kept = next((weights for weights in WEIGHTS if weights[0] in files), WEIGHTS[0])
+        there = [file.rfilename for file in HfApi().model_info(name, timeout=20).siblings or []]
+        kept = next((weights for weights in WEIGHTS if weights[0] in there), WEIGHTS[0])
         return Path(snapshot_download(name, allow_patterns=[*SMALL_FILES, *kept]))
     except RepositoryNotFoundError as error:
         raise ModelNotFound(
@@ -192,4 +193,4 @@ def adopt(name: str, mirror: Path) -> None:
     shutil.copytree(mirror / name, part, ignore=shutil.ignore_patterns(".*"))
     part.rename(copy)
     (home / "refs").mkdir(exist_ok=True)
-    (home / "refs" / "main").write_text(copy.name)
+    files.write(home / "refs" / "main", copy.name.encode())

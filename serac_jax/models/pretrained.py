@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 from jaxtyping import Array
 from safetensors.numpy import save_file
 
+from serac_jax.core import files
 from serac_jax.core.batch import Tokens
 from serac_jax.core.sharding import path_name
 from serac_jax.core.types import Params
@@ -215,11 +215,12 @@ def save(folder: Path, model: Model, params: Params) -> None:
             convert.flatten(params), network.rules, network.transposed
         ).items()
     }
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with files.replacing(folder / "model.safetensors") as new:
+        save_file(tensors, new, metadata={"format": "pt"})
     config = hf_config.read(model.folder)
     config |= {"architectures": [architecture.name], "dtype": "float32"}
     config |= classes(model.labels) if has_head else {}
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    files.write_json(folder / "config.json", config)
     if (model.folder / "generation_config.json").exists():
         shutil.copyfile(model.folder / "generation_config.json", folder / "generation_config.json")
     sentence.copy(model.folder, folder)

@@ -43,9 +43,9 @@ def as_experiment(parts: Parts, config: Config, cache: Path) -> tuple[Experiment
             f" {config.task!r} asks for {', '.join(task_folder.CLASSES) or 'words'}"
         )
     drawn = config.copy_and_resolve_references().unlock()
-    drawn.data.question_tokens = spec.text_widths[-1]
+    drawn.data.question_tokens = spec.question_widths[-1]
     if not spec.answers:
-        drawn.data.answer_tokens = spec.label_widths[-1]
+        drawn.data.answer_tokens = spec.answer_widths[-1]
 
     mesh = sharding.make_mesh(data=config.mesh.data, fsdp=config.mesh.fsdp, model=config.mesh.model)
     scope = "scope" if "scope" in networks else "rerank"

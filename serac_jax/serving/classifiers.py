@@ -49,8 +49,8 @@ class Embedder:
         parameters as they are now, and how texts are read."""
         encoder = self.texts.encoder
         how = (
-            encoder.text_widths,
-            encoder.label_widths,
+            encoder.question_widths,
+            encoder.answer_widths,
             bool(encoder.classes),
             folds_case(encoder.base),
         )
@@ -133,7 +133,9 @@ class ScopeTexts:
 
     def __init__(self, encoder: Encoder):
         self.encoder = encoder
-        self.edit_widths = tuple(width + encoder.label_widths[-1] for width in encoder.text_widths)
+        self.edit_widths = tuple(
+            width + encoder.answer_widths[-1] for width in encoder.question_widths
+        )
 
     def edits(self, edits: Sequence[Edit]) -> Tokens:
         return tokens(
@@ -144,7 +146,7 @@ class ScopeTexts:
     def questions(self, questions: Sequence[str]) -> Tokens:
         return tokens(
             self.encoder.scope_texts([Query(question, "") for question in questions], False),
-            self.encoder.text_widths,
+            self.encoder.question_widths,
         )
 
 

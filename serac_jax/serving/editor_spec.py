@@ -7,8 +7,8 @@
                         from
     pool, distance      how the scope classifier's vectors are pooled ("cls", "pooler", "mean", or
                         "sentence": as its folder declares), and how they are compared
-    text_widths         tokens to which questions are padded; longer ones are cut at the last
-    label_widths        the last is how many tokens an answer has at most
+    question_widths     tokens to which questions are padded; longer ones are cut at the last
+    answer_widths       the last is how many tokens an answer has at most
     decision            {"threshold", "unsure_from"}: an edit answers where its score is above the
                         threshold; between the two the editor reports that it is unsure
     calibration         what `calibrate` measured, or null
@@ -33,6 +33,7 @@ from serac_jax.index.distance import SQUARED, Distance
 from serac_jax.text.templates import TEMPLATES
 
 FORMAT, VERSION, FILE = "serac_jax editor", 1, "editor.json"
+EARLIER = {"question_widths": "text_widths", "answer_widths": "label_widths"}  # names of 0.2
 POOLS = ("cls", "pooler", "mean", "sentence")
 PARTS = ("base", "scope", "counterfactual", "rerank")
 
@@ -44,8 +45,8 @@ class Spec(NamedTuple):
     answers: tuple[str, ...] = ()
     pool: str = "cls"
     distance: Distance = SQUARED
-    text_widths: tuple[int, ...] = (32,)
-    label_widths: tuple[int, ...] = (16,)
+    question_widths: tuple[int, ...] = (32,)
+    answer_widths: tuple[int, ...] = (16,)
     decision: Thresholds = Thresholds()
     calibration: dict[str, Any] | None = None
     exact_match: bool = True
@@ -61,7 +62,7 @@ def write(spec: Spec, folder: Path) -> None:
     if not spec.template:
         del fields["template"]
     written = {"format": FORMAT, "version": VERSION} | fields
-    files.write(folder / FILE, (json.dumps(written, indent=2) + "\n").encode())
+    files.write_json(folder / FILE, written)
 
 
 def read(folder: Path) -> Spec:
@@ -81,6 +82,9 @@ def read(folder: Path) -> Spec:
             f"{file} is of version {version!r}, but this program reads version {VERSION}; update"
             " one of the two"
         )
+    for new, old in EARLIER.items():
+        if old in fields:
+            fields[new] = fields.pop(old)
     fields.setdefault("exact_match", True)  # a field that earlier versions did not write
     fields.setdefault("template", "")
     if strange := sorted(set(fields) ^ set(Spec._fields)):
@@ -123,8 +127,8 @@ def read(folder: Path) -> Spec:
         answers=several(file, "answers", fields["answers"], str),
         pool=fields["pool"],
         distance=Distance(**distance),
-        text_widths=several(file, "text_widths", fields["text_widths"], int, 1),
-        label_widths=several(file, "label_widths", fields["label_widths"], int, 1),
+        question_widths=several(file, "question_widths", fields["question_widths"], int, 1),
+        answer_widths=several(file, "answer_widths", fields["answer_widths"], int, 1),
         decision=Thresholds(**decision),
         calibration=fields["calibration"],
         exact_match=fields["exact_match"],

@@ -79,8 +79,8 @@ class Parts(NamedTuple):
         return Encoder(
             self.tokenizer,
             self.networks[scope].model.tokenizer if scope else None,
-            self.spec.text_widths,
-            self.spec.label_widths,
+            self.spec.question_widths,
+            self.spec.answer_widths,
             classes=self.spec.answers,
             template=self.template,
         )

@@ -42,7 +42,7 @@ class TextReader:
 
     def __init__(self, reader: Reader, params: Params, encoder: Encoder):
         self.params, self.encoder = params, encoder
-        steps = encoder.label_widths[-1]
+        steps = encoder.answer_widths[-1]
 
         def answer(params: Params, questions: Tokens) -> Int[Array, "n s"]:
             return reader.answer(params, questions, steps)
@@ -71,17 +71,17 @@ class TextReader:
 
     def widths(self, part: str) -> tuple[int, ...]:
         """The widths of a field of `Size`."""
-        label = self.encoder.label_widths[-1]
-        sizes = [self.encoder.size_of(width, label) for width in self.encoder.text_widths]
+        label = self.encoder.answer_widths[-1]
+        sizes = [self.encoder.size_of(width, label) for width in self.encoder.question_widths]
         return tuple(getattr(size, part) for size in sizes)
 
     def inputs(self, questions: Sequence[str]) -> Tokens:
-        rows = self.encoder.form.questions(questions, self.encoder.text_widths[-1])
+        rows = self.encoder.form.questions(questions, self.encoder.question_widths[-1])
         return tokens(rows, self.widths("query"))
 
     def contexts(self, edits: Sequence[Edit]) -> list[list[int]]:
         """The token ids of edits, to be read before a question."""
-        width = self.encoder.text_widths[-1]
+        width = self.encoder.question_widths[-1]
         prompts = self.encoder.form.questions([edit.prompt for edit in edits], width)
         if self.encoder.classes:
             # The answer is not read, so it need not be one of the classes: the edit may have been
@@ -92,7 +92,7 @@ class TextReader:
     def input_of(self, edit: Edit, question: str) -> str:
         form = self.encoder.form
         if form.adds_words:
-            (asked,) = form.questions([question], self.encoder.text_widths[-1])
+            (asked,) = form.questions([question], self.encoder.question_widths[-1])
             read = self.contexts([edit])[0] + asked[form.lead :]
             return str(self.encoder.base.decode(read, skip_special_tokens=True))
         stated = [] if self.encoder.classes else [edit.answer]
@@ -102,7 +102,8 @@ class TextReader:
         """A text as it is, or, where it is too long, the part that is read, as its tokens spell
         it."""
         tokenizer = self.encoder.base
-        (row,), room = bare(tokenizer, [text]), self.encoder.form.room(self.encoder.text_widths[-1])
+        (row,) = bare(tokenizer, [text])
+        room = self.encoder.form.room(self.encoder.question_widths[-1])
         if len(row) <= room:
             return text
         return f"{tokenizer.decode(cut_to(row, room), skip_special_tokens=True)} …"
@@ -117,7 +118,7 @@ def answer_ids(edit: Edit, encoder: Encoder) -> list[int]:
     Raises:
         UserError: they are more than the model generates; cut, it would be another answer.
     """
-    (ids,), limit = encoder.form.answers([edit.answer]), encoder.label_widths[-1]
+    (ids,), limit = encoder.form.answers([edit.answer]), encoder.answer_widths[-1]
     if len(ids) > limit:
         raise UserError(
             f"edit {edit.id[:8]}: the answer {edit.answer[:60]!r} has {len(ids)} tokens, more than"

@@ -51,8 +51,8 @@ def of_run(folder: Path, mesh: Mapping[str, int]) -> Parts:
         {} if config.base.checkpoint else {"base": config.base.name}
     )
     classes = TASKS[config.task].CLASSES
-    text_widths = spread_widths(config.data.question_tokens, config.data.sizes)
-    label_widths = (1,) if classes else (config.data.answer_tokens,)
+    question_widths = spread_widths(config.data.question_tokens, config.data.sizes)
+    answer_widths = (1,) if classes else (config.data.answer_tokens,)
     distance = Distance(chosen.cosine, chosen.square, chosen.bounded, chosen.heads)
     return Parts(
         Spec(
@@ -60,8 +60,8 @@ def of_run(folder: Path, mesh: Mapping[str, int]) -> Parts:
             classes,
             chosen.pool,
             distance,
-            text_widths,
-            label_widths,
+            question_widths,
+            answer_widths,
             decision=Thresholds(chosen.threshold, chosen.threshold),
             exact_match=chosen.exact_match,
         ),

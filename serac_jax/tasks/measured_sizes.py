@@ -113,4 +113,4 @@ def restored(written: list[dict[str, Any]]) -> tuple[Size, ...]:
 def write(file: Path, content: Any) -> None:
     """Writes a file in one step: other processes see all of it or nothing."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    files.write(file, (json.dumps(content, indent=1) + "\n").encode())
+    files.write_json(file, content)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
@@ -22,6 +21,7 @@ from jaxtyping import Array, Float
 from tqdm import tqdm
 
 from serac_jax import models
+from serac_jax.core import files
 from serac_jax.core.errors import UserError
 from serac_jax.core.fields import COUNT, NATURAL, POSITIVE, SHARE, Field, Fields
 from serac_jax.models import hub
@@ -134,12 +134,8 @@ def cached_array(file: Path, compute: Callable[[], np.ndarray]) -> Path:
     if not file.exists():
         array = compute()
         file.parent.mkdir(parents=True, exist_ok=True)
-        part = file.with_suffix(f".{os.getpid()}")
-        with part.open("wb") as handle:
+        with files.replacing(file) as new, new.open("wb") as handle:
             np.save(handle, array)
-            handle.flush()
-            os.fsync(handle.fileno())
-        part.replace(file)
     return file
 
 

@@ -66,8 +66,8 @@ def limits(config: Config) -> dict[str, Any]:
     """The fields of an Encoder that all tasks have."""
     data = config.data
     return {
-        "text_widths": (data.question_tokens,),
-        "label_widths": (data.answer_tokens,),
+        "question_widths": (data.question_tokens,),
+        "answer_widths": (data.answer_tokens,),
         "edit_label_limit": data.edit_answer_tokens,
         "pairs": config.serac.cross_attention,
     }

@@ -41,7 +41,7 @@ class Encoder:
     Attributes:
         base: the tokenizer of the base model.
         scope: that of the scope classifier; None: there is none, and its arrays have width 0.
-        text_widths, label_widths: widths of questions and of answers. The last ones are limits:
+        question_widths, answer_widths: the last ones are limits:
             longer questions are cut there, as in the original, and longer answers are an error,
             since a cut answer would be another answer.
         edit_label_limit: the limit of an edit's answer; 0: as of all answers.
@@ -57,8 +57,8 @@ class Encoder:
 
     base: Tokenizer
     scope: Tokenizer | None
-    text_widths: tuple[int, ...]
-    label_widths: tuple[int, ...]
+    question_widths: tuple[int, ...]
+    answer_widths: tuple[int, ...]
     cut_labels: bool = False
     classes: tuple[str, ...] = ()
     edit_label_limit: int = 0
@@ -75,7 +75,7 @@ class Encoder:
     @property
     def limits(self) -> Size:
         """The size that holds every batch."""
-        return self.size_of(self.text_widths[-1], self.label_widths[-1])
+        return self.size_of(self.question_widths[-1], self.answer_widths[-1])
 
     def size_of(self, text: int, label: int) -> Size:
         """The size of questions and answers of such widths."""
@@ -144,7 +144,7 @@ class Encoder:
     def read(self, batch: TextBatch) -> Read:
         """Tokenises a batch."""
         groups = (batch.edits, batch.inside, batch.outside)
-        limit = self.text_widths[-1]
+        limit = self.question_widths[-1]
         questions = [
             self.form.questions([query.question if query else "" for query in group], limit)
             for group in groups
@@ -158,10 +158,10 @@ class Encoder:
         """The sizes that a batch may take, the smallest first."""
         if self.sizes:
             return self.sizes
-        count = max(len(self.text_widths), len(self.label_widths))
+        count = max(len(self.question_widths), len(self.answer_widths))
         texts, labels = (
             (*widths, *widths[-1:] * (count - len(widths)))
-            for widths in (self.text_widths, self.label_widths)
+            for widths in (self.question_widths, self.answer_widths)
         )
         return [self.size_of(*widths) for widths in zip(texts, labels, strict=True)]
 
@@ -216,9 +216,8 @@ class Encoder:
 
     def widest(self, edits: int, inside: int, outside: int, alike: int) -> EditBatch:
         """A batch of padding, with so many rows of each kind, as wide as any can be."""
-        only = replace(
-            self, text_widths=self.text_widths[-1:], label_widths=self.label_widths[-1:], sizes=()
-        )
+        widths = self.question_widths[-1:], self.answer_widths[-1:]
+        only = replace(self, question_widths=widths[0], answer_widths=widths[1], sizes=())
         return only(
             TextBatch(
                 [None] * edits,
@@ -239,7 +238,7 @@ class Encoder:
                 for query in group
             ]
         rows = self.form.answers([query.answer if query else "" for query in group])
-        limit = self.limits.edit_label if edits else self.label_widths[-1]
+        limit = self.limits.edit_label if edits else self.answer_widths[-1]
         if self.cut_labels and not edits:
             end = self.form.end
             return [
@@ -271,13 +270,13 @@ class Encoder:
         ]
         if folds_case(self.base):
             pairs = [(question.lower(), answer.lower()) for question, answer in pairs]
-        form, limit = separated(self.scope), self.text_widths[-1]
+        form, limit = separated(self.scope), self.question_widths[-1]
         questions = form.questions([question for question, _ in pairs], limit)
         if not edits:
             return questions
         answers = form.answers([answer for _, answer in pairs])
         return [
-            form.context(question, answer, limit + self.label_widths[-1])
+            form.context(question, answer, limit + self.answer_widths[-1])
             for question, answer in zip(questions, answers, strict=True)
         ]
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tokenizers
 
+from serac_jax.core import files
 from serac_jax.core.errors import UserError
 from serac_jax.core.model_files import DamagedFile, read_json
 
@@ -159,7 +160,7 @@ class Tokenizer:
             if (self.folder / name).is_file():
                 shutil.copyfile(self.folder / name, folder / name)
         if self.codec.serialized and not (folder / "tokenizer.json").exists():
-            (folder / "tokenizer.json").write_text(self.codec.serialized(), encoding="utf-8")
+            files.write(folder / "tokenizer.json", self.codec.serialized().encode())
 
 
 def read(

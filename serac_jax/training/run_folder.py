@@ -14,6 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import jax
 
+from serac_jax.core import files
 from serac_jax.core.errors import UserError
 from serac_jax.core.types import Config
 from serac_jax.runtime import distributed
@@ -158,8 +159,8 @@ def write_config(workdir: Path, config: Config) -> None:
                 f"{workdir} holds a run of another config ({listed}); give another --workdir, or"
                 " the same fields to continue it"
             )
-    file.write_text(json.dumps(new, indent=2) + "\n")
-    (workdir / "versions.json").write_text(json.dumps(versions(), indent=2) + "\n")
+    files.write_json(file, new)
+    files.write_json(workdir / "versions.json", versions())
 
 
 def saved_fields(file: Path) -> dict[str, Any]:
@@ -222,7 +223,7 @@ class JsonLines:
             if file.exists()
             else []
         )
-        file.write_text("".join(line + "\n" for line in kept))
+        files.write(file, "".join(line + "\n" for line in kept).encode())
         self.file = file
 
     def write(self, step: int, scalars: dict[str, float]) -> None:

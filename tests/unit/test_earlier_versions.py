@@ -7,6 +7,7 @@ import pytest
 import serac_jax
 from serac_jax.core.errors import UserError
 from serac_jax.edits.store import Store
+from serac_jax.serving import editor_spec
 from tests.conftest import ROOT
 
 EARLIER = ROOT / "tests" / "data" / "earlier"
@@ -29,6 +30,17 @@ def test_a_run_answers(tmp_path, monkeypatch):
     edit = editor.edit("Who wrote Dracula?", "Mary Shelley")
     assert editor.ask("who wrote dracula").edit_id == edit.id
     assert editor.parts.spec.decision.threshold == 0.5
+
+
+def test_the_names_of_an_editors_widths_in_version_0_2_are_read(tmp_path):
+    spec = editor_spec.Spec({"scope": "x"}, question_widths=(8, 40), answer_widths=(3,))
+    editor_spec.write(spec, tmp_path)
+    file = tmp_path / editor_spec.FILE
+    text = file.read_text()
+    for new, old in (("question_widths", "text_widths"), ("answer_widths", "label_widths")):
+        text = text.replace(new, old)
+    file.write_text(text)
+    assert editor_spec.read(tmp_path) == spec
 
 
 def test_an_unknown_field_of_a_run_is_named(tmp_path, monkeypatch):

@@ -310,7 +310,7 @@ def classifier(name, folder):
             {"parts": {"base": "mini/base", "scope": None, "counterfactual": None, "rerank": None}},
             "names neither 'scope' nor 'rerank'",
         ),
-        ({"text_widths": []}, "field 'text_widths' should be a list of int"),
+        ({"question_widths": []}, "field 'question_widths' should be a list of int"),
         ({"decision": {"threshold": "high", "unsure_from": 0.5}}, "field 'decision' should be"),
     ],
 )

@@ -158,7 +158,7 @@ def test_a_batch_takes_the_first_size_that_has_room_for_its_answers_together(
 ):
     queries = [Query("Who?", answer) for answer in answers]
     sizes = SMALL, SMALL._replace(label_fill=0.6)
-    found = replace(encoder, label_widths=(24,)).with_sizes(sizes)(
+    found = replace(encoder, answer_widths=(24,)).with_sizes(sizes)(
         TextBatch(queries, queries, range(len(queries)), queries, range(len(queries)))
     )
     labelled = (found.inside.weight > 0).sum()
@@ -184,7 +184,7 @@ def test_whatever_a_network_computes_has_room_for_all_tokens(encoder, rows, pair
     """A token for which there is none would be left out unseen."""
     found = replace(
         encoder,
-        label_widths=(16,),
+        answer_widths=(16,),
         pairs=pairs,
         sizes=(
             Size(16, 24, 8, 16, 8, 24, 0.4, 0.4, 0.4),

@@ -37,7 +37,7 @@ def build(
     """The task of a config; no `scope`, no texts for it."""
     data = config.data
     locate = partial(archive.locate, data.dir, cache)  # may download
-    fields: dict[str, Any] = limits(config) | {"label_widths": (1,)}
+    fields: dict[str, Any] = limits(config) | {"answer_widths": (1,)}
     encode = Encoder(
         base,
         scope,
