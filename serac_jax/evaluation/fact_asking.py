@@ -99,16 +99,17 @@ class Asker:
         self.store.add([self.edits[place] for place in group.held[len(before) :]])
         self.group = group
 
-    def ask(self, group: Group, items: Sequence[Item]) -> list[Line]:
-        """The lines of questions that are asked while the edits of their group are held."""
-        self.hold(group)
-        verdicts: list[Verdict] = self.service.decide(
-            [item.ask.question for item in items], [None] * len(items)
-        )
-        self.read([(item, verdict) for item, verdict in zip(items, verdicts, strict=True)])
-        return [
-            self.line(group, item, verdict) for item, verdict in zip(items, verdicts, strict=True)
-        ]
+    def ask(self, asked: Sequence[tuple[Group, Sequence[Item]]]) -> list[Line]:
+        """The lines of questions, each asked while the edits of its group are held."""
+        decided: list[tuple[Group, Item, Verdict]] = []
+        for group, items in asked:
+            self.hold(group)
+            verdicts = self.service.decide(
+                [item.ask.question for item in items], [None] * len(items)
+            )
+            decided += [(group, *row) for row in zip(items, verdicts, strict=True)]
+        self.read([(item, verdict) for _, item, verdict in decided])
+        return [self.line(*row) for row in decided]
 
     def read(self, asked: Sequence[tuple[Item, Verdict]]) -> None:
         """Generates the answers that are needed and not known yet."""
@@ -169,8 +170,8 @@ def run(asker: Asker, plan: Plan, file: Path, done: int) -> Iterator[int]:
       The number of questions that have been asked, after each batch.
     """
     with file.open("a", encoding="utf-8", newline="\n") as out:
-        for group, items in batches(plan.groups, BATCH, done):
-            lines = asker.ask(group, items)
+        for asked in batches(plan, BATCH, done):
+            lines = asker.ask(asked)
             out.write("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
             out.flush()
             done += len(lines)

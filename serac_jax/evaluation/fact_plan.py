@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -187,11 +187,14 @@ def questions(
     )
 
 
-def batches(groups: Sequence[Group], size: int, done: int) -> Iterator[tuple[Group, list[Item]]]:
-    """The questions in batches of one group each, without the first `done`."""
-    for group in groups:
-        skip = min(done, len(group.items))
-        done -= skip
-        rest = group.items[skip:]
-        for _, part in groupby(enumerate(rest), lambda row: row[0] // size):
-            yield group, [item for _, item in part]
+def batches(plan: Plan, size: int, done: int) -> Iterator[list[tuple[Group, list[Item]]]]:
+    """The questions, without the first `done`, in batches: answers are generated for a whole batch,
+    however few are asked of a group."""
+    rest = islice(((group, item) for group in plan.groups for item in group.items), done, None)
+    while part := list(islice(rest, size)):
+        found: list[tuple[Group, list[Item]]] = []
+        for group, item in part:
+            if not found or found[-1][0] is not group:
+                found.append((group, []))
+            found[-1][1].append(item)
+        yield found

@@ -138,9 +138,9 @@ def test_after_each_edit_only_those_before_it_are_held():
     for group in plan.groups:
         assert {item.fact for item in group.items} == {group.held[-1]}
     asker, service = Asker(Words(), FACTS), Words()
-    one_by_one = [asker.ask(group, group.items) for group in plan.groups]
+    one_by_one = [asker.ask([(group, group.items)]) for group in plan.groups]
     for group, lines in zip(plan.groups, one_by_one, strict=True):
-        assert Asker(service, FACTS).ask(group, group.items) == lines
+        assert Asker(service, FACTS).ask([(group, group.items)]) == lines
         assert len(asker.store.live()) == 5
 
 
@@ -162,8 +162,8 @@ def test_kinds_are_checked():
 def asked(plan, service, **options):
     asker = Asker(service, FACTS, **options)
     lines = []
-    for group, items in fact_plan.batches(plan.groups, 3, 0):
-        lines += asker.ask(group, items)
+    for batch in fact_plan.batches(plan, 3, 0):
+        lines += asker.ask(batch)
     return lines
 
 
@@ -201,17 +201,17 @@ def test_every_question_has_a_whole_line():
 def test_an_answer_out_of_scope_is_right_where_it_is_the_one_before():
     facts = [Fact("Who rules Land1?", "Ann", asks=(Ask("same_relation", "Who rules Land1 now?"),))]
     plan = planned(facts, ("1",))
-    *_, line = Asker(Words(), facts).ask(plan.groups[0], plan.groups[0].items)
+    *_, line = Asker(Words(), facts).ask([(plan.groups[0], plan.groups[0].items)])
     assert (line["before"], line["after"]) == ("about Who rules Land1 now?", "Ann")
     assert (line["wanted"], line["right"]) == (line["before"], False)
-    *_, line = Asker(Agreeing(), facts).ask(plan.groups[0], plan.groups[0].items)
+    *_, line = Asker(Agreeing(), facts).ask([(plan.groups[0], plan.groups[0].items)])
     assert line["right"]
 
 
 def test_an_in_scope_question_that_no_edit_answers_is_answered_by_the_base_model():
     facts = [Fact("Who rules Land1?", "Ann", asks=(Ask("rephrase", "An old question?", ("x",)),))]
     plan = planned(facts, ("1",))
-    *_, line = Asker(Words(), facts).ask(plan.groups[0], plan.groups[0].items)
+    *_, line = Asker(Words(), facts).ask([(plan.groups[0], plan.groups[0].items)])
     assert (line["after"], line["edit"], line["right"]) == ("about An old question?", None, False)
 
 
