@@ -27,7 +27,6 @@ FENCE = re.compile(r"^( *)```(\w*)[^\n]*\n(.*?)^\1```$", re.MULTILINE | re.DOTAL
 # words of commands that load a model: their sessions belong to the slow tier
 NEEDS_A_MODEL = ("ask", "why", "chat", "calibrate", "train", "eval", "SERAC_EDITOR", "--editor")
 VARIES = re.compile(r"\d{4}-\d\d-\d\dT[\d:]*Z|[-+]?\d+\.\d+")  # times; scores, which are rounded
-NOTE = re.compile(r"^note: this is a demonstration model.*\n", re.MULTILINE)
 
 
 class Block(NamedTuple):
@@ -73,10 +72,9 @@ def run_console(text: str, folder: Path) -> str:
 
 
 def same_output(wanted: str, got: str) -> bool:
-    """Whether they agree except for times, scores and the note that a model is a demonstration.
+    """Whether they agree except for times and scores.
 
     A line `…` stands for any number of lines."""
-    wanted, got = NOTE.sub("", wanted), NOTE.sub("", got)
     pattern = "".join(
         r"(?:.*\n)*?" if line.strip() == "…" else re.escape(VARIES.sub("#", line)) + r"\n"
         for line in wanted.splitlines()
@@ -85,11 +83,11 @@ def same_output(wanted: str, got: str) -> bool:
 
 
 def rewrite(page: Path) -> None:
-    """Puts what the sessions of a page print now into the page, except for the note."""
+    """Puts what the sessions of a page print now into the page."""
     with tempfile.TemporaryDirectory() as folder:
         name = str(page.resolve().relative_to(ROOT))
         found = [block for block in blocks("console") if block.page == name]
-        got = NOTE.sub("", run_console("".join(block.text for block in found), Path(folder)))
+        got = run_console("".join(block.text for block in found), Path(folder))
     text = page.read_text()
     for block in found:
         commands = [line for line in block.text.splitlines() if line.startswith("$ ")]

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import warnings
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING, Any
 
@@ -93,21 +94,27 @@ def query_arguments(parser: ArgumentParser) -> None:
 
 def opened(options: Namespace) -> EditorService:
     """The editor that a command line names, with its memory."""
-    from serac_jax.serving.loading import load  # what needs no editor starts without JAX
-
-    base = saying(options.base_command) if options.base_command else None
-    editor = load(
+    editor = loaded(
         named(options) or "mini",
         memory=open_store(options),
-        base=base,
+        base=saying(options.base_command) if options.base_command else None,
         rerank=options.rerank,
         mesh=mesh_of(options),
     )
-    if editor.parts.is_demonstration:
+    if editor.parts.is_demonstration and sys.stderr.isatty():
         complain(DEMONSTRATION)
     if editor.parts.spec.calibration is None:
         complain(UNCALIBRATED)
     return editor
+
+
+def loaded(name: str, **how: Any) -> EditorService:
+    """An editor, without the warning that it is not calibrated, which `opened` gives in its way."""
+    from serac_jax.serving.loading import Uncalibrated, load  # other commands start without JAX
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Uncalibrated)
+        return load(name, **how)
 
 
 def named(options: Namespace) -> str | None:
@@ -149,11 +156,8 @@ def judge(options: Namespace, store: Store) -> EditorService | None:
                 "--mesh is for an editor, and none is named; give --editor or $SERAC_EDITOR too"
             )
         return None
-    from serac_jax.serving.loading import load
-
-    return load(
-        name, memory=store, base=str, mesh=mesh_of(options)
-    )  # nothing is answered, so the base model is not loaded
+    # nothing is answered, so the base model is not loaded
+    return loaded(name, memory=store, base=str, mesh=mesh_of(options))
 
 
 def tags_of(options: Namespace) -> tuple[str, ...] | None:

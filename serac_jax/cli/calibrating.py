@@ -10,7 +10,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from serac_jax.cli.answering import editor_argument, mesh_of
+from serac_jax.cli.answering import editor_argument, loaded, mesh_of
 from serac_jax.cli.command import OK, Command
 from serac_jax.cli.printing import show_json
 from serac_jax.core import files
@@ -81,12 +81,11 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     from serac_jax.serving import calibration, calibration_plot
-    from serac_jax.serving.loading import load
 
     if options.edits < 1 or options.rounds < 1:
         raise UserError("--edits and --rounds should be at least 1")
     name = options.editor or os.environ.get("SERAC_EDITOR") or "mini"
-    editor = load(name, rerank=options.rerank, mesh=mesh_of(options))
+    editor = loaded(name, rerank=options.rerank, mesh=mesh_of(options))
     fitted, measured = trials_of(options, name, editor)
     progress = Progress(sum(len(each.inside) + len(each.outside) for each in [*fitted, *measured]))
     scores = calibration.measure(editor.matcher, fitted, progress)

@@ -168,7 +168,7 @@ def table(options: Namespace) -> int:
 
         sources = {name: name for name in presets.NAMES}
         if chosen.configs:
-            files = Path(chosen.configs).resolve().glob("*_*.py")
+            files = Path(chosen.configs).glob("*_*.py")
             sources = {file.stem: str(file) for file in files}
         variant = "mini" if chosen.mini else "full"
         compare.compare(sources, chosen.runs.split(","), variant, chosen.out, presets.load)

@@ -19,9 +19,12 @@ class Trial(NamedTuple):
     whether they fall under one of them.
 
     rows: None where each text is a row of its own.
+    inside_kinds, outside_kinds: the kind of each question; empty where it is not known.
     """
 
     edits: tuple[tuple[str, str], ...]
     inside: tuple[str, ...]
     outside: tuple[str, ...]
     rows: Rows | None = None
+    inside_kinds: tuple[str, ...] = ()
+    outside_kinds: tuple[str, ...] = ()

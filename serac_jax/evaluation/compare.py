@@ -217,7 +217,7 @@ def compare(
       UserError: A pattern matches no run, or a run failed.
     """
     default = "runs/table-mini" if variant == "mini" else "runs/table"
-    folder = program.writable(Path(out or default).resolve(), "out")
+    folder = program.writable(Path(out or default), "out")
     failures = complete_all(find(sources, patterns, variant, folder, load), folder)
     if (folder / "table.md").exists():
         print("\n" + (folder / "table.md").read_text(), flush=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,12 +29,14 @@ class Scores(NamedTuple):
     group: by number, the row beside which a question out of scope was drawn, one of many there.
         rows: the question's own row and that of the nearest edit.
     None: every question is by itself.
+    kind: the name of every question's kind, or "" where it is not known.
     """
 
     value: Float[np.ndarray, " n"]
     inside: Bool[np.ndarray, " n"]
     group: Int[np.ndarray, " n"] | None = None
     rows: Int[np.ndarray, "n 2"] | None = None
+    kind: Sequence[str] = ()
 
     @property
     def groups(self) -> Int[np.ndarray, " m"]:
@@ -61,7 +63,7 @@ def measure(
     """
     tags: dict[tuple[str, str], list[str]] = defaultdict(list)
     row_of: dict[str, str] = {}
-    asked: list[tuple[str, str, bool, str, str]] = []
+    asked: list[tuple[str, str, bool, str, str, str]] = []
     for number, trial in enumerate(trials):
         rows = trial.rows or Rows(
             tuple(prompt for prompt, _ in trial.edits), trial.outside, trial.outside
@@ -69,12 +71,23 @@ def measure(
         for edit, row in zip(trial.edits, rows.edits, strict=True):
             tags[edit].append(str(number))
             row_of[edit[0]] = row
-        asked += [(question, str(number), True, question, question) for question in trial.inside]
+        kinds = trial.inside_kinds or ("",) * len(trial.inside)
+        inside = zip(trial.inside, kinds, strict=True)
         asked += [
-            (question, str(number), False, own, beside)
-            for question, own, beside in zip(trial.outside, rows.outside, rows.beside, strict=True)
+            (question, str(number), True, question, question, kind) for question, kind in inside
         ]
-    if len({inside for _, _, inside, _, _ in asked}) < 2:
+        outside = zip(
+            trial.outside,
+            rows.outside,
+            rows.beside,
+            trial.outside_kinds or ("",) * len(trial.outside),
+            strict=True,
+        )
+        asked += [
+            (question, str(number), False, own, beside, kind)
+            for question, own, beside, kind in outside
+        ]
+    if len({inside for _, _, inside, *_ in asked}) < 2:
         raise UserError(
             "there are no questions in scope, or none out of scope; both are needed to tell one"
             " from the other"
@@ -92,17 +105,18 @@ def measure(
     numbers: dict[str, int] = defaultdict(lambda: len(numbers))
     return Scores(
         np.array([found[place][0].score if found[place] else 0.0 for place in range(len(asked))]),
-        np.array([inside for _, _, inside, _, _ in asked]),
-        np.array([numbers[beside] for *_, beside in asked]),
+        np.array([inside for _, _, inside, *_ in asked]),
+        np.array([numbers[beside] for *_, beside, _ in asked]),
         np.array(
             [
                 (
                     numbers[own],
                     numbers[row_of[found[place][0].edit.prompt] if found[place] else own],
                 )
-                for place, (*_, own, _) in enumerate(asked)
+                for place, (*_, own, _, _) in enumerate(asked)
             ]
         ),
+        [kind for *_, kind in asked],
     )
 
 
@@ -152,7 +166,8 @@ def report(scores: Scores, thresholds: Thresholds, target: float | None = None) 
     false_positive_rate, recall, precision at the threshold; standard_error: of the first, over
     rows; unsure: the share of all questions in the band below the threshold; area: under the ROC
     curve; calibration_error: |score − share in scope| expected over bins of the score; groups: rows
-    beside which the questions out of scope were drawn."""
+    beside which the questions out of scope were drawn; kinds: of every known kind, whether it is in
+    scope, the number of questions, and the share that an edit answers."""
     hit, inside = thresholds.hit(scores.value), scores.inside
     rows = np.arange(len(hit))[:, None].repeat(2, 1) if scores.rows is None else scores.rows
     unsure = thresholds.unsure(scores.value)
@@ -171,7 +186,24 @@ def report(scores: Scores, thresholds: Thresholds, target: float | None = None) 
         "inside": int(inside.sum()),
         "outside": int((~inside).sum()),
         "groups": int(scores.groups.max()) + 1,
+        "kinds": by_kind(scores, hit),
     }
+
+
+def by_kind(scores: Scores, hit: Bool[np.ndarray, " n"]) -> dict[str, dict[str, Any]]:
+    """What an edit answers of every kind that is known, those in scope first."""
+    found: dict[str, dict[str, Any]] = {}
+    kind = np.array(scores.kind)
+    for inside in (True, False):
+        for name in sorted({*scores.kind} - {""}):
+            asked = (kind == name) & (scores.inside == inside)
+            if asked.any():
+                found[name] = {
+                    "inside": inside,
+                    "questions": int(asked.sum()),
+                    "answered": float(hit[asked].mean()),
+                }
+    return found
 
 
 def standard_error(hit: Bool[np.ndarray, " n"], rows: Int[np.ndarray, "n 2"]) -> float:
@@ -243,8 +275,14 @@ def told(found: dict[str, Any]) -> str:
         "threshold": "an edit answers above this score",
         "unsure_from": "… and might have from this one on",
     }
-    return "\n".join(
+    lines = [
         f"{name:<20} {found[name]:.3f}  {said}"
         for name, said in meaning.items()
         if found[name] is not None
-    )
+    ]
+    lines += [
+        f"  {name:<18} {kind['answered']:.3f}  {'in' if kind['inside'] else 'out of'} scope:"
+        f" {kind['questions']} questions of this kind, answered by an edit"
+        for name, kind in found.get("kinds", {}).items()
+    ]
+    return "\n".join(lines)

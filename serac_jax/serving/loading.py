@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,10 @@ from serac_jax.serving.service import Contradiction as Contradiction
 from serac_jax.serving.service import EditorService as EditorService
 
 
+class Uncalibrated(UserWarning):
+    """The threshold of a loaded editor was never fitted to a false-positive rate."""
+
+
 def load(
     name: str | Path = "mini",
     *,
@@ -31,6 +36,8 @@ def load(
     mesh: Mapping[str, int] | None = None,
 ) -> EditorService:
     """Loads an editor that answers questions.
+
+    Warns with `Uncalibrated` where its threshold is the default or a config's.
 
     Args:
         name: "mini" (or "mini/fnli", "mini/sent") for a shipped editor; the folder of a run, or one
@@ -57,6 +64,13 @@ def load(
     if jax.config.values["jax_compilation_cache_dir"] is None:
         program.use_compilation_cache(program.default_cache())
     parts = saved_editor.find(str(name), base=base is None, rerank=rerank, mesh=mesh)
+    if parts.spec.calibration is None:
+        warnings.warn(
+            "this editor's threshold is not calibrated; `calibrate` fits it to a false-positive"
+            " rate",
+            Uncalibrated,
+            stacklevel=2,
+        )
     index = index or partial(BlockedIndex, devices=saved_editor.devices(mesh))
     return EditorService(
         parts, memory if isinstance(memory, Store) else Store.open(memory), base, index

@@ -21,20 +21,25 @@ FIELDS = ("edits", "inside", "outside")  # of a line of a file
 
 
 def of_batch(batch: TextBatch) -> Trial:
-    inside = tuple(dict.fromkeys(query.question for query in batch.inside if query))
+    inside = {query.question: query.kind for query in batch.inside if query}
     edits = [query for query in batch.edits if query]
     drawn = {
-        query.question: (row_of(query), row_of(batch.edits[of]))
+        query.question: (row_of(query), row_of(batch.edits[of]), query.kind)
         for query, of in zip(batch.outside, batch.outside_of, strict=True)
         if query
     }
     rows = Rows(
         tuple(map(row_of, edits)),
-        tuple(own for own, _ in drawn.values()),
-        tuple(beside for _, beside in drawn.values()),
+        tuple(own for own, _, _ in drawn.values()),
+        tuple(beside for _, beside, _ in drawn.values()),
     )
     return Trial(
-        tuple((query.question, query.answer) for query in edits), inside, tuple(drawn), rows
+        tuple((query.question, query.answer) for query in edits),
+        tuple(inside),
+        tuple(drawn),
+        rows,
+        tuple(inside.values()),
+        tuple(kind for _, _, kind in drawn.values()),
     )
 
 

@@ -1,4 +1,4 @@
-"""What a training run tells while it runs, and when it is time to stop."""
+"""What a training run prints and logs, and when it stops."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ from serac_jax.training.steps import Sums, averages
 
 
 class Progress:
-    """Averages the metrics of steps, prints them with the time that is left, hands them to the
-    writers, and says when to stop.
+    """Averages the metrics of steps, prints and logs them, and decides when to stop.
 
-    `loop` is what a resumed run must know: the best validation loss so far and its step.
+    `loop` is what a resumed run needs: the best validation loss so far and its step.
     """
 
     def __init__(
@@ -27,15 +26,12 @@ class Progress:
     ):
         self.train, self.folder, self.writers, self.loop = train, folder, writers, dict(loop)
         self.pending: list[Sums] = []
-        self.start: tuple[int, float] | None = (
-            None  # the first step, which compiles, is not part of the estimate
-        )
+        # the first step compiles and is not part of the estimate
+        self.start: tuple[int, float] | None = None
         self.since = step, time.monotonic()
         self.signalled = False
         signal.signal(signal.SIGINT, self.on_signal)
-        if (
-            jax.process_count() == 1
-        ):  # else JAX has its own handler of SIGTERM, which tells all processes
+        if jax.process_count() == 1:  # with several, JAX handles SIGTERM and informs all processes
             signal.signal(signal.SIGTERM, self.on_signal)
 
     def on_signal(self, number: int, frame: Any) -> None:
@@ -45,9 +41,9 @@ class Progress:
             signal.raise_signal(signal.SIGTERM)
 
     def finished(self, step: int) -> str:
-        """Why training should stop at this step; empty where it should go on."""
+        """Why training stops at this step; empty to continue."""
         if self.signalled or distributed.stopped(step):
-            return "stopped by a signal; start it again with its workdir to go on"
+            return "stopped by a signal; run the same command with this workdir to continue"
         if step >= self.train.steps:
             return "all steps done"
         if step - self.loop.get("best_step", step) >= self.train.patience:
@@ -58,8 +54,7 @@ class Progress:
         return ""
 
     def trained(self, step: int, metrics: Sums, skipped: Any) -> None:
-        """One more step. Waits for the device at the first one and where a line is due, nowhere
-        else."""
+        """Counts a step. Waits for the device only at the first step and when a line is due."""
         self.pending.append(metrics)
         if self.start is None:
             jax.block_until_ready(metrics)
@@ -79,16 +74,15 @@ class Progress:
         self.tell(step, scalars)
 
     def validated(self, step: int, scores: dict[str, float]) -> None:
-        """A validation: remembers whether it was the best; its time does not count as training
-        time."""
+        """Records a validation, whose time does not count as training time."""
         if scores["loss"] < self.loop.get("best_loss", float("inf")):
             self.loop |= {"best_loss": scores["loss"], "best_step": step}
         self.tell(step, {f"val_{name}": value for name, value in scores.items()})
         self.since = step, time.monotonic()
 
     def profile(self, count: int, metrics: Sums) -> None:
-        """Traces the first `train.profile` steps that are already compiled into the run's folder,
-        for TensorBoard or Perfetto."""
+        """Writes a trace of the first `train.profile` compiled steps into the run's folder, for
+        TensorBoard or Perfetto."""
         if not self.train.profile or not distributed.is_primary():
             return
         if count == 0:
@@ -100,11 +94,10 @@ class Progress:
     def tell(self, step: int, scalars: dict[str, float]) -> None:
         for writer in self.writers:
             writer.write(step, scalars)
-        shown = "  ".join(f"{name} {value:.4g}" for name, value in scalars.items())
-        print(f"step {step}/{self.train.steps}{self.left(step)}  {shown}", flush=True)
+        print(f"step {step}/{self.train.steps}{self.left(step)}  {shown(scalars)}", flush=True)
 
     def left(self, step: int) -> str:
-        """The time that remains, validations included, at the pace so far."""
+        """The estimated time left, validations included."""
         if self.start is None or step <= self.start[0]:
             return ""
         seconds = (
@@ -112,3 +105,18 @@ class Progress:
         )
         hours, minutes = divmod(int(seconds) // 60, 60)
         return f"  {hours}:{minutes:02d}:{int(seconds) % 60:02d} left"
+
+
+def shown(scalars: dict[str, float]) -> str:
+    """Numbers for people: a line for those of no kind of questions, and one for each kind.
+
+    Those that pool several kinds are left to the files.
+    """
+    of_kind: dict[str, list[str]] = {"": []}
+    for name, value in scalars.items():
+        score, _, kind = name.partition("/")
+        if not score.endswith("_pooled"):
+            of_kind.setdefault(kind, []).append(f"{score} {value:.4g}")
+    first, *others = of_kind.items()
+    lines = [f"    {kind}:  {'  '.join(line).replace('val_', '')}" for kind, line in others]
+    return "\n".join(["  ".join(first[1]), *lines])

@@ -57,7 +57,9 @@ def test_ask_answers_for_people_and_for_programs(run, dracula, monkeypatch):
     assert found["margin"] == pytest.approx(found["score"] - found["threshold"])
     status, _, error = run("ask", UNRELATED[0], "--base-command=echo no >&2; exit 3")
     assert status == 1
-    assert error.endswith("\nerror: --base-command ended with status 3: no\n")
+    assert error == "error: --base-command ended with status 3: no\n"
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    error = run("ask", UNRELATED[0], "--base-command=cat")[2]
     assert error.startswith("note: this is a demonstration model")
     assert run("ask", "Anything?", "--editor=mini/nothing")[0] == 1
 

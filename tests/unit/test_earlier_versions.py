@@ -8,6 +8,7 @@ import serac_jax
 from serac_jax.core.errors import UserError
 from serac_jax.edits.store import Store
 from serac_jax.serving import editor_spec
+from serac_jax.serving.loading import Uncalibrated
 from tests.conftest import ROOT
 
 EARLIER = ROOT / "tests" / "data" / "earlier"
@@ -26,7 +27,8 @@ def test_a_memory_and_its_journal_open(tmp_path):
 def test_a_run_answers(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)  # its config names models by relative paths
     run = shutil.copytree(EARLIER / "run", tmp_path / "run")
-    editor = serac_jax.load(run)
+    with pytest.warns(Uncalibrated, match="`calibrate` fits it"):
+        editor = serac_jax.load(run)
     edit = editor.edit("Who wrote Dracula?", "Mary Shelley")
     assert editor.ask("who wrote dracula").edit_id == edit.id
     assert editor.parts.spec.decision.threshold == 0.5

@@ -576,6 +576,24 @@ def test_a_calibrated_editor_is_saved_with_what_was_measured(loaded, tmp_path):
     assert other.parts.spec.calibration == found
     assert loaded.parts.spec.decision == before != editor.parts.spec.decision
     assert all(name in calibration.told(found) for name in ("recall", "area", "threshold"))
+    assert found["kinds"] == {}
+
+
+def test_what_is_answered_is_told_by_kind(loaded):
+    kinds = {"prompt": 2, "other": len(UNRELATED)}
+    trial = trials.Trial(
+        tuple(EDITS[:2]),
+        tuple(prompt for prompt, _ in EDITS[:2]),
+        tuple(UNRELATED),
+        None,
+        ("prompt",) * 2,
+        ("other",) * len(UNRELATED),
+    )
+    found = loaded.measure([trial])
+    assert {name: kind["questions"] for name, kind in found["kinds"].items()} == kinds
+    assert found["kinds"]["prompt"] == {"inside": True, "questions": 2, "answered": 1.0}
+    assert found["kinds"]["other"]["answered"] == found["false_positive_rate"]
+    assert "out of scope: " in calibration.told(found).splitlines()[-1]
 
 
 def test_a_fitted_threshold_lets_no_more_through_than_the_target():
