@@ -42,6 +42,7 @@ RULES = (
     (r"layer_\d+/down$", P("fsdp", "model")),  # MEND's networks, its rates and moments
     (r"layer_\d+/up$", P("model", "fsdp")),
     (r"layer_\d+/(bias|scale|shift)$", P()),
+    (r"/(down|up)$", P()),  # low-rank adapters are small
     (r"moments/[^/]+/(mean|square)$|rates$", P()),
     (r"table/(keys|live|count|edits/.*)$", P()),
     (r"index/(keys|scales|squares|tags)$", P("data")),

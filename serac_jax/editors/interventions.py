@@ -19,6 +19,7 @@ from serac_jax.core.batch import Examples
 from serac_jax.core.errors import UserError
 from serac_jax.core.types import Params
 from serac_jax.models import Model
+from serac_jax.models.adapters import LowRank as LowRank
 from serac_jax.models.convert import flatten, unflatten
 from serac_jax.models.linear import at_least_float32
 
@@ -65,17 +66,6 @@ class Tap(NamedTuple):
 
     def __call__(self, x: Float[Array, "*n d"], y: Float[Array, "*n f"]) -> Float[Array, "*n f"]:
         return y + self.value
-
-
-class LowRank(NamedTuple):
-    """A low-rank adapter (LoRA, Hu et al. 2022): the layer acts as if `down @ up` were added to its
-    kernel."""
-
-    down: Float[Array, "d r"]
-    up: Float[Array, "r f"]
-
-    def __call__(self, x: Float[Array, "*n d"], y: Float[Array, "*n f"]) -> Float[Array, "*n f"]:
-        return y + (x @ self.down.astype(x.dtype)) @ self.up.astype(x.dtype)
 
 
 class Correction(NamedTuple):

@@ -126,6 +126,8 @@ class Setup(NamedTuple):
     Attributes:
         config: the run's config.
         base: the frozen base model.
+        template: how edits and questions are put together for it, a name in
+            `text.templates.TEMPLATES`.
         load: loads a model by name, as `models.load`.
         outside: (batches, rows) -> so many batches of out-of-scope training queries, leaves
             "m o …".
@@ -133,6 +135,7 @@ class Setup(NamedTuple):
 
     config: Config
     base: Model
+    template: str
     load: Load
     outside: Callable[[int, int], Examples]
 
@@ -144,11 +147,13 @@ class Built(NamedTuple):
         editor: the functions.
         parts: the networks that training changes, by their part of the parameters.
         scope_tokenizer: the tokenizer of its scope classifier, where it has one.
+        judges: whether it reads questions out of scope behind edits, too.
     """
 
     editor: Editor
     parts: dict[str, Model]
     scope_tokenizer: Any = None
+    judges: bool = False
 
 
 @runtime_checkable

@@ -89,7 +89,7 @@ def digest(task: Task, config: Config, stream: tuple[str, int, bool]) -> str:
         VERSION,
         SAMPLE,
         stream,
-        (config.task, config.seed, options, encode.pairs, encode.classes),
+        (config.task, config.seed, options, encode.pairs, encode.judged, encode.classes),
         (str(folder.resolve()), rows),
         encode.form._replace(tokenizer=None),
         *(identity(tokenizer) for tokenizer in (encode.base, encode.scope) if tokenizer),

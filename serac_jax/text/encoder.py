@@ -51,6 +51,7 @@ class Encoder:
         sizes: what batches are padded to, measured by `sizes.choose`; a batch that none of them
             holds is as wide as the limits. Empty: the i-th of the widths make one size.
         pairs: whether the scope classifier reads an edit and a query together.
+        judged: whether the base model reads out-of-scope queries behind edits, too.
         kinds: the names of the task's kinds of questions.
         template: of the base model, a name in `templates.TEMPLATES`.
     """
@@ -64,6 +65,7 @@ class Encoder:
     edit_label_limit: int = 0
     sizes: tuple[Size, ...] = ()
     pairs: bool = False
+    judged: bool = False
     kinds: tuple[str, ...] = ("",)
     template: str = "plain"
 
@@ -188,12 +190,15 @@ class Encoder:
         edit_label, answer, label = lengths(read.labels)
         (prefixes,) = lengths([read.prefixes])
         inside, edit_of = inside[:: batch.alike], batch.edit_of[:: batch.alike]
+        contexts = joined(prefixes, inside, edit_of, self.form.lead)
+        if self.judged:
+            contexts += joined(prefixes, outside, batch.outside_of, self.form.lead)
         found = [
             texts("edit", edits),
             texts("prefix", prefixes),
             texts("query", inside),
             texts("query", outside),
-            texts("context", joined(prefixes, inside, edit_of, self.form.lead)),
+            texts("context", contexts),
             texts("edit_label", edit_label),
             texts("answer", answer),
             texts("label", label),

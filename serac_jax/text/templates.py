@@ -158,6 +158,11 @@ def question_answer(tokenizer: Any, examples: Sequence[Turn] = EXAMPLES) -> Temp
     )
 
 
+def turns(tokenizer: Any) -> Template:
+    """As `question_answer`, without examples: for readers that are trained on the form."""
+    return question_answer(tokenizer, ())
+
+
 def completion(tokenizer: Any) -> Template:
     """For causal language models: a prompt such as "The capital of France is", and how it goes on;
     an edit is a line before it."""
@@ -235,5 +240,6 @@ TEMPLATES: Mapping[str, Callable[[Any], Template]] = {
     "plain": plain,
     "separated": separated,
     "question_answer": question_answer,
+    "turns": turns,
     "completion": completion,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -63,7 +64,7 @@ def build(
         dtype=dtype,
     )
 
-    template = base.network.template
+    template = config.base.template or base.network.template
 
     def outside(batches: int, rows: int) -> Examples:
         """So many batches of out-of-scope queries of the training split, leaves "m o …"."""
@@ -71,12 +72,9 @@ def build(
         drawn = itertools.islice(alone.batches(config.data.train_split, rows, True), batches)
         return jax.tree.map(jnp.asarray, stack([batch.outside for batch in drawn]))
 
-    built = editor_folder.build(Setup(config, base, load, outside))
-    task = with_measured_sizes(
-        task_folder.build(config, base.tokenizer, built.scope_tokenizer, cache, template),
-        config,
-        cache,
-        folder,
-    )
+    built = editor_folder.build(Setup(config, base, template, load, outside))
+    task = task_folder.build(config, base.tokenizer, built.scope_tokenizer, cache, template)
+    task = task._replace(encode=replace(task.encode, judged=built.judges))
+    task = with_measured_sizes(task, config, cache, folder)
     editor = on_gathered_weights(built.editor)
     return Experiment(mesh, base, base_params, editor, task, built.parts)

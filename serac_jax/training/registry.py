@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from serac_jax.core.errors import UserError
-from serac_jax.editors import enn, finetune, lookup, mend, serac
+from serac_jax.editors import adapter_serac, enn, finetune, lookup, mend, serac
 from serac_jax.editors.protocol import EditorFolder
 from serac_jax.tasks import fnli, sent, zsre
 from serac_jax.tasks.task import TaskFolder
 
 EDITORS: dict[str, EditorFolder] = {
     "serac": serac,
+    "adapter_serac": adapter_serac,
     "mend": mend,
     "enn": enn,
     "lookup": lookup,

@@ -24,6 +24,7 @@ from serac_jax.core.fields import (
 )
 from serac_jax.core.types import Config
 from serac_jax.tasks import neighbours
+from serac_jax.text.templates import TEMPLATES
 from serac_jax.training.registry import EDITORS, TASKS
 
 TOP: Fields = {
@@ -47,6 +48,11 @@ BASE: Fields = {
     ),
     "checkpoint": Field(
         "", "weights to read instead of those of base.name, e.g. the original's FC_model.ckpt"
+    ),
+    "template": Field(
+        "",
+        "how edits and questions are put together for it; empty: as its network declares",
+        one_of("", *TEMPLATES),
     ),
     "dtype": Field(
         "float32",

@@ -98,7 +98,7 @@ def build(setup: Setup) -> Built:
         )
         check_vocabulary(base, counterfactual)
     thresholds = Thresholds(options.threshold, options.threshold)
-    lead = TEMPLATES[base.network.template](base.tokenizer).lead
+    lead = TEMPLATES[setup.template](base.tokenizer).lead
     editor = serac(
         Router(scope, thresholds, options.exact_match),
         classifier_params,
