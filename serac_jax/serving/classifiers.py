@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import jax
 import jax.numpy as jnp
@@ -104,8 +104,36 @@ class Embedder:
         return found
 
 
+class Judgement(NamedTuple):
+    """How likely a question is in an edit's scope, and the verdict of a reader that judges.
+
+    verdict: "same", "follows" or "unrelated"; "" where no reader was asked.
+    """
+
+    score: float
+    verdict: str = ""
+
+
+class Scorer(Protocol):
+    """Scores again the edits that embeddings propose.
+
+    Attributes:
+        limit: how many of the edits nearest to a question are scored; None: all that are proposed.
+    """
+
+    limit: int | None
+
+    def __call__(
+        self, pairs: Sequence[tuple[Edit, str]], similarities: Sequence[float]
+    ) -> list[Judgement]:
+        """Scores pairs of an edit and a question, given what embeddings say of each."""
+        ...
+
+
 class PairScorer:
     """Scores of pairs of an edit and a question, by a cross-attention classifier."""
+
+    limit: int | None = None
 
     def __init__(self, scope: Scope, params: Params, encoder: Encoder):
         self.params, self.texts = params, ScopeTexts(encoder)
@@ -115,8 +143,10 @@ class PairScorer:
 
         self.read = jax.jit(read)
 
-    def __call__(self, pairs: Sequence[tuple[Edit, str]]) -> list[float]:
-        found: list[float] = []
+    def __call__(
+        self, pairs: Sequence[tuple[Edit, str]], similarities: Sequence[float]
+    ) -> list[Judgement]:
+        found: list[Judgement] = []
         for group in chunks(pairs):
             edits, questions = (
                 self.texts.edits([edit for edit, _ in group]),
@@ -124,7 +154,7 @@ class PairScorer:
             )
             read = (shard_rows(self.params, tokens) for tokens in (edits, questions))
             scores = cast(np.ndarray, jax.device_get(self.read(self.params, *read)))
-            found += np.exp(scores[: len(group)]).tolist()
+            found += map(Judgement, np.exp(scores[: len(group)]).tolist())
         return found
 
 

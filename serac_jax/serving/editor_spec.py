@@ -13,6 +13,13 @@
                         threshold; between the two the editor reports that it is unsure
     calibration         what `calibrate` measured, or null
     exact_match         (optional, true) an edit answers its own words, whatever the classifier says
+    adapters            (optional) {"scope", "reader"}: folders of low-rank adapters in the format
+                        of `peft`, of the scope classifier and of the base model, which then reads
+                        edits and judges (`serving.judging`)
+    judge               (optional) {"template", "proposals", "border", "weights"}, see
+                        `JudgeSpec`
+    decisions           (optional) [{"edits", "threshold", "unsure_from"}, …]: thresholds for so
+                        many stored edits, in place of "decision"
     template            (optional) how edits and questions are put together for the base model, a
                         name in `text.templates.TEMPLATES`; by default the one of its network
 
@@ -23,7 +30,9 @@ passed to `load`."""
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, cast
 
 from serac_jax.core import files
@@ -35,7 +44,34 @@ from serac_jax.text.templates import TEMPLATES
 FORMAT, VERSION, FILE = "serac_jax editor", 1, "editor.json"
 EARLIER = {"question_widths": "text_widths", "answer_widths": "label_widths"}  # names of 0.2
 POOLS = ("cls", "pooler", "mean", "sentence")
+OPTIONAL: dict[str, Any] = {"template": "", "adapters": {}, "judge": None, "decisions": []}
 PARTS = ("base", "scope", "counterfactual", "rerank")
+
+
+class JudgeSpec(NamedTuple):
+    """How a reader judges.
+
+    Attributes:
+        template: how it reads an edit and a question, a name in `text.templates.TEMPLATES`.
+        proposals: how many of the edits nearest to a question it judges.
+        border: edits whose cosine with a question is lower are not judged.
+        weights: of `scope_score.VIEWS` and the intercept; empty: the score is the probability that
+            the verdict is not "unrelated".
+    """
+
+    template: str = "turns"
+    proposals: int = 4
+    border: float = 0.3
+    weights: tuple[float, ...] = ()
+
+
+class Decision(NamedTuple):
+    """Thresholds for at most so many stored edits: the more are stored, the likelier one of them is
+    near a question by chance."""
+
+    edits: int
+    threshold: float
+    unsure_from: float
 
 
 class Spec(NamedTuple):
@@ -51,6 +87,17 @@ class Spec(NamedTuple):
     calibration: dict[str, Any] | None = None
     exact_match: bool = True
     template: str = ""
+    adapters: Mapping[str, str] = MappingProxyType({})
+    judge: JudgeSpec | None = None
+    decisions: tuple[Decision, ...] = ()
+
+    def thresholds(self, edits: int) -> Thresholds:
+        """The thresholds for so many stored edits: of the smallest number that is no less, or of
+        the largest."""
+        for found in self.decisions:
+            if edits <= found.edits or found is self.decisions[-1]:
+                return Thresholds(found.threshold, found.unsure_from)
+        return self.decision
 
 
 def write(spec: Spec, folder: Path) -> None:
@@ -59,8 +106,12 @@ def write(spec: Spec, folder: Path) -> None:
         "decision": spec.decision._asdict(),
         "parts": dict.fromkeys(PARTS) | spec.parts,
     }
-    if not spec.template:
-        del fields["template"]
+    fields["adapters"] = dict(spec.adapters)
+    fields["judge"] = spec.judge and spec.judge._asdict()
+    fields["decisions"] = [decision._asdict() for decision in spec.decisions]
+    for name in OPTIONAL:
+        if not fields[name]:
+            del fields[name]
     written = {"format": FORMAT, "version": VERSION} | fields
     files.write_json(folder / FILE, written)
 
@@ -86,7 +137,8 @@ def read(folder: Path) -> Spec:
         if old in fields:
             fields[new] = fields.pop(old)
     fields.setdefault("exact_match", True)  # a field that earlier versions did not write
-    fields.setdefault("template", "")
+    for name, empty in OPTIONAL.items():
+        fields.setdefault(name, empty)
     if strange := sorted(set(fields) ^ set(Spec._fields)):
         raise UserError(
             f"{file}: the field {strange[0]!r} is"
@@ -133,7 +185,31 @@ def read(folder: Path) -> Spec:
         calibration=fields["calibration"],
         exact_match=fields["exact_match"],
         template=fields["template"],
+        adapters=adapters_of(file, fields["adapters"]),
+        judge=judge_of(file, fields["judge"]),
+        decisions=tuple(
+            Decision(**record(file, "decisions", one, NUMBERS))
+            for one in several(file, "decisions", fields["decisions"], dict)
+        ),
     )
+
+
+NUMBERS: dict[str, Any] = dict.fromkeys(Decision._fields, (int, float))
+
+
+def adapters_of(file: Path, value: Any) -> dict[str, Any]:
+    """The field "adapters"."""
+    return record(file, "adapters", value, dict.fromkeys(value, str)) if value else {}
+
+
+def judge_of(file: Path, value: Any) -> JudgeSpec | None:
+    """The field "judge"."""
+    if value is None:
+        return None
+    kinds = {"template": str, "proposals": int, "border": (int, float), "weights": list}
+    found = record(file, "judge", value, kinds)
+    weights = several(file, "judge.weights", found["weights"], float)
+    return JudgeSpec(found["template"], found["proposals"], found["border"], weights)
 
 
 def record(file: Path, name: str, value: Any, kinds: dict[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from serac_jax.edits.same_prompt import normal
 from serac_jax.index.blocked import BlockedIndex, Index
 from serac_jax.index.distance import Distance
 from serac_jax.index.tags import Tags, TagTable, visible
-from serac_jax.serving.classifiers import Embedder, PairScorer
+from serac_jax.serving.classifiers import Embedder, Scorer
 from serac_jax.text.buckets import bucket, chunks
 
 PROPOSED = 8  # edits that are considered for each question
@@ -32,11 +32,13 @@ class Near(NamedTuple):
     """An edit, and how likely a question is in its scope: in [0, 1].
 
     exact: the question is the edit's own words.
+    verdict: what a reader that judges says of the two, see `classifiers.Judgement`.
     """
 
     edit: Edit
     score: float
     exact: bool = False
+    verdict: str = ""
 
 
 def ranked(nears: Iterable[Near], tags: Tags, thresholds: Thresholds) -> list[Near]:
@@ -69,7 +71,7 @@ class Matcher:
     def __init__(
         self,
         embedder: Embedder | None,
-        scorer: PairScorer | None,
+        scorer: Scorer | None,
         exact_match: bool = True,
         memory: Path | None = None,
         index: MakeIndex = BlockedIndex,
@@ -198,19 +200,30 @@ class Matcher:
     def rescored(
         self, questions: Sequence[str], proposed: Sequence[list[Near]]
     ) -> list[list[Near]]:
-        """The same edits with the scores, and in the order, of the cross-attention classifier, if
-        there is one; those of the same words stay as they are."""
-        if not self.scorer:
+        """The same edits with the scores, and in the order, of what scores them again, if anything
+        does; those of the same words stay as they are, and a scorer with a limit is not asked about
+        others beside them."""
+        if not (scorer := self.scorer):
             return [list(nears) for nears in proposed]
-        pairs = [
-            (near.edit, question)
+        if limit := scorer.limit:
+            proposed = [
+                [near._replace(verdict="same") for near in nears if near.exact] or nears[:limit]
+                for nears in proposed
+            ]
+        asked = [
+            (near, question)
             for question, nears in zip(questions, proposed, strict=True)
             for near in nears
             if not near.exact
         ]
-        scores = iter(self.scorer(pairs))
+        judged = iter(
+            scorer(
+                [(near.edit, question) for near, question in asked],
+                [near.score for near, _ in asked],
+            )
+        )
         again = [
-            [near if near.exact else near._replace(score=next(scores)) for near in nears]
+            [near if near.exact else near._replace(**next(judged)._asdict()) for near in nears]
             for nears in proposed
         ]
         return [
@@ -220,10 +233,8 @@ class Matcher:
 
     def scores(self, pairs: Sequence[tuple[Edit, str]]) -> list[float]:
         """How likely each question is in the scope of its edit, which need not be stored."""
-        if self.scorer:
-            return self.scorer(pairs)
-        assert self.embedder
-        return self.embedder.scores(pairs)
+        near = self.embedder.scores(pairs) if self.embedder else [1.0] * len(pairs)
+        return [one.score for one in self.scorer(pairs, near)] if self.scorer else near
 
     def _keyed(self, edits: Sequence[Edit]) -> Iterator[tuple[Sequence[Edit], Any]]:
         """Edits in groups, each with its keys, whose number is a power of two: those that are on

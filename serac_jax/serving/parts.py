@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import jax
 
 from serac_jax.core.types import Params
+from serac_jax.editors.adapter_serac.judge import judge
 from serac_jax.editors.serac import scope as scopes
 from serac_jax.editors.serac.reader import Reader
 from serac_jax.editors.serac.router import Router
 from serac_jax.editors.serac.scope import Scope
 from serac_jax.models import Model, hub
 from serac_jax.serving.editor_spec import Spec
+from serac_jax.serving.judging import JudgingReader
 from serac_jax.text.encoder import Encoder
 from serac_jax.text.templates import separated
 from serac_jax.text.tokenizer import Tokenizer
 
 
 class Part(NamedTuple):
+    """A network with its parameters.
+
+    adapter: a low-rank adapter: of the base model beside its parameters, of the scope classifier
+        merged into them already.
+    """
+
     model: Model
     params: Params
+    adapter: Params | None = None
 
 
 class Parts(NamedTuple):
@@ -73,6 +83,16 @@ class Parts(NamedTuple):
     def reader(self, part: str) -> Reader:
         """How the model of a part reads edits and questions."""
         return Reader(self.networks[part].model, self.encoder().form.lead)
+
+    @property
+    def judging(self) -> JudgingReader | None:
+        """The base model as a reader that judges, where it has an adapter for that."""
+        spec, base = self.spec.judge, self.networks.get("base")
+        if spec is None or base is None or base.adapter is None:
+            return None
+        encoder = replace(self.encoder(), template=spec.template)
+        judging = judge(Reader(base.model, encoder.form.lead))
+        return JudgingReader(judging, base.params, base.adapter, encoder, spec)
 
     def encoder(self, scope: str = "") -> Encoder:
         """How texts are read: by the base model, and by the classifier of the part `scope`."""

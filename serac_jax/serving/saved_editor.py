@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from serac_jax import models
 from serac_jax.core.errors import UserError
 from serac_jax.core.sharding import make_mesh, placer
-from serac_jax.models import Load, hub
+from serac_jax.models import Load, adapters, hub
 from serac_jax.runtime import program
 from serac_jax.serving import editor_spec as specs
 from serac_jax.serving.parts import Part, Parts
@@ -134,8 +134,11 @@ def of_folder(folder: Path, base: bool, load: Load) -> Parts:
     networks = {
         part: Part(*load(name, output=outputs[part]))
         for part, name in named.items()
-        if base or part != "base"
+        if base or part != "base" or "reader" in spec.adapters
     }
+    for adapter, name in spec.adapters.items():
+        part = {"reader": "base"}.get(adapter, adapter)
+        networks[part] = adapted(networks[part], folder / name.removeprefix("./"), adapter)
     reader = networks.get("counterfactual") or networks.get("base")
     if reader is None and "base" not in named:
         raise UserError(
@@ -147,6 +150,13 @@ def of_folder(folder: Path, base: bool, load: Load) -> Parts:
     )
     declared = reader.model.network.template if reader else "plain"
     return Parts(spec, networks, tokenizer, spec.template or declared)
+
+
+def adapted(part: Part, folder: Path, adapter: str) -> Part:
+    """A part with the adapter of a folder; that of the scope classifier is merged into it."""
+    found = adapters.read(folder, part.model, part.params)
+    params = part.params if adapter == "reader" else adapters.merged(part.params, found)
+    return Part(part.model, params, found)
 
 
 def save(parts: Parts, folder: Path, copy_base: bool) -> None:
@@ -163,7 +173,16 @@ def save(parts: Parts, folder: Path, copy_base: bool) -> None:
                 f"the base model {named['base']!r} is a folder of this machine, which no other"
                 ' knows; save it with the editor (base="copy")'
             )
-    for part, name in named.items():
-        if name.startswith("./"):
-            models.save(folder / part, *parts.networks[part])
-    specs.write(parts.spec._replace(parts=named), folder)  # last: a folder without it is no editor
+    changed: dict[str, str] = {}
+    # editor.json comes last: a folder without it is no editor
+    for part, network in parts.networks.items():
+        if network.adapter is not None:
+            adapter = {"base": "reader"}.get(part, part)
+            changed[adapter] = f"./{adapter}_adapter"
+            named[part] = parts.spec.parts[part]
+            adapters.write(
+                folder / f"{adapter}_adapter", network.model, network.adapter, named[part]
+            )
+        elif named[part].startswith("./"):
+            models.save(folder / part, network.model, network.params)
+    specs.write(parts.spec._replace(parts=named, adapters=changed), folder)

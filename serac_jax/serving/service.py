@@ -17,6 +17,7 @@ from typing import Any, overload
 
 from serac_jax.core.errors import UserError
 from serac_jax.core.trial import Trial
+from serac_jax.editors.protocol import Thresholds
 from serac_jax.edits.changes import difference
 from serac_jax.edits.operations import Operation, State
 from serac_jax.edits.records import Edit
@@ -65,10 +66,11 @@ class EditorService:
         def reader(part: str) -> TextReader:
             return TextReader(parts.reader(part), networks[part].params, self.encoder)
 
-        embedder = scorer = None
+        embedder = None
+        scorer = judging = parts.judging
         if embedding := parts.embedding:
             embedder = Embedder(
-                embedding, *networks["scope"], spec.distance, parts.encoder("scope")
+                embedding, *networks["scope"][:2], spec.distance, parts.encoder("scope")
             )
         if cross_attention := parts.cross_attention:
             scorer = PairScorer(cross_attention, networks["rerank"].params, parts.encoder("rerank"))
@@ -76,7 +78,9 @@ class EditorService:
         self.state = (-1, 0)  # the one of `memory` that `matcher` has followed
         self.encoder = parts.encoder()
         self.base: Answering = CallableModel(base) if base else reader("base")
-        self.reader = reader("counterfactual") if "counterfactual" in networks else self.base
+        self.reader = judging or self.base
+        if "counterfactual" in networks:
+            self.reader = reader("counterfactual")
         self.inserting = RLock()
         # Programs on several devices, started by several threads, would wait for one another.
         self.running = RLock() if parts.on_several_devices else nullcontext()
@@ -88,7 +92,7 @@ class EditorService:
         where = self.memory.path or "in memory"
         return (
             f"EditorService({models}; {edits} edits, {where}; threshold"
-            f" {spec.decision.threshold:.3f}, {calibrated})"
+            f" {spec.thresholds(edits).threshold:.3f}, {calibrated})"
         )
 
     def with_memory(self, memory: Store) -> EditorService:
@@ -187,7 +191,7 @@ class EditorService:
             known = {edit.id for edit in new}
             rows = [row for row in zip(edits, near, strict=True) if row[0].id in known]
             chosen, found = [edit for edit, _ in rows], [others for _, others in rows]
-            return conflicts.find(self.matcher, chosen, found, self.parts.spec.decision), state
+            return conflicts.find(self.matcher, chosen, found, self.thresholds), state
 
     def conflicts_of(self, edits: Sequence[Edit]) -> list[Conflict]:
         """The conflicts that edits would have, were they stored."""
@@ -202,7 +206,7 @@ class EditorService:
                 near = conflicts.near(
                     self.matcher, edits, self.matcher.read(prompts), self.matcher.alike(edits)
                 )
-            return conflicts.find(self.matcher, edits, near, self.parts.spec.decision)
+            return conflicts.find(self.matcher, edits, near, self.thresholds)
 
     def check(self, edit: Edit) -> None:
         """Raises UserError where the models could not say an edit's answer."""
@@ -264,20 +268,31 @@ class EditorService:
             with self.following():
                 proposed = self.matcher.search(vectors, questions, tags)
             nears = self.matcher.rescored(questions, proposed)
-        thresholds = self.parts.spec.decision
+        thresholds = self.thresholds
         return [decide(near, seen, thresholds) for near, seen in zip(nears, tags, strict=True)]
 
     def texts(self, questions: Sequence[str], verdicts: Sequence[Verdict]) -> list[str]:
-        """The answers: the reader's where an edit answers, and only for the rest the base
-        model's."""
-        hits = [at for at, verdict in enumerate(verdicts) if verdict.hit]
+        """The answers: an edit's own where the question asks the same, else the reader's where an
+        edit answers, and only for the rest the base model's."""
+        texts: dict[int, str] = {}
+        hits: dict[int, Edit] = {}
+        for at, verdict in enumerate(verdicts):
+            if verdict.hit and (first := verdict.first):
+                if first.verdict == "same":
+                    texts[at] = first.edit.answer
+                else:
+                    hits[at] = first.edit
         misses = [at for at, verdict in enumerate(verdicts) if not verdict.hit]
-        edits = [verdict.first.edit for verdict in verdicts if verdict.hit and verdict.first]
         with self.running:
-            after = self.reader.after(edits, [questions[at] for at in hits])
+            after = self.reader.after(list(hits.values()), [questions[at] for at in hits])
             alone = self.base([questions[at] for at in misses])
-        texts = dict(zip([*hits, *misses], [*after, *alone], strict=True))
+        texts |= dict(zip([*hits, *misses], [*after, *alone], strict=True))
         return [texts[at] for at in range(len(questions))]
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """The thresholds for as many edits as are stored."""
+        return self.parts.spec.thresholds(len(self.matcher.edits))
 
     def answer(self, question: str, text: str, verdict: Verdict) -> Answer:
         first = verdict.first
@@ -302,7 +317,7 @@ class EditorService:
         Returns:
             The answer, its scores, what is read, and the base model's answer; it prints well.
         """
-        answer, threshold = self.ask(question, tags), self.parts.spec.decision.threshold
+        answer, threshold = self.ask(question, tags), self.thresholds.threshold
         reads = self.reader.input_of(answer.nearest.edit, question) if answer.nearest else ""
         return Why(answer, threshold, answer.score - threshold, reads, answer.base_text)
 

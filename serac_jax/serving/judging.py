@@ -1,0 +1,98 @@
+"""The reader that judges, as the service calls it: pairs of texts in, scores and verdicts out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, cast
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from serac_jax.core.batch import Tokens
+from serac_jax.editors.adapter_serac.judge import FOLLOWS, SAME, UNRELATED, Judge
+from serac_jax.edits.records import Edit
+from serac_jax.models import adapters
+from serac_jax.serving import scope_score
+from serac_jax.serving.classifiers import Judgement
+from serac_jax.serving.editor_spec import JudgeSpec
+from serac_jax.serving.readers import TextReader
+from serac_jax.text.buckets import chunks, shard_rows, tokens
+from serac_jax.text.encoder import Encoder
+
+VERDICTS = {SAME: "same", FOLLOWS: "follows", UNRELATED: "unrelated"}
+
+
+class JudgingReader(TextReader):
+    """The base model with the reader's adapter: it judges pairs, and answers what follows."""
+
+    def __init__(self, judge: Judge, params: Any, adapter: Any, encoder: Encoder, spec: JudgeSpec):
+        super().__init__(judge.reader, params, encoder)
+        self.adapter, self.spec = adapter, spec
+        self.limit: int | None = spec.proposals
+        steps = encoder.answer_widths[-1]
+
+        def verdicts(
+            params: Any, adapter: Any, edits: Tokens, questions: Tokens
+        ) -> Float[Array, "n 3"]:
+            return judge.verdicts(params, adapters.interventions(adapter), edits, questions)
+
+        def after(params: Any, adapter: Any, edits: Tokens, questions: Tokens) -> Int[Array, "n s"]:
+            change = adapters.interventions(adapter)
+            return judge.answer_after(params, change, edits, questions, steps)
+
+        compiled = jax.jit(verdicts), jax.jit(after)
+        self.verdicts = lambda *read: compiled[0](params, adapter, *read)
+        self.answer_after = lambda params, *read: compiled[1](params, adapter, *read)
+
+    def read_pairs(self, pairs: Sequence[tuple[Edit, str]]) -> list[list[float]]:
+        """Log-probabilities of the verdicts on each pair."""
+        found: list[list[float]] = []
+        for group in chunks(pairs):
+            edits = tokens(self.contexts([edit for edit, _ in group]), self.widths("stated"))
+            questions = self.inputs([question for _, question in group])
+            read = (shard_rows(self.params, part) for part in (edits, questions))
+            rows = cast(np.ndarray, jax.device_get(self.verdicts(*read)))
+            found += rows[: len(group)].tolist()
+        return found
+
+    def views(
+        self, pairs: Sequence[tuple[Edit, str]], similarities: Sequence[float]
+    ) -> Float[np.ndarray, "n f"]:
+        """What the scores of pairs are made of, see `scope_score.views`."""
+        rows = zip(pairs, similarities, self.read_pairs(pairs), strict=True)
+        return np.array(
+            [
+                scope_score.views(edit.prompt, edit.answer, question, cosine(similarity), verdict)
+                for (edit, question), similarity, verdict in rows
+            ]
+        )
+
+    def __call__(
+        self, pairs: Sequence[tuple[Edit, str]], similarities: Sequence[float]
+    ) -> list[Judgement]:
+        """The score and the verdict of each pair; those below the border are not read.
+
+        Args:
+            similarities: of the embedding classifier, exp(cosine − 1).
+        """
+        near = [at for at, value in enumerate(similarities) if cosine(value) > self.spec.border]
+        read = self.read_pairs([pairs[at] for at in near])
+        found = [Judgement(0.0, VERDICTS[UNRELATED])] * len(pairs)
+        for at, verdict in zip(near, read, strict=True):
+            edit, question = pairs[at]
+            score = 1 - math.exp(min(verdict[UNRELATED], 0.0))
+            if weights := self.spec.weights:
+                seen = scope_score.views(
+                    edit.prompt, edit.answer, question, cosine(similarities[at]), verdict
+                )
+                score = scope_score.combined(seen, weights)
+            said = SAME if verdict[SAME] >= verdict[FOLLOWS] else FOLLOWS
+            found[at] = Judgement(score, VERDICTS[said])
+        return found
+
+
+def cosine(similarity: float) -> float:
+    """The cosine that a similarity of the embedding classifier stands for."""
+    return 1 + math.log(max(similarity, 1e-9))
