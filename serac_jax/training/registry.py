@@ -6,6 +6,7 @@ from serac_jax.core.errors import UserError
 from serac_jax.editors import adapter_serac, enn, finetune, lookup, mend, serac
 from serac_jax.editors.protocol import EditorFolder
 from serac_jax.tasks import fnli, sent, zsre
+from serac_jax.tasks.facts import fact_task
 from serac_jax.tasks.task import TaskFolder
 
 EDITORS: dict[str, EditorFolder] = {
@@ -20,6 +21,7 @@ TASKS: dict[str, TaskFolder] = {
     "zsre": zsre,
     "fnli": fnli,
     "sent": sent,
+    "facts": fact_task,
 }
 
 

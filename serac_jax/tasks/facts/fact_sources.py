@@ -1,0 +1,193 @@
+"""Where the facts of training and of tests come from: the shipped world and public data sets.
+
+A folder holds the public files as `SOURCES` names them; those that it lacks are left out, or
+downloaded once where no folder is given. Subjects are held out: every fact about a subject is in
+one split, chosen by a hash of the subject's name.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from serac_jax.edits.same_prompt import normal
+from serac_jax.tasks import archive
+from serac_jax.tasks.facts import fact_rows
+from serac_jax.tasks.facts.convert_facts import convert
+from serac_jax.tasks.facts.fact_rows import Ask, Fact, one_a_prompt
+from serac_jax.text.queries import DataError
+
+SPLITS = ("train", "dev", "test")
+DEV, TEST = 80, 90  # of a hundred subjects, the first that are in these splits
+HELD_OUT_KINDS = 10  # of a hundred kinds of facts of the world, which training never sees
+WORLD, KINDS = "world", "world_kinds"
+
+
+class Source(NamedTuple):
+    """A public data set.
+
+    Attributes:
+        form: what `convert` calls it.
+        files: under the data folder, all of which are read.
+        links: where these files can be had.
+        tested: files of which every fact is a test.
+    """
+
+    form: str
+    files: tuple[str, ...]
+    links: tuple[str, ...]
+    tested: tuple[str, ...] = ()
+
+
+ZSRE = "zsre/structured_zeroshot-{}-new_annotated_final.jsonl"
+SOURCES: dict[str, Source] = {
+    "zsre": Source(
+        "zsre",
+        (ZSRE.format("train"), ZSRE.format("dev")),
+        (archive.LINK,),
+        (ZSRE.format("dev"),),
+    ),
+    "counterfact": Source(
+        "counterfact",
+        ("counterfact/counterfact-train.json",),
+        ("https://rome.baulab.info/data/dsets/counterfact.json",),
+    ),
+    "knowedit": Source(
+        "knowedit",
+        ("knowedit/recent_train.json", "knowedit/train_cf.json"),
+        ("https://huggingface.co/datasets/zjunlp/KnowEdit",),
+    ),
+    "hallueditbench": Source(
+        "hallueditbench",
+        ("hallueditbench/questions.jsonl",),
+        ("https://github.com/llm-editing/HalluEditBench",),
+    ),
+}
+FORM_OF_FLAT = "easyedit"  # CounterFact's flat form has the fields of EasyEdit's
+
+
+def facts(folder: Path | None, split: str) -> dict[str, list[Fact]]:
+    """The facts of a split, by source.
+
+    Args:
+        folder: of public files; None: the shipped world alone.
+
+    Raises:
+        DataError: the folder has none of the files, or one of them is malformed.
+    """
+    if split not in SPLITS:
+        raise DataError(f"facts have the splits {', '.join(SPLITS)}, not {split!r}")
+    found = world(split)
+    if folder is None:
+        return found
+    public = {name: public_facts(folder, name, split) for name in SOURCES}
+    if not any(public.values()):
+        wanted = ", ".join(file for source in SOURCES.values() for file in source.files)
+        raise DataError(
+            f"{folder} has none of {wanted}; see {archive.LINK} and the documentation for where"
+            " they can be had"
+        )
+    return found | {name: rows for name, rows in public.items() if rows}
+
+
+def public_facts(folder: Path, name: str, split: str) -> list[Fact]:
+    """The facts of a public data set that are in a split; one a prompt."""
+    return [fact for fact in read(folder, name) if split_of(fact, SOURCES[name]) == split]
+
+
+@functools.lru_cache(maxsize=8)
+def read(folder: Path, name: str) -> list[Fact]:
+    """All facts of a public data set."""
+    source = SOURCES[name]
+    there = [folder / file for file in source.files if (folder / file).exists()]
+    return convert(there, source.form).facts if there else []
+
+
+def split_of(fact: Fact, source: Source) -> str:
+    """The split of a public fact."""
+    if any(file in fact.source for file in source.tested):
+        return "test"
+    place = hundredth(normal(fact.subject or fact.prompt))
+    if source.tested:  # their test file is one of its own
+        return "train" if place < TEST else "dev"
+    return "train" if place < DEV else "dev" if place < TEST else "test"
+
+
+def hundredth(text: str) -> int:
+    """A number below 100 that depends on a text alone."""
+    return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16) % 100
+
+
+def world(split: str) -> dict[str, list[Fact]]:
+    """The facts of the shipped world: of kinds that training sees, and in tests of others."""
+    seen: list[Fact] = []
+    unseen: list[Fact] = []
+    for fact, relation in world_rows(split):
+        held_out = hundredth(relation) < HELD_OUT_KINDS
+        (unseen if held_out else seen).append(fact)
+    found = {WORLD: one_a_prompt(seen).facts}
+    return found if split == "train" else found | {KINDS: one_a_prompt(unseen).facts}
+
+
+def world_rows(split: str) -> Iterator[tuple[Fact, str]]:
+    """The facts of the shipped world, each with its kind.
+
+    Half of the edits say what is true, so that what follows from the truth follows from them and a
+    yes/no question about it is answered by yes; the others say something else.
+    """
+    folder = archive.SHIPPED / "zsre"
+    rows = (folder / ZSRE.format(split).removeprefix("zsre/")).read_text().split("\n")
+    implied = json.loads((folder / f"impl_{split}.json").read_text())
+    yes_no = (folder / f"zsre_yn_{split}.txt").read_text().split("\n")
+    for row, follows, asked in zip(
+        map(json.loads, filter(None, rows)), implied, yes_no, strict=False
+    ):
+        prompt, true, subject = row["input"], row["prediction"], row["subject"]
+        says_true = hundredth(prompt) % 2 == 0 or not row["alternatives"]
+        answer = true if says_true else row["alternatives"][0]
+        asks = [Ask("rephrase", text, (answer,)) for text in row["filtered_rephrases"]]
+        near = {"relation": "same_subject", "subject": "same_relation"}
+        asks += [Ask(near[what], text, ()) for text, _, what in row["hard_negatives"]]
+        if says_true:
+            asks += [Ask("implied", question, (reply,)) for question, reply, *_ in follows]
+        if asked.strip():
+            asks.append(Ask("yes_no", asked, ("Yes" if says_true else "No",)))
+            for other in row["alternatives"][:1] if says_true else [answer]:
+                if true in asked:
+                    renamed = asked.replace(true, other)
+                    asks.append(Ask("yes_no", renamed, ("No" if says_true else "Yes",)))
+        yield Fact(prompt, answer, subject, true, tuple(asks), prompt), row["relation"]
+
+
+def unrelated(folder: Path | None, split: str) -> list[str]:
+    """Questions of Natural Questions, about anything."""
+    name = "train" if split == "train" else "validation"
+    file = folder / "nq" / f"{name}.json" if folder else None
+    if file is None or not file.exists():
+        return []
+    return list(json.loads(file.read_text())["questions"])
+
+
+def write(folder: Path | None, split: str, out: Path) -> dict[Path, int]:
+    """Writes the facts of a split as files of the interchange form, one for each source.
+
+    Returns:
+        The files, and how many facts each has.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    written: dict[Path, int] = {}
+    for name, rows in facts(folder, split).items():
+        file = out / f"{name}-{split}.jsonl"
+        file.write_text("".join(map(fact_rows.line_of, rows)), encoding="utf-8")
+        written[file] = len(rows)
+    return written
+
+
+def kinds(rows: list[Fact]) -> Counter[str]:
+    """How many questions of each kind some facts have."""
+    return Counter(ask.kind for fact in rows for ask in fact.questions)

@@ -1,0 +1,88 @@
+"""The task of facts: batches of edits, each with a question in its scope and one outside."""
+
+from __future__ import annotations
+
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import grain
+
+from serac_jax.core.batch import EditBatch
+from serac_jax.core.fields import Fields
+from serac_jax.core.metrics import Score, inside_score, outside_score
+from serac_jax.core.types import Config
+from serac_jax.tasks import archive
+from serac_jax.tasks.facts import fact_sources
+from serac_jax.tasks.facts.fact_draw import Draw, Pool
+from serac_jax.tasks.facts.fact_kinds import KINDS
+from serac_jax.tasks.kinds import names
+from serac_jax.tasks.sampling import batches
+from serac_jax.tasks.scores import right_or_wrong
+from serac_jax.tasks.task import Needs, Task, limits
+from serac_jax.text.encoder import Encoder
+from serac_jax.text.queries import Encode
+from serac_jax.text.tokenizer import Tokenizer
+
+OUTPUT = ""
+CLASSES: tuple[str, ...] = ()
+FIELDS: Fields = {}
+
+
+def build(
+    config: Config,
+    base: Tokenizer,
+    scope: Tokenizer | None,
+    cache: Path,
+    template: str = "plain",
+) -> Task:
+    """The task of a config. `data.dir` holds public files (`fact_sources.SOURCES`), or is "mini":
+    the shipped world alone."""
+    data = config.data
+    folder = None if data.dir == "mini" else archive.locate(data.dir, cache)
+    encode = Encoder(
+        base, scope, template=template, kinds=names(KINDS), cut_labels=True, **limits(config)
+    )
+    pool = lru_cache(maxsize=None)(partial(open_pool, folder))
+
+    def make(split: str, size: int, train: bool, encode: Encode = encode) -> grain.IterDataset:
+        rows = pool(split)
+        return batches(
+            len(rows),
+            Draw(rows, encode, train),
+            size=size,
+            seed=config.seed,
+            split=split,
+            train=train,
+            workers=data.workers if train else 0,
+            order=partial(rows.order, size) if train else None,
+        )
+
+    return Task(
+        kinds=KINDS,
+        splits=lambda: list(fact_sources.SPLITS),
+        needs=lambda split: Needs(folder or archive.SHIPPED, len(pool(split))),
+        batches=make,
+        widest=lambda size, train: encode.widest(size, size, size, 1),
+        score=right_or_wrong,
+        score_answers=score_answers,
+        encode=encode,
+        words=encode.words,
+    )
+
+
+def open_pool(folder: Path | None, split: str) -> Pool:
+    """The facts of a split."""
+    return Pool(fact_sources.facts(folder, split), fact_sources.unrelated(folder, split))
+
+
+def score_answers(answers: dict[str, Any], batch: EditBatch) -> dict[str, Score]:
+    """Scores of generated answers, token by token: right in scope, as before out of scope."""
+    labels = batch.inside.labels
+    width = min(labels.shape[1], answers["inside_after"].shape[1])
+    right = (answers["inside_after"][:, :width] == labels[:, :width]).all(-1)
+    kept = (answers["outside_after"] == answers["outside_before"]).all(-1)
+    return {
+        "edit_success_generated": inside_score(batch, right.astype("float32")),
+        "drawdown_generated": outside_score(batch, (~kept).astype("float32")),
+    }
