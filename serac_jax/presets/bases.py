@@ -25,6 +25,11 @@ BASES: dict[str, dict[str, Any]] = {
         "serac.counterfactual": "facebook/blenderbot_small-90M",
         "inner": (r"(encoder|decoder)/block_[67]/(wi|wo)/kernel",),
     },
+    "smollm2": {
+        "base.name": "HuggingFaceTB/SmolLM2-135M-Instruct",
+        "base.template": "turns",
+        "inner": (r"block_2[789]/mlp/(wi_0|wi_1|wo)/kernel",),
+    },
     # Shipped models: small, trained on the shipped world alone.
     "mini-t5": {
         "base.name": "mini/base",

@@ -29,6 +29,12 @@ METHODS: dict[str, Method] = {
         {},
         {},
     ),
+    "serac": Method(
+        "SERAC on low-rank adapters, for causal language models",
+        {"editor": "adapter_serac"},
+        {},
+        {},
+    ),
     "gtn": Method(
         "MEND",
         {"editor": "mend", "train.lr": 1e-6, "train.lr_lr": 1e-4},
