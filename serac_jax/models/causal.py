@@ -18,6 +18,7 @@ from serac_jax.models.cache import Cache, Pair, written
 from serac_jax.models.layers import ACTIVATIONS, RMSNorm
 from serac_jax.models.linear import Dropout, Embed, Linear, at_least_float32, masked
 from serac_jax.models.network import WeightError
+from serac_jax.models.packing import NOTHING_PACKED, Packing, packing
 from serac_jax.models.rotary import Rotary, Turn, turn, turned
 
 
@@ -90,11 +91,12 @@ class CausalConfig:
 
 
 class View(NamedTuple):
-    """What a pass through a layer needs to know of positions: the keys that each query sees, and
-    how heads are turned."""
+    """What a pass through a layer needs to know of positions: the keys that each query sees, how
+    heads are turned, and which positions are computed."""
 
     seen: Bool[Array, "n 1 q l"]
     turn: Turn | None
+    packing: Packing = NOTHING_PACKED
 
 
 def norm(config: CausalConfig) -> nn.Module:
@@ -135,15 +137,15 @@ class Attention(nn.Module):
         return q, (k, v)
 
     def __call__(
-        self, q: Float[Array, "n q h d"], keys_values: Pair, seen: Bool[Array, "n 1 q l"]
-    ) -> Float[Array, "n q e"]:
+        self, q: Float[Array, "n q h d"], keys_values: Pair, view: View
+    ) -> Float[Array, "n q e"] | Float[Array, "1 p e"]:
         (keys, values), cfg = keys_values, self.config
         q = q.reshape(*q.shape[:2], cfg.groups, -1, cfg.head_width)  # "n q g r d"
         scores = jnp.einsum("nqgrd,nlgd->ngrql", q, keys)
         scores = at_least_float32(scores) * cfg.attention_scale
-        weights = jax.nn.softmax(masked(scores, seen[:, None])).astype(cfg.dtype)
+        weights = jax.nn.softmax(masked(scores, view.seen[:, None])).astype(cfg.dtype)
         mixed = jnp.einsum("ngrql,nlgd->nqgrd", self.drop(weights), values)
-        return self.o(mixed.reshape(*q.shape[:2], -1))
+        return self.o(view.packing.pack(mixed.reshape(*q.shape[:2], -1)))
 
 
 class MLP(nn.Module):
@@ -181,15 +183,16 @@ class Block(nn.Module):
     def __call__(self, x: Array, view: View) -> tuple[Array, Pair]:
         """All positions at once; returns their keys and values, too."""
         y = self.attention_norm(x)
-        q, own = self.attention.heads(y, view.turn)
-        return self.layers(x, y, self.attention(q, own, view.seen)), own
+        heads = self.attention.heads(y, view.turn)
+        q, own = jax.tree.map(view.packing.lay_out_heads, heads)
+        return self.layers(x, y, self.attention(q, own, view)), own
 
     def step(self, x: Array, length: Array, own: Pair, view: View) -> tuple[Array, Pair]:
         """One position per row: its keys and values join the cache behind `length` others."""
         y = self.attention_norm(x)
         q, new = self.attention.heads(y, view.turn)
         own = written(own, new, length)
-        return self.layers(x, y, self.attention(q, own, view.seen)), own
+        return self.layers(x, y, self.attention(q, own, view)), own
 
     def layers(self, x: Array, y: Array, mixed: Array) -> Array:
         """What follows attention; `y`: the input of attention."""
@@ -227,8 +230,15 @@ class Causal(nn.Module):
         tokens, each of these is read with as many of those, in turn. `at`: see `Examples`.
         """
         asked = spread(Tokens(tokens.ids, tokens.mask), len(labels))
-        answered = Tokens(labels[:, :-1], jnp.ones(labels[:, :-1].shape, bool))
-        states = self.encode(splice(asked, answered, 0))
+        before = jnp.ones(labels.shape, bool)  # of what is wanted
+        if at is not None:
+            before = jnp.zeros(labels.size, bool).at[at].set(True, mode="drop")
+        answered = Tokens(labels[:, :-1], before.reshape(labels.shape)[:, 1:])
+        text = splice(asked, answered, 0)
+        if tokens.real is not None and len(tokens.ids) == len(labels):
+            count = tokens.real.size + (labels.size if at is None else at.size)
+            text = only_real(text, min(count, text.mask.size))
+        states = self.encode(text)
         last = asked.mask.sum(-1, dtype=jnp.int32)[:, None] - 1  # of the input
         where = jnp.maximum(last + jnp.arange(labels.shape[1])[None], 0)
         states = jnp.take_along_axis(states, where[:, :, None], 1)
@@ -244,22 +254,28 @@ class Causal(nn.Module):
     def read(self, tokens: Tokens) -> tuple[Float[Array, "n l e"], tuple[Pair, ...]]:
         """The last hidden states, and every layer's keys and values."""
         length = self.fitting(tokens.ids.shape[1])
-        position = jnp.arange(length)[None]
-        views = self.views(position, length, tokens.mask[:, None, None, :])
-        x, own = self.embed(tokens.ids, position), []
+        position, layout = jnp.arange(length)[None], packing(tokens)
+        views = self.views(position, length, tokens.mask[:, None, None, :], layout)
+        x, own = self.embed(layout.pack(tokens.ids), layout.columns), []
         for block, kind in zip(self.block, self.config.attending, strict=True):
             x, pair = block(x, views[kind])
             own.append(pair)
-        return self.final_norm(x), tuple(own)
+        return layout.lay_out(self.final_norm(x)), tuple(own)
 
     def views(
-        self, position: Int[Array, "m q"], length: int, mask: Bool[Array, "n 1 1 l"] | None = None
+        self,
+        position: Int[Array, "m q"],
+        length: int,
+        mask: Bool[Array, "n 1 1 l"] | None = None,
+        layout: Packing = NOTHING_PACKED,
     ) -> dict[Attending, View]:
         """What each kind of layer needs to know of the queries' positions.
 
         Args:
             length: the number of keys. mask: true on those that are real; None: all.
+            layout: which positions are computed.
         """
+        columns = position if layout.at is None else layout.columns
         distance = position[:, None, :, None] - jnp.arange(length)[None, None, None]
         found = {}
         for kind in dict.fromkeys(self.config.attending):
@@ -268,7 +284,8 @@ class Causal(nn.Module):
                 seen = seen & (distance < kind.window)
             found[kind] = View(
                 seen if mask is None else seen & mask,
-                kind.rotary and turn(kind.rotary, position, self.config.dtype),
+                kind.rotary and turn(kind.rotary, columns, self.config.dtype),
+                layout,
             )
         return found
 
@@ -310,3 +327,9 @@ class Causal(nn.Module):
                 " positions of the network; shorten it"
             )
         return length
+
+
+def only_real(tokens: Tokens, count: int) -> Tokens:
+    """The same tokens, of which networks compute only real ones, at most `count`."""
+    places = jnp.nonzero(tokens.mask.reshape(-1), size=count, fill_value=tokens.mask.size)[0]
+    return tokens._replace(real=places)

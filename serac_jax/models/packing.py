@@ -49,6 +49,14 @@ class Packing(NamedTuple):
             .reshape(rows, width, -1)
         )
 
+    def lay_out_heads(
+        self, x: Float[Array, "1 p h d"] | Float[Array, "n l h d"]
+    ) -> Float[Array, "n l h d"]:
+        """`lay_out` of heads."""
+        if self.at is None:
+            return x
+        return self.lay_out(x.reshape(*x.shape[:2], -1)).reshape(*self.mask.shape, *x.shape[2:])
+
     def apart(self, x: Array) -> Array:
         """What is packed as rows of one position, "p 1 e"; the rest as it is."""
         return x if self.at is None else x[0][:, None]

@@ -92,6 +92,11 @@ TRAIN: Fields = {
     "edits": Field(10, "edits in a batch, applied at once", COUNT),
     "accumulate": Field(10, "batches per optimizer step", COUNT),
     "lr": Field(1e-5, "learning rate (Adam)", POSITIVE),
+    "schedule": Field(
+        "constant",
+        "of the learning rate; linear: falls to 0 at train.steps",
+        one_of("constant", "linear"),
+    ),
     "lr_lr": Field(0.0, "learning rate (Adam) of learned edit rates (MEND, ENN)", NOT_NEGATIVE),
     "clip": Field(100.0, "largest global norm of the gradient", POSITIVE),
     "cedit": Field(0.1, "weight of the edit loss", NOT_NEGATIVE),

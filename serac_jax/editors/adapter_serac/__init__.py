@@ -17,12 +17,13 @@ FIELDS: Fields = {
     ),
     "pool": Field("mean", "pooling of its vectors", one_of("cls", "pooler", "mean")),
     "encoder_rank": Field(16, "rank of the encoder's adapter", COUNT),
-    "reader_rank": Field(12, "rank of the reader's adapter", COUNT),
+    "reader_rank": Field(16, "rank of the reader's adapter", COUNT),
     "encoder_layers": Field(
         (r"block_\d+/.*",), "layers of the encoder that get adapters: patterns of whole paths"
     ),
     "reader_layers": Field(
-        (r"block_\d+/.*",), "layers of the base model that get adapters: patterns of whole paths"
+        (r"block_[1-9]\d/.*",),
+        "layers of the base model that get adapters: patterns of whole paths",
     ),
     "dropout": Field(0.0, "rate of dropout in the adapters", BELOW_ONE),
     "temperature": Field(0.05, "of the encoder's contrastive loss", POSITIVE),
