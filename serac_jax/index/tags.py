@@ -8,19 +8,33 @@ what is everybody's. An empty slot has no bit and is seen by nobody."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
+
+from serac_jax.core.errors import UserError
 
 WORD = 32
 EVERYBODY = 0  # the number of the bit of edits without tags
 
 Tags = tuple[str, ...] | None  # of a query; None: sees everything
+Asked = Tags | str  # a single tag may be given without a tuple
 
 
 def visible(tags: Iterable[str], query: Tags) -> bool:
     """Whether a query sees an edit of these tags."""
     tags = tuple(tags)
     return query is None or not tags or not set(tags).isdisjoint(query)
+
+
+def tags_of(tags: Asked | Sequence[Asked], count: int) -> list[Tags]:
+    """The tags of every question."""
+    each: list[Any] = tags if isinstance(tags, list) else [tags] * count
+    if len(each) != count:
+        raise UserError(
+            f"{len(each)} lists of tags for {count} questions; give one for each, or one for all"
+        )
+    return [(one,) if isinstance(one, str) else None if one is None else tuple(one) for one in each]
 
 
 class TagTable:

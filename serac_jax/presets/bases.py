@@ -28,6 +28,8 @@ BASES: dict[str, dict[str, Any]] = {
     "smollm2": {
         "base.name": "HuggingFaceTB/SmolLM2-135M-Instruct",
         "base.template": "turns",
+        # the lower third prepares what is judged, and needs no gradient
+        "adapter_serac.reader_layers": (r"block_[12]\d/.*",),
         "inner": (r"block_2[789]/mlp/(wi_0|wi_1|wo)/kernel",),
     },
     # Shipped models: small, trained on the shipped world alone.

@@ -24,7 +24,7 @@ from serac_jax.edits.records import Edit
 from serac_jax.edits.same_prompt import Conflict
 from serac_jax.edits.store import Store
 from serac_jax.index.blocked import BlockedIndex
-from serac_jax.index.tags import Tags
+from serac_jax.index.tags import Asked, Tags, tags_of
 from serac_jax.serving import calibration, conflicts, saved_editor
 from serac_jax.serving.answers import Answer, Verdict, Why, decide
 from serac_jax.serving.calibration import Scores
@@ -33,8 +33,6 @@ from serac_jax.serving.insert import Inserted, Policy, insert
 from serac_jax.serving.matching import MakeIndex, Matcher
 from serac_jax.serving.parts import Parts
 from serac_jax.serving.readers import Answering, CallableModel, TextReader, answer_ids
-
-Asked = Tags | str  # a query's tags; a single one may be given without a tuple
 
 
 class Contradiction(UserWarning):
@@ -274,14 +272,9 @@ class EditorService:
     def texts(self, questions: Sequence[str], verdicts: Sequence[Verdict]) -> list[str]:
         """The answers: an edit's own where the question asks the same, else the reader's where an
         edit answers, and only for the rest the base model's."""
-        texts: dict[int, str] = {}
-        hits: dict[int, Edit] = {}
-        for at, verdict in enumerate(verdicts):
-            if verdict.hit and (first := verdict.first):
-                if first.verdict == "same":
-                    texts[at] = first.edit.answer
-                else:
-                    hits[at] = first.edit
+        found = {at: each.first for at, each in enumerate(verdicts) if each.hit and each.first}
+        texts = {at: near.edit.answer for at, near in found.items() if near.verdict == "same"}
+        hits = {at: near.edit for at, near in found.items() if at not in texts}
         misses = [at for at, verdict in enumerate(verdicts) if not verdict.hit]
         with self.running:
             after = self.reader.after(list(hits.values()), [questions[at] for at in hits])
@@ -403,13 +396,3 @@ class EditorService:
         self.matcher.add(edit for edit in added if edit.id not in expired)
         self.state = state
         self.matcher.remove(expired)
-
-
-def tags_of(tags: Asked | Sequence[Asked], count: int) -> list[Tags]:
-    """The tags of every question."""
-    each: list[Any] = tags if isinstance(tags, list) else [tags] * count
-    if len(each) != count:
-        raise UserError(
-            f"{len(each)} lists of tags for {count} questions; give one for each, or one for all"
-        )
-    return [(one,) if isinstance(one, str) else None if one is None else tuple(one) for one in each]

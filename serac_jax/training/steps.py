@@ -68,11 +68,9 @@ class TrainState(NamedTuple):
 def make_optimizer(train: Config, editor: Editor) -> optax.GradientTransformation:
     """Clip, then Adam with its own rate for learned edit rates."""
     updates = max(train.steps // train.accumulate, 1)
-    linear = train.schedule == "linear"
+    falling = optax.linear_schedule(train.lr, 0.0, updates)
     rates: dict[Hashable, Any] = {
-        "weights": optax.adam(
-            optax.linear_schedule(train.lr, 0.0, updates) if linear else train.lr
-        ),
+        "weights": optax.adam(falling if train.schedule == "linear" else train.lr),
         "rates": optax.adam(train.lr_lr),
         "frozen": optax.set_to_zero(),
     }

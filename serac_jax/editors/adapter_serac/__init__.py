@@ -22,7 +22,7 @@ FIELDS: Fields = {
         (r"block_\d+/.*",), "layers of the encoder that get adapters: patterns of whole paths"
     ),
     "reader_layers": Field(
-        (r"block_[1-9]\d/.*",),
+        (r"block_\d+/.*",),
         "layers of the base model that get adapters: patterns of whole paths",
     ),
     "dropout": Field(0.0, "rate of dropout in the adapters", BELOW_ONE),
