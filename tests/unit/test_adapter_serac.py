@@ -11,7 +11,7 @@ import transformers
 from serac_jax import models
 from serac_jax.core.batch import Tokens
 from serac_jax.editors.adapter_serac.adapter_loss import pairs_of
-from serac_jax.editors.adapter_serac.adapter_serac_editor import Options, adapter_serac
+from serac_jax.editors.adapter_serac.adapter_serac_editor import Networks, Options, adapter_serac
 from serac_jax.editors.adapter_serac.judge import FOLLOWS, SAME, UNRELATED, judge
 from serac_jax.editors.serac.reader import Reader
 from serac_jax.models.generate import generate
@@ -58,9 +58,8 @@ class Case:
             self.model.tokenizer, encoder.tokenizer, (32,), (12,), template="turns", judged=True
         )
         self.judge = judge(Reader(self.model, self.encode.form.lead))
-        self.editor = adapter_serac(
-            self.judge, encoder, encoder_params, (BLOCKS, BLOCKS), (4, 4), Options(border=0.0)
-        )
+        networks = Networks(self.judge, encoder, Options(border=0.0))
+        self.editor = adapter_serac(networks, encoder_params, (BLOCKS, BLOCKS), (4, 4))
         self.params = self.editor.init(jax.random.key(0), self.base)
         batch = self.encode(TextBatch(EDITS, INSIDE, [0, 1], OUTSIDE, [0, 1]))
         self.batch = jax.tree.map(jnp.asarray, batch)

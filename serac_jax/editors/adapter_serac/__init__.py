@@ -5,7 +5,7 @@ Mitchell et al. 2022 with a reader that shares the base model's weights and judg
 from __future__ import annotations
 
 from serac_jax.core.fields import BELOW_ONE, COUNT, POSITIVE, SHARE, Field, Fields, one_of
-from serac_jax.editors.adapter_serac.adapter_serac_editor import Options, adapter_serac
+from serac_jax.editors.adapter_serac.adapter_serac_editor import Networks, Options, adapter_serac
 from serac_jax.editors.adapter_serac.judge import judge
 from serac_jax.editors.protocol import Built, Setup, Thresholds
 from serac_jax.editors.serac.reader import Reader
@@ -39,20 +39,19 @@ def build(setup: Setup) -> Built:
     chosen, train = config.adapter_serac, config.train
     encoder, encoder_params = setup.load(chosen.encoder, output=chosen.pool)
     lead = TEMPLATES[setup.template](base.tokenizer).lead
+    options = Options(
+        thresholds=Thresholds(chosen.threshold, chosen.threshold),
+        proposals=chosen.proposals,
+        border=chosen.border,
+        temperature=chosen.temperature,
+        dropout=chosen.dropout,
+        cedit=train.cedit,
+        cloc=train.cloc,
+    )
     editor = adapter_serac(
-        judge(Reader(base, lead)),
-        encoder,
+        Networks(judge(Reader(base, lead)), encoder, options),
         encoder_params,
         (tuple(chosen.encoder_layers), tuple(chosen.reader_layers)),
         (chosen.encoder_rank, chosen.reader_rank),
-        Options(
-            thresholds=Thresholds(chosen.threshold, chosen.threshold),
-            proposals=chosen.proposals,
-            border=chosen.border,
-            temperature=chosen.temperature,
-            dropout=chosen.dropout,
-            cedit=train.cedit,
-            cloc=train.cloc,
-        ),
     )
     return Built(editor, {"encoder": encoder, "reader": base}, encoder.tokenizer, True)
