@@ -7,9 +7,11 @@ and says what stands before, between and behind them.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from serac_jax.core.errors import UserError
+from serac_jax.text import chat_template
 from serac_jax.text.tokens import Ids, bare, cut_to, ids, prefix_token_count, suffix_token_count
 
 Piece = tuple[int, ...]  # token ids that a template adds
@@ -175,17 +177,18 @@ def completion(tokenizer: Any) -> Template:
     )
 
 
-def chat(tokenizer: Any, render: Render) -> Template:
+def chat(tokenizer: Any, render: Render | None = None) -> Template:
     """For chat models: an edit is an earlier turn of the conversation.
 
     Args:
         render: messages, {"role", "content"} each, as text that ends where the assistant's answer
-            begins, such as
-            `partial(tokenizer.apply_chat_template, tokenize=False, add_generation_prompt=True)`.
+            begins; None: as the tokenizer's chat template writes them.
 
     Raises:
-        UserError: the chat template changes or drops the texts of the conversation.
+        UserError: the tokenizer has no chat template, or it changes or drops the texts of the
+            conversation.
     """
+    render = render or partial(chat_template.render, tokenizer)
     marks = ("first question", "first answer", "second question")
     roles = ("user", "assistant", "user")
     text = render(
@@ -242,4 +245,5 @@ TEMPLATES: Mapping[str, Callable[[Any], Template]] = {
     "question_answer": question_answer,
     "turns": turns,
     "completion": completion,
+    "chat": chat,
 }

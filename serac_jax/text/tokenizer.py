@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,12 +69,14 @@ class Tokenizer:
         folder: where its files are.
         special_tokens: by role, such as "pad_token".
         clean_up: whether spaces before punctuation are removed from decoded text.
+        chat_template: how a conversation is written, see `chat_template.render`; "": nothing says.
     """
 
     folder: Path
     codec: Codec
     special_tokens: Mapping[str, str]
     clean_up: bool
+    chat_template: str = ""
 
     def __call__(
         self, text: str | Sequence[str], add_special_tokens: bool = True
@@ -182,21 +184,33 @@ def read(
     for name in ("special_tokens_map.json", "tokenizer_config.json"):
         if (folder / name).exists():
             settings |= read_json(folder / name)
-    if (folder / "tokenizer.json").exists():
-        return Tokenizer(
-            folder,
-            fast_codec(folder / "tokenizer.json"),
-            roles(settings, special_tokens),
-            bool(settings.get("clean_up_tokenization_spaces", False)),
-        )
-    if codec is not None:
-        return Tokenizer(
-            folder,
-            codec(folder),
-            roles(settings, special_tokens),
-            bool(settings.get("clean_up_tokenization_spaces", False)),
-        )
-    return from_transformers(folder, special_tokens)
+    written = chat_template(folder, settings)
+    if not (folder / "tokenizer.json").exists() and codec is None:
+        return replace(from_transformers(folder, special_tokens), chat_template=written)
+    found = fast_codec if codec is None or (folder / "tokenizer.json").exists() else codec
+    return Tokenizer(
+        folder,
+        found(folder),
+        roles(settings, special_tokens),
+        bool(settings.get("clean_up_tokenization_spaces", False)),
+        written,
+    )
+
+
+def chat_template(folder: Path, settings: Mapping[str, Any]) -> str:
+    """The chat template of a folder, the default one where it has several; "" where it has none."""
+    if (file := folder / "chat_template.jinja").is_file():
+        try:
+            return file.read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise DamagedFile(file, f"cannot be read ({error})") from error
+    found = settings.get("chat_template") or ""
+    if isinstance(found, list):
+        named = {one.get("name"): one.get("template") for one in found if isinstance(one, dict)}
+        found = named.get("default", "")
+    if not isinstance(found, str):
+        raise DamagedFile(folder / "tokenizer_config.json", "has a chat_template that is no text")
+    return found
 
 
 def roles(settings: Mapping[str, Any], defaults: Mapping[str, str]) -> dict[str, str]:
@@ -209,8 +223,9 @@ def roles(settings: Mapping[str, Any], defaults: Mapping[str, str]) -> dict[str,
     return found
 
 
-def fast_codec(file: Path) -> Codec:
-    """Reads a tokenizer.json."""
+def fast_codec(folder: Path) -> Codec:
+    """Reads the tokenizer.json of a folder."""
+    file = folder / "tokenizer.json"
     try:
         backend = tokenizers.Tokenizer.from_file(str(file))
     except Exception as error:  # the library raises nothing more specific

@@ -15,6 +15,7 @@ from serac_jax import models
 from serac_jax.core.batch import Tokens
 from serac_jax.models import gguf_model, hub
 from serac_jax.models.generate import generate
+from serac_jax.text.templates import TEMPLATES
 from serac_jax.text.tokens import pad
 
 SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -119,3 +120,20 @@ def test_sentences_of_minilm_equal_those_of_pytorch():
     expected = torch.nn.functional.normalize((states * weight).sum(1) / weight.sum(1)).numpy()
     assert np.abs(ours - expected).max() < 1e-5
     assert ours[-1] @ ours[-2] > 0.9 > ours[-1] @ ours[0]
+
+
+def test_chats_with_smollm2_have_the_tokens_of_transformers(smollm2):
+    """Its template inserts a system turn."""
+    tokenizer = smollm2[0].tokenizer
+    theirs = transformers.AutoTokenizer.from_pretrained(smollm2[0].folder)
+    turns = [("Who wrote Hamlet?", "William Shakespeare"), ("And 1984?", "George Orwell")]
+    for count in range(3):
+        messages = []
+        for asked, answer in turns[:count]:
+            messages += [{"role": "user", "content": asked}]
+            messages += [{"role": "assistant", "content": answer}]
+        messages += [{"role": "user", "content": "And Dune?"}]
+        row = TEMPLATES["chat"](tokenizer).conversation(turns[:count], "And Dune?", 500)
+        expected = theirs.apply_chat_template(messages, add_generation_prompt=True)
+        assert row == expected["input_ids"]
+        assert tokenizer.decode(row).startswith("<|im_start|>system\nYou are a helpful AI")
