@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from argparse import (
     SUPPRESS,
     ArgumentParser,
@@ -89,7 +90,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if sys.stdout is None:
             raise UserError("the standard output is closed")
         options = parser().parse_args(arguments)
-        status = options.run(options)
+        with warnings.catch_warnings():
+            warnings.showwarning = note
+            status = options.run(options)
         sys.stdout.flush()
         return status
     except UserError as error:
@@ -104,6 +107,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, EOFError):  # Ctrl-C, or Ctrl-D where a person was asked
         return INTERRUPTED
     return FAILED
+
+
+def note(message: Warning | str, *_: Any, **__: Any) -> None:
+    """Prints a warning as a person reads it: in one line, without the place in the program."""
+    complain(f"note: {message}")
 
 
 def set_encodings() -> None:

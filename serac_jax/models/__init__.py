@@ -13,6 +13,7 @@ from serac_jax.models.networks import NETWORKS as NETWORKS
 from serac_jax.models.pretrained import Load as Load
 from serac_jax.models.pretrained import abstract as abstract
 from serac_jax.models.pretrained import digest as digest
+from serac_jax.models.pretrained import digest_of as digest_of
 from serac_jax.models.pretrained import load as load
 from serac_jax.models.pretrained import load_tokenizer as load_tokenizer
 from serac_jax.models.pretrained import outline as outline

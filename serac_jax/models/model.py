@@ -36,6 +36,7 @@ class Model:
         output: what it was loaded for (see `pretrained.load`).
         labels: how many outputs its head has; 0: there is no head.
         unit: whether its embeddings get length 1.
+        digest: of the weights that it was loaded with, see `weights_digest`.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Model:
     output: str
     labels: int
     unit: bool = False
+    digest: str = ""
 
     @property
     def decodes(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from serac_jax.core import files
 from serac_jax.core.batch import Tokens
 from serac_jax.core.sharding import path_name
 from serac_jax.core.types import Params
-from serac_jax.models import convert, decoding, hf_config, hub, sentence
+from serac_jax.models import convert, decoding, hf_config, hub, sentence, weights_digest
 from serac_jax.models.decoding import Decoding
 from serac_jax.models.hub import ModelNotFound
 from serac_jax.models.model import Model, ends_of
@@ -92,7 +93,11 @@ def load(
         optional=network.optional,
         source=checkpoint or name,
     )
-    params: dict[str, Array] = {path: place(path, array) for path, array in tensors}
+    params: dict[str, Array] = {}
+    digests: dict[str, bytes] = {}
+    for path, array in tensors:
+        digests[path] = weights_digest.of_tensor(array)
+        params[path] = place(path, array)
     rng = np.random.default_rng(seed)
     for path in sorted(set(leaves) - set(params)):
         if path.split("/")[0] not in fresh:
@@ -103,7 +108,15 @@ def load(
         shape = leaves[path].shape
         drawn = rng.normal(0, 0.02, shape) if path.endswith("kernel") else np.zeros(shape)
         params[path] = place(path, drawn.astype(np.float32))
-    return model, convert.unflatten(params)
+    digest = weights_digest.of_model(digests.items(), model.tokenizer.codec.vocab)
+    return replace(model, digest=digest), convert.unflatten(params)
+
+
+def digest_of(model: Model, params: Params) -> str:
+    """The digest that a model will have when it is saved with these parameters and loaded again."""
+    leaves = convert.flatten(params).items()
+    digests = [(path, weights_digest.of_tensor(np.asarray(leaf))) for path, leaf in leaves]
+    return weights_digest.of_model(digests, model.tokenizer.codec.vocab)
 
 
 def outline(

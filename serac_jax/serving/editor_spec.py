@@ -20,6 +20,8 @@
                         `JudgeSpec`
     decisions           (optional) [{"edits", "threshold", "unsure_from"}, …]: thresholds for so
                         many stored edits, in place of "decision"
+    digests             (optional) {part: digest} of the weights and vocabularies that the editor
+                        was made with (`models.weights_digest`); others are told
     template            (optional) how edits and questions are put together for the base model, a
                         name in `text.templates.TEMPLATES`; by default the one of its network
 
@@ -44,7 +46,13 @@ from serac_jax.text.templates import TEMPLATES
 FORMAT, VERSION, FILE = "serac_jax editor", 1, "editor.json"
 EARLIER = {"question_widths": "text_widths", "answer_widths": "label_widths"}  # names of 0.2
 POOLS = ("cls", "pooler", "mean", "sentence")
-OPTIONAL: dict[str, Any] = {"template": "", "adapters": {}, "judge": None, "decisions": []}
+OPTIONAL: dict[str, Any] = {
+    "template": "",
+    "adapters": {},
+    "judge": None,
+    "decisions": [],
+    "digests": {},
+}
 PARTS = ("base", "scope", "counterfactual", "rerank")
 
 
@@ -90,6 +98,7 @@ class Spec(NamedTuple):
     adapters: Mapping[str, str] = MappingProxyType({})
     judge: JudgeSpec | None = None
     decisions: tuple[Decision, ...] = ()
+    digests: Mapping[str, str] = MappingProxyType({})
 
     def thresholds(self, edits: int) -> Thresholds:
         """The thresholds for so many stored edits: of the smallest number that is no less, or of
@@ -109,6 +118,7 @@ def write(spec: Spec, folder: Path) -> None:
     fields["adapters"] = dict(spec.adapters)
     fields["judge"] = spec.judge and spec.judge._asdict()
     fields["decisions"] = [decision._asdict() for decision in spec.decisions]
+    fields["digests"] = dict(spec.digests)
     for name in OPTIONAL:
         if not fields[name]:
             del fields[name]
@@ -191,6 +201,7 @@ def read(folder: Path) -> Spec:
             Decision(**record(file, "decisions", one, NUMBERS))
             for one in several(file, "decisions", fields["decisions"], dict)
         ),
+        digests=texts(file, "digests", fields["digests"]),
     )
 
 
@@ -223,6 +234,12 @@ def record(file: Path, name: str, value: Any, kinds: dict[str, Any]) -> dict[str
             f" kind, not {json.dumps(value)[:120]}"
         )
     return found
+
+
+def texts(file: Path, name: str, value: Any) -> dict[str, str]:
+    """An object whose values are texts."""
+    found = cast(dict[str, Any], value if isinstance(value, dict) else {"": None})
+    return record(file, name, found, dict.fromkeys(found, str))
 
 
 def several(file: Path, name: str, value: Any, kind: type, least: int = 0) -> tuple[Any, ...]:

@@ -18,6 +18,7 @@ from serac_jax.serving.answers import Answer as Answer
 from serac_jax.serving.answers import Why as Why
 from serac_jax.serving.insert import ContradictionRefused as ContradictionRefused
 from serac_jax.serving.matching import MakeIndex
+from serac_jax.serving.saved_editor import OtherWeights as OtherWeights
 from serac_jax.serving.service import Contradiction as Contradiction
 from serac_jax.serving.service import EditorService as EditorService
 
@@ -57,6 +58,9 @@ def load(
 
     Returns:
         The editor.
+
+    Warns:
+        OtherWeights: a saved editor's model has other weights than it was made with.
 
     Raises:
         UserError: something is missing or does not fit; the message says what to do.

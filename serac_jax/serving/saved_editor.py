@@ -3,6 +3,7 @@ repository of the Hugging Face Hub; and saving one."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from jax.sharding import Mesh
 from serac_jax import models
 from serac_jax.core.errors import UserError
 from serac_jax.core.sharding import make_mesh, placer
+from serac_jax.editors.serac import check_vocabulary
 from serac_jax.models import Load, adapters, hub
 from serac_jax.runtime import program
 from serac_jax.serving import editor_spec as specs
@@ -20,6 +22,10 @@ from serac_jax.serving.parts import Part, Parts
 
 SHIPPED = hub.SHIPPED.parent / "editors"
 FILES = [specs.FILE, "*/*.json", "*/*.txt", "*/*.safetensors"]
+
+
+class OtherWeights(UserWarning):
+    """A part of an editor has other weights, or another vocabulary, than it was made with."""
 
 
 def find(
@@ -136,6 +142,9 @@ def of_folder(folder: Path, base: bool, load: Load) -> Parts:
         for part, name in named.items()
         if base or part != "base" or "reader" in spec.adapters
     }
+    tell_of_other_weights(folder / specs.FILE, spec, named, networks)
+    if "base" in networks and "counterfactual" in networks:
+        check_vocabulary(networks["base"].model, networks["counterfactual"].model)
     for adapter, name in spec.adapters.items():
         part = {"reader": "base"}.get(adapter, adapter)
         networks[part] = adapted(networks[part], folder / name.removeprefix("./"), adapter)
@@ -150,6 +159,26 @@ def of_folder(folder: Path, base: bool, load: Load) -> Parts:
     )
     declared = reader.model.network.template if reader else "plain"
     return Parts(spec, networks, tokenizer, spec.template or declared)
+
+
+def tell_of_other_weights(
+    file: Path, spec: specs.Spec, named: Mapping[str, str], networks: Mapping[str, Part]
+) -> None:
+    """Warns of parts that are not what the editor was made with.
+
+    Args:
+        file: editor.json.
+        named: where the parts were loaded from.
+    """
+    for part, network in networks.items():
+        if spec.digests.get(part, network.model.digest) != network.model.digest:
+            warnings.warn(
+                f"{file}: the weights or the vocabulary of {named[part]!r} ({part}) are not those"
+                " that the editor was made with; expect other answers and another rate of false"
+                " positives, or get the same weights",
+                OtherWeights,
+                stacklevel=2,
+            )
 
 
 def adapted(part: Part, folder: Path, adapter: str) -> Part:
@@ -174,8 +203,10 @@ def save(parts: Parts, folder: Path, copy_base: bool) -> None:
                 ' knows; save it with the editor (base="copy")'
             )
     changed: dict[str, str] = {}
+    digests = {part: known for part, known in parts.spec.digests.items() if part in named}
     # editor.json comes last: a folder without it is no editor
     for part, network in parts.networks.items():
+        digests[part] = network.model.digest
         if network.adapter is not None:
             adapter = {"base": "reader"}.get(part, part)
             changed[adapter] = f"./{adapter}_adapter"
@@ -185,4 +216,5 @@ def save(parts: Parts, folder: Path, copy_base: bool) -> None:
             )
         elif named[part].startswith("./"):
             models.save(folder / part, network.model, network.params)
-    specs.write(parts.spec._replace(parts=named, adapters=changed), folder)
+            digests[part] = models.digest_of(network.model, network.params)
+    specs.write(parts.spec._replace(parts=named, adapters=changed, digests=digests), folder)
