@@ -29,6 +29,7 @@ from serac_jax.tasks.fnli import fnli_questions
 from serac_jax.text.encoder import Encoder
 from serac_jax.text.queries import Query, TextBatch
 from serac_jax.text.sizes import choose
+from serac_jax.text.tokenizer import Codec, Tokenizer
 
 T5: dict[str, Any] = {"vocab_size": 32128, "decoder_start_token_id": 0}
 SMALL_T5 = T5Config.from_dict(T5 | {"num_decoder_layers": 6})  # t5-small
@@ -111,11 +112,12 @@ def config_of(run: str) -> Config:
 
 
 def network(hf: PretrainedConfig, output: str = "", labels: int = 0) -> Model:
-    """A network without weights, and without a tokenizer: nothing here is in words."""
+    """A network without weights, whose tokenizer knows no token: nothing here is in words."""
     found = NETWORKS[hf.model_type]
     module = found.module(found.config(hf.to_dict(), output, 0.0, jnp.float32, False))
-    nothing: Any = None  # no tokenizer
-    return Model(hf.model_type, Path(), module, found, nothing, Decoding(), output, labels)
+    codec = Codec(lambda texts, _: [[]] * len(texts), lambda *_: "", {})
+    tokenizer = Tokenizer(Path(), codec, {}, False)
+    return Model(hf.model_type, Path(), module, found, tokenizer, Decoding(), output, labels)
 
 
 def random_model(

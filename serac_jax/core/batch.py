@@ -66,7 +66,7 @@ class Examples(NamedTuple):
     words: Int[Array, "n 2"] | None = None
 
     @property
-    def rows(self) -> Float[Array, " n"]:
+    def rows(self) -> Float[AnyArray, " n"]:
         """1 for a real row, 0 for padding."""
         return (self.weight.max(-1) > 0).astype(jnp.float32)
 
@@ -209,7 +209,7 @@ def spread(rows: Rows, count: int) -> Rows:
     """`count` rows of every array: each row as often, one after the other. Questions that several
     answers share are read once."""
 
-    def each(leaf: Array) -> Array:
+    def each(leaf: AnyArray) -> AnyArray:
         times = -(-count // leaf.shape[0])
         return leaf if times == 1 else jnp.repeat(leaf, times, 0)[:count]
 

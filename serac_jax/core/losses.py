@@ -7,12 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Scalar
 
+from serac_jax.core.arrays import AnyArray
 from serac_jax.core.batch import Examples
 
 EPS = float(np.finfo(np.float32).eps)  # keeps logarithms finite, in every precision the same
 
 
-def weighted_mean(values: Float[Array, "*shape"], weight: Float[Array, "*shape"]) -> Scalar:
+def weighted_mean(values: Float[AnyArray, "*shape"], weight: Float[AnyArray, "*shape"]) -> Scalar:
     """Σw·x/Σw; 0, with gradient 0, where every weight is 0."""
     total = weight.sum()
     return (jnp.where(weight > 0, values, 0.0) * weight).sum() / jnp.where(total > 0, total, 1.0)
@@ -74,9 +75,9 @@ def token_kl(before: Float[Array, "n t v"], after: Float[Array, "n t v"]) -> Flo
 
 def balanced_bce(
     inside: Float[Array, " p"],
-    inside_weight: Float[Array, " p"],
+    inside_weight: Float[AnyArray, " p"],
     outside: Float[Array, " q"],
-    outside_weight: Float[Array, " q"],
+    outside_weight: Float[AnyArray, " q"],
 ) -> Scalar:
     """The scope loss (Mitchell et al. 2022, section 3.2): mean of −log s over positives + mean of
     −log(1−s) over negatives.

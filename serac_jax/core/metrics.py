@@ -7,6 +7,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Scalar
 
+from serac_jax.core.arrays import AnyArray
 from serac_jax.core.batch import EditBatch
 from serac_jax.core.losses import token_kl, weighted_mean
 
@@ -19,18 +20,18 @@ class Score(NamedTuple):
     edit: the edit of the batch that each row belongs to. None: rows belong to no edit.
     """
 
-    value: Float[Array, " n"]
-    weight: Float[Array, " n"]
-    kind: Int[Array, " n"] | None = None
-    edit: Int[Array, " n"] | None = None
+    value: Float[AnyArray, " n"]
+    weight: Float[AnyArray, " n"]
+    kind: Int[AnyArray, " n"] | None = None
+    edit: Int[AnyArray, " n"] | None = None
 
 
-def inside_score(batch: EditBatch, value: Float[Array, " b"]) -> Score:
+def inside_score(batch: EditBatch, value: Float[AnyArray, " b"]) -> Score:
     """A score with a value per query in scope."""
     return Score(value, batch.inside.rows, batch.inside_kind, batch.edit_of)
 
 
-def outside_score(batch: EditBatch, value: Float[Array, " o"]) -> Score:
+def outside_score(batch: EditBatch, value: Float[AnyArray, " o"]) -> Score:
     """A score with a value per query out of scope."""
     return Score(value, batch.outside.rows, batch.outside_kind, batch.outside_of)
 

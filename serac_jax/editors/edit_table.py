@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Scalar
 
+from serac_jax.core.arrays import AnyArray
 from serac_jax.core.batch import Examples
 from serac_jax.core.errors import UserError
 from serac_jax.editors.protocol import Route, Thresholds
@@ -44,7 +45,7 @@ def empty(capacity: int, keys: Float[Array, "k d"], edits: Examples) -> EditTabl
     """A table of `capacity` slots for keys and edits of the given widths; the arguments' rows are
     not read."""
 
-    def slots(leaf: Array) -> Array:
+    def slots(leaf: AnyArray) -> Array:
         return jnp.zeros((capacity, *leaf.shape[1:]), leaf.dtype)
 
     return EditTable(
@@ -66,7 +67,7 @@ def write(table: EditTable, keys: Float[Array, "k d"], edits: Examples) -> EditT
         real, table.count + jnp.cumsum(real) - 1, table.capacity
     )
 
-    def put(store: Array, rows: Array) -> Array:
+    def put(store: Array, rows: AnyArray) -> Array:
         width = store.shape[1] - rows.shape[1]
         if width < 0:
             raise ValueError(

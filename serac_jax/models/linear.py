@@ -15,6 +15,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from serac_jax.core.arrays import AnyArray
 from serac_jax.core.sharding import whole_width
 
 
@@ -58,7 +59,7 @@ class Embed(nn.Embed):
     compared with. Otherwise the partitioner would shard all activations over the width, and every
     norm and every kernel would have to gather them again."""
 
-    def __call__(self, inputs: Int[Array, "*n"]) -> Float[Array, "*n d"]:
+    def __call__(self, inputs: Int[AnyArray, "*n"]) -> Float[Array, "*n d"]:
         return whole_width(super().__call__(inputs))
 
     def attend(self, query: Float[Array, "*n d"]) -> Float[Array, "*n v"]:
@@ -80,7 +81,7 @@ def at_least_float32(x: Array) -> Array:
     return x if x.dtype == jnp.float64 else x.astype(jnp.float32)
 
 
-def masked(bias: Float[Array, "..."], mask: Bool[Array, "..."]) -> Float[Array, "..."]:
+def masked(bias: Float[Array, "..."], mask: Bool[AnyArray, "..."]) -> Float[Array, "..."]:
     """Attention bias with the most negative finite number where masked: a wholly masked row attends
     uniformly."""
     return jnp.where(mask, bias, jnp.finfo(jnp.float32).min)

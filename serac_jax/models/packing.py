@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from serac_jax.core.arrays import AnyArray
 from serac_jax.core.batch import Tokens
 
 
@@ -19,7 +20,7 @@ class Packing(NamedTuple):
     """mask: true on real tokens, or on others that may be attended to. at: the positions that are
     computed, as in `Tokens.real`; None: all."""
 
-    mask: Bool[Array, "n l"]
+    mask: Bool[AnyArray, "n l"]
     at: Int[Array, " p"] | None = None
 
     @property
@@ -29,10 +30,10 @@ class Packing(NamedTuple):
             jnp.arange(self.mask.shape[1]) if self.at is None else self.at % self.mask.shape[1]
         )[None]
 
-    def pack(self, x: Array) -> Array:
+    def pack(self, x: AnyArray) -> Array:
         """From "n l …" to "1 p …": what stands on the positions that are computed."""
         if self.at is None:
-            return x
+            return jnp.asarray(x)
         return jnp.take(x.reshape(-1, *x.shape[2:]), self.at, axis=0, mode="fill", fill_value=0)[
             None
         ]
@@ -62,7 +63,7 @@ class Packing(NamedTuple):
         return x if self.at is None else x[0][:, None]
 
 
-NOTHING_PACKED = Packing(np.ones((1, 1), bool))  # type: ignore[arg-type]
+NOTHING_PACKED = Packing(np.ones((1, 1), bool))
 
 
 def packing(tokens: Tokens) -> Packing:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from serac_jax.core.arrays import AnyArray
 from serac_jax.core.batch import Examples, Tokens
 from serac_jax.core.sharding import path_name
 from serac_jax.core.types import Params
@@ -73,14 +74,14 @@ class Embedder:
         folder = program.default_cache() / "keys" / name
         return KeyCache(folder / self.digest[:16], self.width)
 
-    def edits(self, edits: Sequence[Edit]) -> Float[Array, "b d"]:
+    def edits(self, edits: Sequence[Edit]) -> Float[AnyArray, "b d"]:
         """One row for each edit; further rows are padding, up to a power of two."""
         return self.read(self.texts.edits(edits))
 
-    def questions(self, questions: Sequence[str]) -> Float[Array, "b d"]:
+    def questions(self, questions: Sequence[str]) -> Float[AnyArray, "b d"]:
         return self.read(self.texts.questions(questions))
 
-    def read(self, read: Tokens) -> Float[Array, "b d"]:
+    def read(self, read: Tokens) -> Float[AnyArray, "b d"]:
         """Vectors; those that several devices have computed are gathered on the host."""
         placed = shard_rows(self.params, read)
         vectors = cast(Array, self.embed(self.params, placed))

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
+from serac_jax.core.arrays import AnyArray
 from serac_jax.editors.protocol import Thresholds
 from serac_jax.edits.records import Edit
 from serac_jax.edits.same_prompt import normal
@@ -25,7 +26,7 @@ from serac_jax.text.buckets import bucket, chunks
 PROPOSED = 8  # edits that are considered for each question
 MANY = 131_072  # keys that are read from the disk, and written to the device, at a time
 MakeIndex = Callable[[int, Distance], Index]  # from the width of keys and their distance
-Vectors = list[Float[Array, "b d"]]  # of texts, a chunk each; rows beyond the texts are padding
+Vectors = list[Float[AnyArray, "b d"]]  # of texts, a chunk each; rows beyond the texts are padding
 
 
 class Near(NamedTuple):
@@ -134,7 +135,7 @@ class Matcher:
             return []
         return [self._read(self.embedder, group) for group in chunks(questions)]
 
-    def _read(self, embedder: Embedder, questions: Sequence[str]) -> Float[Array, "b d"]:
+    def _read(self, embedder: Embedder, questions: Sequence[str]) -> Float[AnyArray, "b d"]:
         rows = {text: row for row, text in enumerate(dict.fromkeys(questions))}  # each once
         vectors = embedder.questions(list(rows))
         if len(rows) == len(questions):

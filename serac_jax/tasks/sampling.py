@@ -15,11 +15,10 @@ from typing import Any
 import grain
 import numpy as np
 
-from serac_jax.core.batch import EditBatch
 from serac_jax.core.errors import UserError
 
-# Row numbers (−1: padding) and a generator -> a batch.
-Draw = Callable[[np.ndarray, np.random.Generator], EditBatch]
+# Row numbers (−1: padding) and a generator -> a batch, as its `Encode` makes it from words.
+Draw = Callable[[np.ndarray, np.random.Generator], Any]
 # A generator -> the row numbers of every step of an epoch; in training always as many steps.
 Order = Callable[[np.random.Generator], np.ndarray]
 
@@ -117,7 +116,7 @@ class Drawing(grain.transforms.RandomMap):
     def __init__(self, draw: Draw):
         self.draw = draw
 
-    def random_map(self, element: Any, rng: np.random.Generator) -> EditBatch:
+    def random_map(self, element: Any, rng: np.random.Generator) -> Any:
         return self.draw(element, rng)
 
 

@@ -16,6 +16,7 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Scalar
 
+from serac_jax.core.arrays import AnyArray
 from serac_jax.core.batch import EditBatch, Rows
 from serac_jax.core.metrics import Score, inside_score, outside_score
 from serac_jax.core.sharding import (
@@ -293,12 +294,12 @@ def total(scores: dict[str, Score], kinds: tuple[Kind, ...] = ()) -> Sums:
 
 def labelled_weights(
     name: str, score: Score, kinds: tuple[Kind, ...]
-) -> Iterator[tuple[str, Array]]:
+) -> Iterator[tuple[str, AnyArray]]:
     """The names under which a score is reported, with the row weights that count for each."""
     if score.kind is None or not kinds:
         yield name, score.weight
         return
-    pools: dict[str, Array] = {}
+    pools: dict[str, AnyArray] = {}
     for number, kind in enumerate(kinds):
         weight = score.weight * (score.kind == number).astype(score.weight.dtype)
         yield f"{name}/{kind.name}", weight

@@ -91,10 +91,10 @@ def test_the_bound_of_the_rounding_of_a_kl_holds_and_is_narrow():
     before = rng.normal(0, 5, (4, 3, 500)).astype(np.float32)
     after = before + rng.normal(0, 1e-4, before.shape).astype(np.float32)
     weight = np.ones((4, 3), np.float32)
-    single = weighted_mean(token_kl(before, after), weight)
+    single = weighted_mean(token_kl(jnp.asarray(before), jnp.asarray(after)), weight)
     with double():
         exact = weighted_mean(
-            token_kl(*(logits.astype(np.float64) for logits in (before, after))),
+            token_kl(*(jnp.asarray(logits, np.float64) for logits in (before, after))),
             weight.astype(np.float64),
         )
     assert abs(float(single) - float(exact)) <= kl_rounding(before, after, weight) < 1e-5

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -103,7 +104,7 @@ def run(
                 )
             params, state = step(params, state, total)
             total = jax.tree.map(np.zeros_like, total)
-        params = steps.overwrite(params, renewed, np.array(True))
+        params = steps.overwrite(params, renewed, jnp.array(True))
         params = learner.settle(name, params)
         after = name if whole else f"step{number + 1}"
         compare_leaves(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -11,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from serac_jax import models
-from serac_jax.core.batch import Tokens
+from serac_jax.core.batch import Examples, Tokens
 from serac_jax.core.losses import balanced_bce, nll, token_kl, weighted_mean
 from serac_jax.core.metrics import Score, answer_kept, mean, whole_answer_right
+from serac_jax.editors.edit_table import EditTable
 from serac_jax.editors.serac import scope as scopes
 from serac_jax.index.distance import Distance
 from serac_jax.models import Model, convert
@@ -248,15 +248,19 @@ DISTANCES = {
 }
 
 
+def in_scope(tokens: Tokens) -> Examples:
+    """Texts as a scope classifier reads them; nothing else of them is read."""
+    rows = tokens.ids.shape[0]
+    return Examples(tokens, tokens, tokens, jnp.zeros((rows, 1), int), jnp.ones((rows, 1)))
+
+
 def run_distances(comparison: Comparison, case: golden.Case, root: Path) -> None:
     """Log-similarities of every kind of distance, and gradients of two weights of the
     classifier."""
     model, params = models.load(str(root / "distilbert-tiny-cased"), output="cls")
     texts = case.manifest["values"]
     stored, asked = (
-        SimpleNamespace(
-            scope=jax.tree.map(jnp.asarray, ids_of(model.tokenizer, texts[f"logsim/{side}"]))
-        )
+        in_scope(jax.tree.map(jnp.asarray, ids_of(model.tokenizer, texts[f"logsim/{side}"])))
         for side in ("ctx", "test")
     )
     for name, options in DISTANCES.items():
@@ -265,7 +269,7 @@ def run_distances(comparison: Comparison, case: golden.Case, root: Path) -> None
         def table(params: Any, scope: scopes.Scope = scope) -> jax.Array:
             return scope.table(
                 params,
-                SimpleNamespace(keys=scope.keys(params, stored)),
+                EditTable(scope.keys(params, stored), stored, stored.rows > 0, jnp.int32(0)),
                 scope.queries(params, asked),
                 asked,
             )

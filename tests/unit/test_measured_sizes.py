@@ -6,8 +6,8 @@ import json
 import jax
 import numpy as np
 import pytest
-from transformers import AutoTokenizer
 
+from serac_jax.models import load_tokenizer
 from serac_jax.presets import preset
 from serac_jax.tasks import measured_sizes, zsre
 from serac_jax.tasks.measured_sizes import with_measured_sizes
@@ -29,9 +29,7 @@ def cache(tmp_path_factory):
 
 
 def task_of(config, cache):
-    tokenizers = [
-        AutoTokenizer.from_pretrained(ASSETS / "models" / name) for name in ("base", "scope")
-    ]
+    tokenizers = [load_tokenizer(ASSETS / "models" / name) for name in ("base", "scope")]
     return zsre.build(config, *tokenizers, cache)
 
 

@@ -10,10 +10,10 @@ import jax
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
-from transformers import AutoTokenizer
 
 from serac_jax import models
 from serac_jax.core.errors import UserError
+from serac_jax.models import load_tokenizer
 from serac_jax.tasks import neighbours, zsre
 from serac_jax.tasks.archive import SHIPPED
 from serac_jax.tasks.zsre import zsre_questions
@@ -133,9 +133,7 @@ def test_settings_that_leave_no_negative_are_named(tmp_path, fields):
 
 @pytest.fixture(scope="module")
 def task(tmp_path_factory):
-    base, scope = (
-        AutoTokenizer.from_pretrained(ASSETS / "models" / name) for name in ("base", "scope")
-    )
+    base, scope = (load_tokenizer(ASSETS / "models" / name) for name in ("base", "scope"))
     fields = {
         "data.implications": True,
         "data.yes_no": True,
@@ -186,7 +184,7 @@ def test_hard_negatives_are_near_their_edit_and_outside_the_scope_of_every_edit(
         )
     ]
     forms = {row["input"]: {row["input"], *row["filtered_rephrases"]} for row in rows}
-    tokenizer = AutoTokenizer.from_pretrained(ASSETS / "models" / "base")
+    tokenizer = load_tokenizer(ASSETS / "models" / "base")
     for batch in task().batches("dev", 50, False):
         edited, asked = (
             tokenizer.batch_decode(side.inputs.ids, skip_special_tokens=True)

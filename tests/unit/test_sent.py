@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from transformers import AutoTokenizer
 
 from serac_jax import presets
 from serac_jax.core.batch import EditBatch, Examples
+from serac_jax.models import load_tokenizer
 from serac_jax.tasks import sent
 from serac_jax.tasks.kinds import names
 from serac_jax.tasks.sent import sent_questions
@@ -44,8 +44,7 @@ def rows_of(tmp_path, rows):
 
 def tokenizers():
     return [
-        AutoTokenizer.from_pretrained(MODELS / name)
-        for name in ("blenderbot_small-tiny", "distilbert-tiny-cased")
+        load_tokenizer(MODELS / name) for name in ("blenderbot_small-tiny", "distilbert-tiny-cased")
     ]
 
 

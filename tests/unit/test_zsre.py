@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
-from transformers import AutoTokenizer
 
 from serac_jax.core.errors import UserError
 from serac_jax.evaluation.evaluate import choose_split
+from serac_jax.models import load_tokenizer
 from serac_jax.tasks import zsre
 from serac_jax.tasks.zsre import zsre_questions, zsre_rows
 from serac_jax.text.queries import DataError
@@ -162,9 +162,7 @@ def test_queries_follow_from_the_new_answer(tmp_path):
 
 @pytest.fixture(scope="module")
 def task(tmp_path_factory):
-    base, scope = (
-        AutoTokenizer.from_pretrained(ASSETS / "models" / name) for name in ("base", "scope")
-    )
+    base, scope = (load_tokenizer(ASSETS / "models" / name) for name in ("base", "scope"))
     return lambda **fields: zsre.build(
         config_of(**fields), base, scope, tmp_path_factory.getbasetemp() / "cache"
     )
@@ -237,7 +235,7 @@ def test_queries_out_of_scope_are_about_other_rows(task):
         )
     ]
     forms = {row["input"]: {row["input"], *row["filtered_rephrases"]} for row in rows}
-    tokenizer = AutoTokenizer.from_pretrained(ASSETS / "models" / "base")
+    tokenizer = load_tokenizer(ASSETS / "models" / "base")
     batches = iter(task().batches("train", 32, True))
     for _ in range(5):
         batch = next(batches)
@@ -286,7 +284,7 @@ def test_natural_questions_are_an_out_of_scope_pool(task, tmp_path):
             )
         )
     )
-    asked = AutoTokenizer.from_pretrained(ASSETS / "models" / "base").batch_decode(
+    asked = load_tokenizer(ASSETS / "models" / "base").batch_decode(
         batch.outside.inputs.ids, skip_special_tokens=True
     )
     assert set(asked) <= {"Who sang it?", "When was it?"}

@@ -11,6 +11,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from serac_jax.core.arrays import AnyArray
+
 IDENTITY = (
     nn.initializers.normal(1.0),
     nn.initializers.zeros,
@@ -35,7 +37,7 @@ class LowRank(nn.Module):
     weights: int | None
 
     @nn.compact
-    def __call__(self, x: Float[Array, "n d"], weight: Int[Array, " n"]) -> Float[Array, "n d"]:
+    def __call__(self, x: Float[Array, "n d"], weight: Int[AnyArray, " n"]) -> Float[Array, "n d"]:
         width = x.shape[-1]
         rank = min(self.rank, width)
         down, up = IDENTITY if self.identity else XAVIER
@@ -65,7 +67,7 @@ class Network(nn.Module):
     weights: int | None
 
     @nn.compact
-    def __call__(self, x: Float[Array, "n d"], weight: Int[Array, " n"]) -> Float[Array, "n d"]:
+    def __call__(self, x: Float[Array, "n d"], weight: Int[AnyArray, " n"]) -> Float[Array, "n d"]:
         for number in range(self.hidden + 1):
             x = LowRank(self.rank, self.identity, self.weights, name=f"layer_{number}")(x, weight)
         return x

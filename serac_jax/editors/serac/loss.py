@@ -75,7 +75,7 @@ def supervised_loss(
 
     if options.all_negatives:
         positive = paired(edit_of, vectors[:count], questions)
-        everything = EditTable(stored, batch.edits, batch.edits.rows > 0, jnp.int32(0))
+        everything = EditTable(stored, batch.edits, jnp.asarray(batch.edits.rows) > 0, jnp.int32(0))
         negative = scope.table(params["scope"], everything, vectors[count:], outside, keys[3])
         negative = negative.reshape(-1)
         negative_weight = (outside.rows[:, None] * batch.edits.rows[None]).reshape(-1)
@@ -125,7 +125,7 @@ def mixture_loss(
     """
     keys = split(key, 3)
     stored = router.scope.keys(params["scope"], batch.edits, keys[0])
-    table = EditTable(stored, batch.edits, batch.edits.rows > 0, jnp.int32(0))
+    table = EditTable(stored, batch.edits, jnp.asarray(batch.edits.rows) > 0, jnp.int32(0))
     inside, outside = (
         apply(params, base_params, table, queries, key)
         for queries, key in ((batch.inside, keys[1]), (batch.outside, keys[2]))

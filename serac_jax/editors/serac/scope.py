@@ -26,8 +26,8 @@ class Scope(NamedTuple):
     """keys: (params, edits, key) -> what the memory keeps of edits, "k d".
     queries: (params, examples, key) -> what is computed once a query.
     pairs: (params, keys, edits, queries, examples, key, layout) -> log-similarity of row i of the
-        edits and row i of the queries, "n"; `layout`: what is known of how wide the two are
-        together.
+        edits and row i of the queries, "n"; keys and queries may be None where a classifier reads
+        tokens instead; `layout`: what is known of how wide the two are together.
     table: (params, memory, queries, examples) -> log-similarity of every query and every slot, "n
         c".
     """
@@ -61,7 +61,7 @@ def embedding(model: Model, distance: Distance = SQUARED) -> Scope:
         examples: Examples,
         key: Array | None = None,
         layout: Layout = NOTHING_KNOWN,
-    ):
+    ) -> Float[Array, " n"]:
         return log_similarity(keys, queries, distance)
 
     def table(
@@ -90,13 +90,13 @@ def cross_attention(model: Model, lead: int) -> Scope:
 
     def pairs(
         params: Params,
-        keys: Array,
+        keys: Array | None,
         edits: Examples,
-        queries: Array,
+        queries: Array | None,
         examples: Examples,
         key: Array | None = None,
         layout: Layout = NOTHING_KNOWN,
-    ):
+    ) -> Float[Array, " n"]:
         logits = model.apply(
             params,
             packed(splice(edits.scope, examples.scope, lead, layout.context), layout.context_fill),

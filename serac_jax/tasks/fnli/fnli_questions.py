@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from serac_jax.core.batch import EditBatch
 from serac_jax.tasks.data_files import Rows, prepare
 from serac_jax.tasks.fnli import fnli_rows
 from serac_jax.tasks.kinds import Kind
@@ -57,7 +56,7 @@ class Draw:
     def __init__(self, rows: Rows[Row], encode: Encode):
         self.rows, self.encode = rows, encode
 
-    def __call__(self, index: np.ndarray, rng: np.random.Generator) -> EditBatch:
+    def __call__(self, index: np.ndarray, rng: np.random.Generator) -> Any:
         return self.encode(self.texts(index, rng))
 
     def texts(self, index: np.ndarray, rng: np.random.Generator) -> TextBatch:

@@ -99,7 +99,7 @@ class Draw:
             train,
         )
 
-    def __call__(self, index: np.ndarray, rng: np.random.Generator) -> EditBatch:
+    def __call__(self, index: np.ndarray, rng: np.random.Generator) -> Any:
         return self.encode(self.texts(index, rng))
 
     def texts(self, index: np.ndarray, rng: np.random.Generator) -> TextBatch:
@@ -117,7 +117,8 @@ class Draw:
         hard: list[Query | None] = [None] * count
         if self.near and (not self.train or rng.random() < self.options.hard_negative_rate):
             hard = [
-                self.hard_negative(self.near, i, edited, rng) if i >= 0 else None for i in index
+                self.hard_negative(self.near, i, edited, rng) if i >= 0 else None
+                for i in index.tolist()
             ]
         easy = [self.outside(edited, rng) if row else None for row in rows]
         # Evaluation scores both kinds, apart.
@@ -257,7 +258,7 @@ def score_answers(answers: dict[str, Any], batch: EditBatch) -> dict[str, Score]
     """Whether generated answers (token ids "n t") changed out of scope. In scope, no single answer
     is the right one."""
     moved = (answers["outside_before"] != answers["outside_after"]).any(-1)
-    return {"drawdown_generated": outside_score(batch, moved)}
+    return {"drawdown_generated": outside_score(batch, moved.astype(np.float32))}
 
 
 def splits(folder: Path) -> list[str]:

@@ -141,7 +141,7 @@ class Draw:
             train,
         )
 
-    def __call__(self, index: np.ndarray, rng: np.random.Generator) -> EditBatch:
+    def __call__(self, index: np.ndarray, rng: np.random.Generator) -> Any:
         return self.encode(self.texts(index, rng))
 
     def texts(self, index: np.ndarray, rng: np.random.Generator) -> TextBatch:
@@ -155,7 +155,7 @@ class Draw:
         if not self.train or rng.random() < self.options.hard_negative_rate:
             hard = [
                 self.hard_negative(i, row, taken, rng) if row else None
-                for i, row in zip(index, rows, strict=True)
+                for i, row in zip(index.tolist(), rows, strict=True)
             ]
         easy = [self.outside(set(index.tolist()), taken, rng) if row else None for row in rows]
         # Evaluation scores both kinds, apart.
@@ -288,9 +288,9 @@ def score_answers(answers: dict[str, Any], batch: EditBatch) -> dict[str, Score]
     moved = (answers["outside_before"] != answers["outside_after"]).any(-1)
     known = (answers["outside_before"] == batch.outside.labels).all(-1)
     return {
-        "edit_success_generated": inside_score(batch, right),
-        "drawdown_generated": outside_score(batch, moved),
-        "base_accuracy_generated": outside_score(batch, known),
+        "edit_success_generated": inside_score(batch, right.astype(np.float32)),
+        "drawdown_generated": outside_score(batch, moved.astype(np.float32)),
+        "base_accuracy_generated": outside_score(batch, known.astype(np.float32)),
     }
 
 
