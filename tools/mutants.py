@@ -1,12 +1,14 @@
 """Changes the program in small ways, and asks the tests whether they notice.
 
-    python tools/mutants.py --count 100 --seed 0  a sample over core, editors, edits, index, serving
-    python tools/mutants.py --count 10 --only serac_jax/edits/
+    pytest -n0 -p tools.callers --callers /tmp/callers.json
+    python tools/mutants.py /tmp/callers.json --count 100 --seed 0
+    python tools/mutants.py /tmp/callers.json --count 10 --only serac_jax/edits/
 
-Each mutant is one change of one place: a comparison turned round, `and` for `or`, a number or a
-truth value changed, an operator or two arguments exchanged, a statement or a `not` removed. The
-tests that concern its module run on a copy of the repository, the nearest first. A mutant that none
-of them fails survives, and is printed as a difference. Exit status 1: some survived."""
+Each mutant is one change of one place in core, editors, edits, index or serving: a comparison
+turned round, `and` for `or`, a number or a truth value changed, an operator or two arguments
+exchanged, a statement or a `not` removed. The tests that call the changed function run on a copy of
+the repository, until one fails; the first command writes which these are. A mutant that none of
+them notices survives, and is printed as a difference. Exit status 1: some survived."""
 
 from __future__ import annotations
 
@@ -14,6 +16,7 @@ import argparse
 import ast
 import copy
 import difflib
+import json
 import os
 import random
 import shutil
@@ -36,16 +39,7 @@ COMPUTED: dict[type[ast.operator], type[ast.operator]] = {
     ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult,
     ast.FloorDiv: ast.Mult, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd,
 }  # fmt: skip
-# The tests of a folder, the nearest first; those named as the module come before them.
-CONCERNED = {
-    "core": "unit/test_batch unit/test_losses unit/test_metrics unit/test_sharding"
-    " laws/test_editors",
-    "editors": "unit/test_lookup unit/test_finetune unit/test_mend laws/test_editors",
-    "edits": "unit/test_store unit/test_store_files unit/test_store_merge laws/test_store_laws"
-    " unit/test_cli_edits",
-    "index": "unit/test_index unit/test_service",
-    "serving": "unit/test_service unit/test_index unit/test_cli_answering unit/test_trained_run",
-}
+Tests = dict[str, tuple[float, list[str]]]  # as tools/callers.py writes them
 
 
 def mutations(tree: ast.Module) -> Iterator[tuple[Node, ast.expr | None]]:
@@ -127,49 +121,86 @@ def mutants(file: Path) -> list[tuple[int, str]]:
     return found
 
 
-def tests_of(file: Path) -> list[str]:
-    """The test files that concern a module, the nearest first."""
-    parts = file.relative_to(ROOT / "serac_jax").parts
-    named = sorted((ROOT / "tests").rglob(f"test_{file.stem}*.py"))
-    named += sorted((ROOT / "tests").rglob(f"test_{parts[1].removesuffix('.py')}*.py"))
-    listed = [ROOT / "tests" / f"{name}.py" for name in CONCERNED[parts[0]].split()]
-    kept = dict.fromkeys(path for path in [*named, *listed] if path.exists())
-    return [str(path.relative_to(ROOT)) for path in kept]
+def function_at(file: Path, line: int) -> str | None:
+    """The innermost function around a line, as callers.py names it; None: the module's own."""
+    functions = [
+        node
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.FunctionDef) and node.lineno <= line <= (node.end_lineno or 0)
+    ]
+    if not functions:
+        return None
+    first = min([functions[-1], *functions[-1].decorator_list], key=lambda node: node.lineno)
+    return f"{file.relative_to(ROOT)}:{first.lineno}"
+
+
+def tests_of(file: Path, line: int, tests: Tests, most: float) -> list[str]:
+    """The tests that concern a line, the cheapest first, of at most so many seconds.
+
+    These are the tests that call its function, then those that call another function of the file,
+    then all others of these test files, which may reach it through what JAX has traced before. The
+    first case of every test comes before all further cases."""
+    function, module = function_at(file, line), f"{file.relative_to(ROOT)}:"
+    calling = {test for test, (_, called) in tests.items() if function in called}
+    near = {
+        test
+        for test, (_, called) in tests.items()
+        if any(name.startswith(module) for name in called)
+    }
+    files = {test.partition("::")[0] for test in calling or near}
+    seen: set[str] = set()
+    ranked: list[tuple[bool, bool, bool, float, str]] = []
+    for test, (seconds, _) in sorted(tests.items(), key=lambda item: item[1][0]):
+        if test in near or test.partition("::")[0] in files:
+            case = test.partition("[")[0] in seen
+            seen.add(test.partition("[")[0])
+            ranked.append((test not in calling, test not in near, case, seconds, test))
+    chosen: list[str] = []
+    for *_, seconds, test in sorted(ranked):
+        most -= seconds
+        if chosen and most < 0:
+            break
+        chosen.append(test)
+    order = list(dict.fromkeys(test.partition("::")[0] for test in chosen))
+    return sorted(chosen, key=lambda test: order.index(test.partition("::")[0]))
 
 
 def killed(folder: Path, tests: list[str], patience: float) -> str | None:
-    """The test file that fails first, or None."""
-    for test in tests:
-        command = [
-            sys.executable,
-            "-m",
-            "pytest",
-            test,
-            "-n0",
-            "-x",
-            "-q",
-            "-p",
-            "no:cacheprovider",
-        ]
-        try:
-            done = subprocess.run(
-                command, cwd=folder, capture_output=True, timeout=patience, check=False
-            )
-        except subprocess.TimeoutExpired:
-            return f"{test} (no end)"
-        if done.returncode not in (0, 5):  # 5: all of its tests are slow
-            return test
-    return None
+    """The test that fails first, or None."""
+    options = ["-n0", "-x", "-q", "-p", "no:cacheprovider", "--assert=plain"]
+    command = [sys.executable, "-m", "pytest", *tests, *options]
+    # No file of code is kept, which would hide a change within its second; compiled programs are,
+    # but apart from those of other tests.
+    home = {"PYTHONDONTWRITEBYTECODE": "1", "XDG_CACHE_HOME": str(folder / "cache")}
+    try:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env=os.environ | home,
+            capture_output=True,
+            text=True,
+            timeout=patience,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return "no end"
+    if done.returncode == 0:
+        return None
+    lines = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    return lines[0].split(" - ")[0] if lines else "an error at the start"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("callers", type=Path, help="what tools/callers.py wrote")
     parser.add_argument("--count", type=int, default=100, help="mutants in the sample")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
     parser.add_argument("--only", default="", help="files whose path begins so")
     parser.add_argument("--skip", type=int, default=0, help="leave out the first so many")
-    parser.add_argument("--patience", type=float, default=900, help="seconds a test file may take")
+    parser.add_argument("--most", type=float, default=30, help="CPU seconds of tests per mutant")
+    parser.add_argument("--patience", type=float, default=600, help="seconds until one has no end")
     arguments = parser.parse_args()
+    tests: Tests = json.loads(arguments.callers.read_text())
     pool = [
         (file, line, text)
         for folder in FOLDERS
@@ -189,15 +220,15 @@ def main() -> int:
         for file in ROOT.glob("*.*"):
             if file.is_file():
                 shutil.copy(file, folder)
-        os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
         for number, (file, line, text) in enumerate(sample[arguments.skip :], arguments.skip + 1):
             path = file.relative_to(ROOT)
             since = time.monotonic()
             (folder / path).write_text(text)
-            by = killed(folder, tests_of(file), arguments.patience)
+            chosen = tests_of(file, line, tests, arguments.most)
+            by = killed(folder, chosen, arguments.patience)
             shutil.copy(file, folder / path)
             spent = time.monotonic() - since
-            verdict = f"killed by {by}" if by else "SURVIVED"
+            verdict = f"killed by {by}" if by else f"SURVIVED {len(chosen)} tests"
             print(f"{number:>4} {path}:{line} {verdict} ({spent:.0f} s)", flush=True)
             if not by:
                 survivors += 1
