@@ -89,6 +89,13 @@ def test_what_is_a_clash(base, ours, theirs, merged, clashes):
     assert len(found.clashes) == clashes
 
 
+def test_the_side_with_the_newest_edit_is_taken_however_old_its_others_are():
+    clash = merge.Clash((), (X, Z), (Y,))
+    assert merge.newest(clash) == (X, Z)
+    assert merge.newest(clash._replace(ours=(Y,), theirs=(Z, X))) == (Z, X)
+    assert merge.newest(clash._replace(ours=())) == (Y,)
+
+
 def test_conflicts_are_other_answers_to_the_same_prompt_for_the_same_reader():
     tagged = [
         records.make("Who wrote DRACULA", answer, tags=tags)
