@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# SERAC's scope classifiers: DistilBERT or BERT, comparing embeddings or reading edit and query together, on fact checking and hard question answering.
+# Ablation of SERAC's scope classifier on fact checking and hard question answering: DistilBERT or
+# BERT, by embeddings or by cross-attention.
 #
 #   [DRY=1] [RUNS=DIR] scripts/ablations.sh [--config.FIELD=VALUE …]
 #
-# Options go to every train.py. DRY, RUNS: scripts/grid.sh.
+# Options are passed to every train.py. DRY and RUNS: see scripts/grid.sh.
 # shellcheck source=scripts/grid.sh
 source "$(dirname "$0")/grid.sh"
 

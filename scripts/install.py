@@ -1,12 +1,12 @@
-"""Installs what this project needs beside the packages that are there, and makes none of them
-older: for Colab and other shared environments.
+"""Installs packages that are missing or too old, and downgrades none: for Colab and other shared
+environments.
 
     python scripts/install.py
 
-Only what is missing or too old is installed, and the version of every other package is a lower
-bound for pip, which then refuses rather than downgrades. JAX stays as it is where it is new enough.
-Where it is not, it comes with the plugin of the accelerator that is there: both must be of one
-version."""
+pip gets the installed version of every other package as a lower bound, and so fails instead of
+downgrading it. If JAX is too old, it is installed together with the accelerator's plugin, since
+their versions must match.
+"""
 
 from __future__ import annotations
 

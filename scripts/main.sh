@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# The runs of the paper's main table: every experiment with every editor (configs/*_*.py), trained where it learns, and evaluated.
+# The paper's main table: trains and evaluates every editor on every experiment (configs/*_*.py).
 #
 #   [SIZE=:mini] [DRY=1] [RUNS=DIR] scripts/main.sh [--config.FIELD=VALUE …]
 #
-# Options go to every train.py. SIZE=:mini: shipped models and data. DRY, RUNS: scripts/grid.sh.
+# Options are passed to every train.py. SIZE=:mini uses shipped models and data. DRY and RUNS: see
+# scripts/grid.sh.
 # shellcheck source=scripts/grid.sh
 source "$(dirname "$0")/grid.sh"
 

@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
-# The runs of a script on a Slurm cluster, divided among the tasks of an array. Compute nodes need no network.
+# Runs a grid script on a Slurm cluster, divided among the tasks of an array. Compute nodes need no
+# network.
 #
 #   python -m serac_jax download zsre_rep              once for every config, on a machine with network
 #   sbatch scripts/slurm.sh [scripts/main.sh [--config.FIELD=VALUE …]]
 #   sbatch --array=0-7 scripts/slurm.sh scripts/ablations.sh
-#   sbatch --nodes=2 --ntasks=2 --ntasks-per-node=1 --gres=gpu:8 scripts/slurm.sh    every run over the GPUs of two nodes, a process each
-#   LLsub scripts/slurm.sh [2,4,10]                                       a wrapper that numbers its processes itself
+#   sbatch --nodes=2 --ntasks=2 --ntasks-per-node=1 --gres=gpu:8 scripts/slurm.sh
+#                                      each run uses the GPUs of two nodes, one process per node
+#   LLsub scripts/slurm.sh [2,4,10]    a wrapper that numbers its processes itself
 #
-# Two minutes before the time limit, or where the job is to make room, runs are told to stop: they save, the job is put back
-# into the queue, and its next turn goes on from there. DRY=1 prints the commands.
+# Two minutes before the time limit, or when the job is preempted, the run saves a checkpoint and the
+# job is requeued; it then continues from there. DRY=1 prints the commands.
 #SBATCH --job-name=serac
 #SBATCH --array=0-23
 #SBATCH --ntasks=1

@@ -1,4 +1,4 @@
-"""Questions of which it is known whether they fall under an edit."""
+"""Questions known to be in or out of an edit's scope."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 
 class Rows(NamedTuple):
-    """Which rows of the data a trial comes from: that of every edit, of every question out of
-    scope, and of the edit near which that question was drawn."""
+    """The data rows of a trial: of each edit, of each out-of-scope question, and of the edit near
+    which that question was drawn."""
 
     edits: tuple[str, ...]
     outside: tuple[str, ...]
@@ -15,11 +15,14 @@ class Rows(NamedTuple):
 
 
 class Trial(NamedTuple):
-    """Edits, as (prompt, answer), that are stored together, and questions of which it is known
-    whether they fall under one of them.
+    """Edits that are stored together, and questions known to be in or out of their scope.
 
-    rows: None where each text is a row of its own.
-    inside_kinds, outside_kinds: the kind of each question; empty where it is not known.
+    Attributes:
+      edits: Pairs of a prompt and its answer.
+      inside: Questions in scope.
+      outside: Questions out of scope.
+      rows: None if each text is a row of its own.
+      inside_kinds, outside_kinds: The kind of each question; empty if not known.
     """
 
     edits: tuple[tuple[str, str], ...]

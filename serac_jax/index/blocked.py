@@ -1,8 +1,7 @@
-"""Which stored keys are nearest to a query's vector, by comparing all: on one device or several,
-with room that grows.
+"""Exact nearest-neighbour search over the keys of stored edits, on one or several devices.
 
-`Index` is what the editor asks for; any other search behind the same functions may take the place
-of `BlockedIndex`."""
+`Index` is the protocol; any implementation can replace `BlockedIndex`.
+"""
 
 from __future__ import annotations
 
@@ -22,31 +21,27 @@ from serac_jax.index.device_search import Stored
 from serac_jax.index.distance import Distance
 from serac_jax.text.buckets import bucket
 
-SCORES = (
-    1 << 25
-)  # of queries and keys that are held at a time; bounds what a search of many queries allocates
-BLOCK = {
-    "cpu": 2_048
-}  # rounded keys that are widened at a time, by the kind of device: they should stay in a cache
+SCORES = 1 << 25  # scores held at a time, which bounds what a search of many queries allocates
+# rounded keys that are widened at a time, by kind of device; on a CPU they should fit its cache
+BLOCK = {"cpu": 2_048}
 BLOCK_ELSEWHERE = 65_536
-FEWEST = 256  # slots of a device to begin with
-# slots of a device from which on there is room for half as many more, not twice: empty slots are
-# searched too
+FEWEST = 256  # initial slots per device
+# From so many slots per device on, capacity grows by half instead of doubling, since empty slots
+# are searched too.
 HALVES = 8_192
-SPARE = {
-    "float32": 8,
-    "bfloat16": 24,
-    "int8": 24,
-}  # candidates beyond the k asked for, so that rounding loses none before they are scored exactly
+# Candidates beyond k, so that rounding loses none before they are scored exactly.
+SPARE = {"float32": 8, "bfloat16": 24, "int8": 24}
 
 
 @runtime_checkable
 class Index(Protocol):
-    """Keys in numbered slots; `tags` are bits (live/tags.py), and a query finds a slot where the
-    two have a bit in common."""
+    """Keys in numbered slots, each with tags as bits (`index.tags`).
+
+    A query sees a slot if their tags have a bit in common.
+    """
 
     def reserve(self, slots: int) -> None:
-        """So many slots will be there."""
+        """Makes room for so many slots."""
         ...
 
     def put(
@@ -65,20 +60,22 @@ class Index(Protocol):
     def search(
         self, queries: Float[AnyArray, "n d"], seen: UInt32[np.ndarray, "n w"], k: int
     ) -> tuple[Int[np.ndarray, "n k"], Float[np.ndarray, "n k"]]:
-        """The k nearest slots that a query sees, best first, and their log-similarities, −∞ where
-        there are fewer."""
+        """The k nearest visible slots of each query, best first, and their log-similarities, which
+        are −∞ where there are fewer."""
         ...
 
 
 class BlockedIndex:
-    """Programs are compiled for every capacity, number of rows (a power of two) and k; the capacity
+    """Compares queries with all keys, a block at a time.
+
+    A program is compiled for each capacity, number of queries (a power of two) and k. The capacity
     grows at most log₂ n times for n inserts.
 
-    keys: "float32"; or "bfloat16" or "int8", in a half or a quarter of the device's memory: these
-        only propose, and the exact ones, which stay with the host,
-    score again what is proposed. By default bfloat16, but float32 on CPUs, where rounded keys save
-    no time (`benchmarks/memory.py`).
-    devices: rows are split over them; by default the first one.
+    Args:
+      keys: How keys are stored. "bfloat16" and "int8" take a half or a quarter of the device's
+        memory; they select candidates, which exact keys on the host score again. By default
+        bfloat16, but float32 on CPUs, where rounded keys save no time (`benchmarks/memory.py`).
+      devices: Keys are split over them; by default the first device.
     """
 
     def __init__(
@@ -107,7 +104,7 @@ class BlockedIndex:
             host_search.FEW
             if self.exact is None and self.mesh.size == 1 and devices[0].platform == "cpu"
             else 0
-        )  # scores that NumPy makes at most
+        )  # at most so many scores are computed by NumPy
         self.views: Stored | None = None
 
     @property
@@ -147,7 +144,7 @@ class BlockedIndex:
     def search_some(
         self, queries: Float[AnyArray, "n d"], seen: UInt32[np.ndarray, "n w"], k: int
     ) -> tuple[Int[np.ndarray, "n k"], Float[np.ndarray, "n k"]]:
-        """The same for as many queries as one program takes."""
+        """`search` for as many queries as one program takes."""
         proposed, seen = min(k + SPARE[self.kind], self.capacity), self.widened(seen)
         if len(queries) * self.capacity <= self.few:
             self.views = self.views or host_search.views(self.stored)
@@ -183,13 +180,12 @@ class BlockedIndex:
         return slots, scores
 
     def change(self, program: Callable[..., Stored], *arrays: Any, **how: int) -> None:
-        """Keys, tags or the room of both become what a program makes of them, in place where it
-        can."""
+        """Replaces the stored arrays by a program's result, in place where possible."""
         self.views = None
         self.stored = program(self.stored, *self.everywhere(*arrays), **how, mesh=self.mesh)
 
     def grow(self, slots: int, words: int) -> None:
-        """Makes more room, and more words of tags, until both fit."""
+        """Grows capacity and words of tags until both suffice."""
         rows, words = self.capacity // self.mesh.size, max(words, self.stored.tags.shape[1])
         while rows * self.mesh.size < slots:
             whole = rows.bit_count() == 1  # else three halves of a power of two
@@ -205,7 +201,7 @@ class BlockedIndex:
             self.change(device_search.grown, rows=capacity, words=words)
 
     def widened(self, tags: UInt32[np.ndarray, "n w"]) -> UInt32[np.ndarray, "n v"]:
-        """Tags with as many words as are stored; tags that no stored edit has are seen nowhere."""
+        """Tags with as many words as are stored; no stored edit has the tags that are cut off."""
         missing = self.stored.tags.shape[1] - tags.shape[1]
         return (
             np.pad(tags, ((0, 0), (0, missing)))
@@ -214,6 +210,6 @@ class BlockedIndex:
         )
 
     def everywhere(self, *arrays: Any) -> Any:
-        """Arrays, whole, on every device; a program of one device takes them as they are, which is
+        """Replicates arrays over the devices; on one device they are passed as they are, which is
         faster."""
         return arrays if self.mesh.size == 1 else jax.device_put(arrays, replicated(self.mesh))

@@ -1,7 +1,6 @@
-"""Compiled programs on keys in slots, whose rows are split over devices: writing some, making room,
-and finding the nearest.
+"""Compiled programs over keys in slots that are split over devices: write, grow, search.
 
-Every device searches its own rows; what the devices find is then merged.
+Each device searches its own rows, and the results are merged.
 """
 
 from __future__ import annotations
@@ -20,10 +19,9 @@ from serac_jax.core.arrays import AnyArray, OneKind
 from serac_jax.core.sharding import path_name, spec
 from serac_jax.index.distance import Distance, log_similarity
 
-# How a number of a key is kept. bfloat16 by its bits: no CPU writes or slices it without widening
-# all of them.
+# Storage types. bfloat16 is stored as its bits, since CPUs widen all of it to write or slice it.
 KINDS = {"float32": jnp.float32, "bfloat16": jnp.uint16, "int8": jnp.int8}
-COLUMNS = 1024  # of scores, whose maxima are compared first
+COLUMNS = 1024  # of folded scores, see `largest`
 
 
 class Stored(NamedTuple):
@@ -69,7 +67,7 @@ def blank(rows: int, width: int, heads: int, kind: str, mesh: Mesh) -> Stored:
 
 @partial(jax.jit, static_argnames=("rows", "words", "mesh"))
 def grown(stored: Stored, *, rows: int, words: int, mesh: Mesh) -> Stored:
-    """The same with more empty slots behind, and more words of tags."""
+    """Appends empty slots and words of tags."""
 
     def longer(leaf: Array) -> Array:
         return jnp.pad(leaf, ((0, rows - leaf.shape[0]), (0, 0)))
@@ -88,13 +86,13 @@ def fill(
     *,
     mesh: Mesh,
 ) -> Stored:
-    """Slots written; what belongs into no slot has the number −1."""
+    """Writes slots; rows with slot −1 are padding."""
 
     def part(stored: Stored, slots: Array, keys: Array, tags: Array) -> Stored:
         kept, scales = packed(keys, stored.keys.dtype)
         heads = numbers(kept, scales).reshape(
             keys.shape[0], stored.squares.shape[1], -1
-        )  # lengths of what is kept: then near keys err least
+        )  # lengths of the rounded keys, which err least for near ones
         at = own(slots, stored)
 
         def changed(leaf: Array, rows: Array) -> Array:
@@ -114,7 +112,7 @@ def fill(
 
 @partial(jax.jit, donate_argnums=0, static_argnames="mesh")
 def empty(stored: Stored, slots: Int[Array, " n"], *, mesh: Mesh) -> Stored:
-    """Slots that nobody sees any more; −1 is none."""
+    """Makes slots invisible to every query; slots −1 are padding."""
 
     def part(stored: Stored, slots: Array) -> Stored:
         return stored._replace(
@@ -127,8 +125,7 @@ def empty(stored: Stored, slots: Int[Array, " n"], *, mesh: Mesh) -> Stored:
 
 
 def packed(keys: Float[Array, "n d"], dtype: Any) -> tuple[Array, Float[Array, "n 1"] | None]:
-    """Keys as they are kept, and what those of int8 are multiplied by: the largest of a row's
-    127ths."""
+    """Keys in their storage type, and the factors of int8 keys (a row's largest value / 127)."""
     if dtype == jnp.float32:
         return keys, None
     if dtype == jnp.uint16:
@@ -138,7 +135,7 @@ def packed(keys: Float[Array, "n d"], dtype: Any) -> tuple[Array, Float[Array, "
 
 
 def numbers(keys: Array, scales: Array | None) -> Float[Array, "n d"]:
-    """Kept keys in float32."""
+    """Stored keys in float32."""
     if keys.dtype == jnp.uint16:
         return jax.lax.bitcast_convert_type(keys, jnp.bfloat16).astype(jnp.float32)
     return keys.astype(jnp.float32) if scales is None else keys.astype(jnp.float32) * scales
@@ -149,7 +146,7 @@ def is_exact(stored: Stored) -> bool:
 
 
 def own(slots: Int[Array, " n"], stored: Stored) -> Int[Array, " n"]:
-    """Slots as rows of this device; those of others are past its end, where they are dropped."""
+    """Slots as rows of this device; other devices' slots become out of range and are dropped."""
     rows = stored.tags.shape[0]
     at = slots - jax.lax.axis_index("data") * rows
     return jnp.where((slots >= 0) & (at >= 0) & (at < rows), at, rows)
@@ -167,10 +164,11 @@ def nearest(
     distance: Distance,
     mesh: Mesh,
 ) -> tuple[Int[Array, "n k"], Float[Array, "n k"]]:
-    """The k best slots, best first, of `proposed` from every device, and how near: log-similarities
-    of exact keys, for others what `rough` gives.
+    """The k best of `proposed` candidates from every device, best first.
 
-    −∞ where there are fewer.
+    Returns:
+      Slots, and log-similarities if keys are float32, else scores as from `rough`; −∞ where there
+      are fewer.
     """
     part = partial(of_device, proposed=proposed, block=block, distance=distance)
     slots, scores = jax.shard_map(
@@ -187,8 +185,8 @@ def nearest(
 def of_device(
     stored: Stored, queries: Array, seen: Array, *, proposed: int, block: int, distance: Distance
 ) -> tuple[Int[Array, "n p"], Float[Array, "n p"]]:
-    """Proposes slots by products of blocks, then scores these, where keys are exact, as the
-    classifier was trained."""
+    """Selects candidates block by block by matrix products; float32 keys are then scored by the
+    classifier's own distance."""
     rows, kept = queries.shape[0], min(proposed, block)
 
     def step(best: tuple[Array, Array], start: Array) -> tuple[tuple[Array, Array], None]:
@@ -220,10 +218,10 @@ def visible(tags: UInt32[AnyArray, "b w"], seen: UInt32[AnyArray, "n w"]) -> Boo
 
 
 def largest(scores: Float[Array, "n b"], k: int) -> tuple[Float[Array, "n k"], Int[Array, "n k"]]:
-    """The k largest of each row, and where they are.
+    """The k largest values of each row, and their positions.
 
-    Where there are many: of rows folded into columns, they lie in the k columns that have the
-        largest maxima. A maximum is cheap, unlike a sort.
+    Long rows are folded into columns: the k largest lie in the k columns with the largest maxima,
+    and a maximum is cheaper than a sort.
     """
     count = scores.shape[1]
     if count % COLUMNS or count // COLUMNS < 2 or k >= COLUMNS:
@@ -244,8 +242,11 @@ def rough(
     distance: Distance,
     xp: Any = jnp,
 ) -> Float[OneKind, "n b"]:
-    """How near, in the order of the distance up to rounding, from products and squared lengths of
-    the heads' slices. xp: numpy, where arrays are of that."""
+    """Closeness that orders as the distance does up to rounding: products and squared lengths.
+
+    Args:
+      xp: The arrays' module: jax.numpy or numpy.
+    """
 
     def of_head(head: int) -> Float[OneKind, "n b"]:
         own = slice(head * width, (head + 1) * width)

@@ -1,4 +1,4 @@
-"""How two keys are compared."""
+"""Distances between keys."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from serac_jax.core.arrays import OneKind
 
 
 class Distance(NamedTuple):
-    """How an embedding classifier compares two vectors; by default by their squared Euclidean
-    distance.
+    """How an embedding classifier compares two vectors; by default, squared Euclidean distance.
 
-    square=False: the distance itself; cosine: 1 − cos; bounded: tanh of the vectors first; heads:
-        the least over so many slices of the vectors.
+    Attributes:
+      cosine: 1 − cos.
+      square: Square the Euclidean distance.
+      bounded: Apply tanh to the vectors first.
+      heads: Take the minimum over so many slices of the vectors.
     """
 
     cosine: bool = False
@@ -30,15 +32,17 @@ SQUARED = Distance()
 def log_similarity(
     a: Float[OneKind, "*#n d"], b: Float[OneKind, "*#n d"], distance: Distance, xp: Any = jnp
 ) -> Float[OneKind, "*n"]:
-    """Minus the distance of vectors, already bounded where they should be. xp: numpy, where arrays
-    are of that, and few."""
+    """Minus the distance of vectors, to which tanh was already applied if `distance.bounded`.
+
+    Args:
+      xp: The arrays' module: jax.numpy or numpy.
+    """
     a, b = (v.reshape(*v.shape[:-1], distance.heads, -1) for v in (a, b))
     if distance.cosine:
         lengths = norm(a, xp) * norm(b, xp)
         far = 1 - (a * b).sum(-1) / xp.where(lengths > 0, lengths, 1.0)
-        far = xp.where(
-            far < 0, 0.0, far
-        )  # rounding; a similarity above 1 would have no logarithm of 1 − s
+        # rounding can make it negative; the loss takes log(1 − s)
+        far = xp.where(far < 0, 0.0, far)
     elif distance.square:
         far = xp.square(a - b).sum(-1)
     else:

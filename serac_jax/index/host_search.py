@@ -1,8 +1,8 @@
-"""The nearest of few keys, by NumPy: on a CPU, below FEW scores, to call a compiled program takes
-longer than to compare.
+"""Search among few keys by NumPy: on a CPU, below FEW scores, faster than calling a program.
 
-The arrays are the index's own, seen where they lie; a view must be gone before a program writes to
-them, which else has to copy them."""
+The arrays are views of the index's own. They must be released before a program writes to those,
+which would otherwise be copied.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FEW = 1 << 15  # queries × slots (`benchmarks/memory.py`)
 
 
 def views(stored: Stored) -> Stored:
-    """The same arrays, as NumPy sees them."""
+    """The arrays as NumPy views."""
     return jax.tree.map(
         np.from_dlpack, stored
     )  # np.asarray would keep the view for as long as the array lives
@@ -28,8 +28,7 @@ def views(stored: Stored) -> Stored:
 def nearest(
     stored: Stored, queries: Any, seen: Any, *, proposed: int, k: int, distance: Distance
 ) -> tuple[Int[np.ndarray, "n k"], Float[np.ndarray, "n k"]]:
-    """What `live.nearest.nearest` finds among keys of float32. All arrays are NumPy's; queries: "n
-    d". seen: "n w"."""
+    """As `device_search.nearest` for float32 keys; all arrays are NumPy's."""
     closeness = np.where(
         visible(stored.tags, seen),
         rough(queries, stored.keys, stored.squares, distance, np),

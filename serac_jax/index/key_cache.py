@@ -46,7 +46,7 @@ class KeyCache:
         self.inode = 0
 
     def read(self, ids: Sequence[str]) -> tuple[Bool[np.ndarray, " n"], Float[np.ndarray, "n d"]]:
-        """Which edits have a key, and the keys; those of the others mean nothing."""
+        """Which edits have a key, and the keys; rows of the others are undefined."""
         self.refresh()
         numbers = hashes(ids)
         places = np.fromiter(map(self.at.get, numbers.tolist(), repeat(-1)), np.int64, len(ids))
@@ -56,7 +56,7 @@ class KeyCache:
         ][:, : self.width]
 
     def append(self, ids: Sequence[str], keys: Float[np.ndarray, "n d"]) -> None:
-        """Keeps keys, where the folder can be written."""
+        """Appends keys, if the folder can be written."""
         rows = np.zeros(len(ids), self.row)
         rows["id"], rows["key"][:, : self.width] = hashes(ids), keys
         rows["sum"] = self.sums(rows)
@@ -70,8 +70,8 @@ class KeyCache:
                 files.write_all(file, (b"" if begun else self.header) + rows.tobytes())
 
     def refresh(self) -> None:
-        """Looks at rows that were appended since; at all where the file is another one now. A file
-        with another header is put away."""
+        """Maps rows that were appended since, or all if the file was replaced. A file with another
+        header is deleted."""
         try:
             with self.file.open("rb") as file:
                 inode, size, _ = files.stamp(self.file)
@@ -90,8 +90,8 @@ class KeyCache:
             self.at.update(zip(self.rows["id"][known:].tolist(), range(known, count), strict=True))
 
     def sums(self, rows: np.ndarray) -> UInt64[np.ndarray, " n"]:
-        """A checksum a row: odd weights tell any change of eight bytes, and all but one in 2⁶³ of
-        others."""
+        """A checksum per row: odd weights detect any change within eight bytes, and other changes
+        but for one in 2⁶³."""
         words = rows.view(np.uint64).reshape(len(rows), -1)[:, :-1]
         return words @ self.weights + np.uint64(SALT)
 

@@ -1,9 +1,9 @@
-"""Who sees which edits: tags as bits, so that one search serves queries of many tenants, each with
-its own part of the memory.
+"""Tags as bits, so that one search serves queries of many users, each with their own edits.
 
-An edit without tags is everybody's. An edit with tags is seen by queries that name one of them, and
-by queries that name none at all (None), which see the whole memory; a query of no tags, (), sees
-what is everybody's. An empty slot has no bit and is seen by nobody."""
+Untagged edits apply to everyone. A tagged edit applies to queries with one of its tags, and to
+queries with tags None, which see all edits; a query with tags () sees untagged edits only. An empty
+slot has no bits, so that no query sees it.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ import numpy as np
 from serac_jax.core.errors import UserError
 
 WORD = 32
-EVERYBODY = 0  # the number of the bit of edits without tags
+EVERYBODY = 0  # the bit of untagged edits
 
 Tags = tuple[str, ...] | None  # of a query; None: sees everything
 Asked = Tags | str  # a single tag may be given without a tuple
 
 
 def visible(tags: Iterable[str], query: Tags) -> bool:
-    """Whether a query sees an edit of these tags."""
+    """Whether a query sees an edit with these tags."""
     tags = tuple(tags)
     return query is None or not tags or not set(tags).isdisjoint(query)
 
@@ -38,19 +38,18 @@ def tags_of(tags: Asked | Sequence[Asked], count: int) -> list[Tags]:
 
 
 class TagTable:
-    """A bit for every tag that an edit ever had."""
+    """Assigns a bit to every tag."""
 
     def __init__(self):
         self.numbers: dict[str, int] = {}
 
     @property
     def words(self) -> int:
-        """Words of 32 bits that an edit's tags take: a power of two, so that few programs are
-        compiled."""
+        """Words of 32 bits per edit; a power of two, so that few programs are compiled."""
         return 1 << (len(self.numbers) // WORD).bit_length()
 
     def of_edits(self, edits: Sequence[Iterable[str]]) -> np.ndarray:
-        """The bits of edits' tags, "n w"; a new tag gets a new number."""
+        """The bits of edits, "n w"; a new tag is assigned the next bit."""
         each = [tuple(tags) for tags in edits]
         kinds = {
             tags: number for number, tags in enumerate(dict.fromkeys(each))
@@ -62,7 +61,7 @@ class TagTable:
         ]
 
     def of_queries(self, queries: Sequence[Tags]) -> np.ndarray:
-        """The bits of what queries see, "n w"."""
+        """The bits that queries see, "n w"."""
         everything = range(len(self.numbers) + 1)
         return self.packed(
             [

@@ -1,9 +1,7 @@
-"""BERT (Devlin et al. 2019) and DistilBERT (Sanh et al. 2019), with and without a classification
-head, in linen.
+"""BERT (Devlin et al. 2019) and DistilBERT (Sanh et al. 2019), with or without a classifier head.
 
-The two share one network: DistilBERT leaves out the token types and the pooler, names its weights
-differently, and has another head. A checkpoint without a head serves as an embedding scope
-classifier.
+Both are one network: DistilBERT has no token types and no pooler, other weight names, and another
+head. A checkpoint without a head serves as an embedding scope classifier.
 """
 
 from __future__ import annotations
@@ -35,10 +33,10 @@ class BertConfig:
     types: int  # token types; 0 for DistilBERT
     eps: float
     activation: str
-    # "cls": the first token's state; "pooler": that through a tanh layer; "mean": over real tokens;
-    # "head": class logits
+    # "cls": the first token's state; "pooler": the same through a tanh layer; "mean": the mean over
+    # real tokens; "head": class logits
     output: str
-    # DistilBERT's head: linear + relu over the first token, where BERT's takes the pooler's output
+    # DistilBERT's head: linear + relu over the first token's state, instead of BERT's pooler
     relu_head: bool
     labels: int  # outputs of the head; 1: the logit of the second of two classes
     dropout: float
@@ -184,7 +182,7 @@ class Attention(nn.Module):
         own: Packing,
         packed: Packing,
     ) -> Float[Array, "r p e"]:
-        """The positions `kept`, packed as `own` says, attend to those of `x`."""
+        """The positions `kept`, packed by `own`, attend to those of `x`."""
 
         def split(y: Array, packed: Packing) -> Array:
             y = packed.lay_out(y)

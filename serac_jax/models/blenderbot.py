@@ -49,8 +49,7 @@ class StackConfig:
 def config_from_hf(
     hf: Mapping[str, Any], output: str, dropout: float, dtype: Any, remat: bool
 ) -> BlenderbotConfig:
-    """Reads the attributes of a Hugging Face Blenderbot-small configuration, whose only output is
-    ""."""
+    """Reads a Hugging Face Blenderbot-small configuration; the only `output` is ""."""
     encoder, decoder = (
         StackConfig(hf[f"{side}_layers"], hf[f"{side}_attention_heads"], hf[f"{side}_ffn_dim"])
         for side in ("encoder", "decoder")
@@ -86,12 +85,12 @@ ATTRIBUTES = {
     "decoder_start_token_id": 1,
     "eos_token_id": 2,
 }
-# How a model is trained, and another name of encoder_layers.
+# Training options, and another name of encoder_layers.
 INERT = frozenset(
     """activation_dropout attention_dropout decoder_layerdrop dropout encoder_layerdrop init_std
     num_hidden_layers""".split()
 )
-# Attributes that published configurations set, and `transformers` no longer knows.
+# Attributes of published configurations that `transformers` no longer has.
 FIXED = {
     "add_bias_logits": False,
     "add_final_layer_norm": False,
@@ -208,7 +207,8 @@ class Block(nn.Module):
     def step(
         self, x: Array, length: Array, bias: Array, own: Pair, cross: Pair, encoded_bias: Array
     ) -> tuple[Array, Pair]:
-        """One position per row: its keys and values join the cache behind `length` others."""
+        """Processes one position per row, whose keys and values go to position `length` of the
+        cache."""
         own = written(own, self.self_attention.keys_values(x), length)
         return self.layers(x, own, bias, cross, encoded_bias), own
 
@@ -271,7 +271,7 @@ class Stack(nn.Module):
         return x
 
     def start(self, encoded: Array, mask: Bool[Array, "n l"], room: int) -> Cache:
-        """A cache that has read the input, with room for so many output positions."""
+        """A cache for an encoded input, with room for so many output positions."""
         heads, width = self.config.decoder.heads, self.config.width
         cross = tuple(block.cross_attention.keys_values(encoded) for block in self.block)
         empty = blank(
@@ -295,17 +295,17 @@ class Stack(nn.Module):
         return cache._replace(own=tuple(own), length=cache.length + 1), x
 
     def fitting(self, length: int) -> int:
-        """The length. Raises WeightError where the network has no position for all of it."""
+        """The length, checked. Raises WeightError if it exceeds the network's positions."""
         if length > self.config.positions:
             raise WeightError(
                 f"a text padded to {length} tokens is longer than the {self.config.positions}"
-                " positions of the network; lower data.*_widths"
+                " positions of the network; lower data.question_tokens or data.answer_tokens"
             )
         return length
 
 
 class Blenderbot(nn.Module):
-    """Encoder, decoder and output layer; every method is called through `module.apply`."""
+    """Encoder, decoder and output layer; methods are called through `module.apply`."""
 
     config: BlenderbotConfig
 
@@ -322,12 +322,18 @@ class Blenderbot(nn.Module):
         label_mask: Bool[Array, "n t"] | None = None,
         at: Array | None = None,
     ) -> Array:
-        """Teacher forcing: logits of each label given the labels before it, "n t v"; with `at`, of
-        those positions only, "p 1 v".
+        """Teacher forcing: the logits of each label given the labels before it.
 
-        Where there are more rows of labels than of tokens, each of these is read by as many of
-        those, in turn. `label_mask` hides decoder positions; without it the causal mask is enough,
-        since padding comes last. `at`: see `Examples`."""
+        Args:
+          labels: If there are more rows of labels than of tokens, consecutive rows of labels share
+            a row of tokens.
+          label_mask: Hides decoder positions. Not needed for padding at the end, which the causal
+            mask hides.
+          at: Compute these positions only, see `Examples`.
+
+        Returns:
+          "n t v", or "p 1 v" with `at`.
+        """
         start = jnp.full((labels.shape[0], 1), self.config.start, labels.dtype)
         inputs = jnp.concatenate([start, labels[:, :-1]], -1)
         return self.logits_after(
@@ -341,7 +347,7 @@ class Blenderbot(nn.Module):
         tokens: Tokens,
         at: Array | None = None,
     ) -> Array:
-        """Logits behind each decoder input, or those that `at` numbers."""
+        """The logits that follow each decoder input, or those at positions `at`."""
         packed = Packing(mask, at)
         x = self.decoder(
             self.embed(packed.pack(inputs)), packed, self.read(tokens), packing(tokens)
@@ -363,7 +369,7 @@ class Blenderbot(nn.Module):
     def output(self, x: Float[Array, "n t e"]) -> Float[Array, "n t v"]:
         return (
             at_least_float32(self.shared.attend(x)) + jax.lax.stop_gradient(self.output_bias)[None]
-        )  # a constant of the checkpoint: never trained
+        )  # a constant of the checkpoint, never trained
 
     def start(self, tokens: Tokens, room: int) -> tuple[Cache, Int[Array, " n"]]:
         """Reads the input. Returns a cache with room for so many output positions, and the token

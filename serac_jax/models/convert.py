@@ -1,8 +1,8 @@
-"""Hugging Face weights to parameters and back, through one table of names a network.
+"""Converts Hugging Face weights to parameters and back, by one table of names per network.
 
 A table pairs templates: ("encoder.block.{i}.layer_norm.weight", "encoder/block_{i}/norm/scale"). It
-is strict both ways: exactly one rule matches a key, every leaf is filled once, and a key that
-nothing uses is an error unless it is listed.
+is strict: exactly one rule matches a key, every leaf is filled once, and an unused key is an error
+unless it is listed.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from serac_jax.models.network import Rules, WeightError
 
 Reader = Callable[[], np.ndarray]  # reads one tensor when it is called
 
-# {i}: a layer, {s}: a stack, {p}: an attention projection, {m}: a feed-forward projection, {w}:
-# weight or bias, whatever ours is called.
+# {i}: a layer, {s}: a stack, {p}: an attention projection, {m}: a feed-forward projection, {w}: a
+# weight or bias, under either side's name.
 PLACEHOLDERS = {
     "i": r"\d+",
     "s": "encoder|decoder",
@@ -53,8 +53,8 @@ def candidates(template: str, groups: Mapping[str, str]) -> list[str]:
 
 
 def path_of(key: str, rules: Rules, leaves: Mapping[str, Any]) -> str | None:
-    """The parameter path of a Hugging Face key; one that the network lacks comes back too; None
-    where no rule matches."""
+    """The parameter path of a Hugging Face key, even if the network lacks it; None if no rule
+    matches."""
     found = [
         candidates(path, match.groupdict())
         for hf, path in rules
@@ -167,7 +167,7 @@ def from_hf(
 def merge_copies(
     tensors: Mapping[str, Reader], copies: Mapping[str, str], source: str
 ) -> dict[str, Reader]:
-    """Leaves one key of every shared weight, after checking that its copies are equal."""
+    """Keeps one key of every shared weight, after checking that its copies are equal."""
     merged = dict(tensors)
     for copy, original in copies.items():
         if copy not in merged:
@@ -184,8 +184,7 @@ def merge_copies(
 def to_hf(
     leaves: Mapping[str, Any], rules: Rules, transposed: bool = True
 ) -> dict[str, np.ndarray]:
-    """Parameters by path to Hugging Face keys and orientation; works on gradients and on optimizer
-    moments as well."""
+    """Parameters by Hugging Face key, in its orientation; also works for gradients and moments."""
     tensors = {}
     for path, leaf in leaves.items():
         array = np.asarray(leaf)
@@ -238,8 +237,7 @@ def parts_of(index: Path) -> list[Path]:
 
 
 def read_files(files: list[Path]) -> dict[str, Reader]:
-    """Readers of the tensors of several files, by canonical key; the format is that of the
-    ending."""
+    """Readers of the tensors of several files, by canonical key; the suffix decides the format."""
     tensors: dict[str, Reader] = {}
     for part in files:
         for key, reader in READERS.get(part.suffix, read_torch)(part).items():
@@ -270,7 +268,7 @@ def read_safetensors(file: Path) -> dict[str, Reader]:
 
 
 def read_msgpack(file: Path) -> dict[str, Reader]:
-    """Flax names and orientation, put back into those of PyTorch, which the tables use."""
+    """Readers of a Flax checkpoint's tensors, in PyTorch's names and orientation."""
     from flax import serialization
 
     try:
@@ -294,8 +292,8 @@ def read_torch(file: Path) -> dict[str, Reader]:
         isinstance(tensor, torch_file.Tensor) for tensor in state.values()
     ):
         raise WeightError(
-            f"{file} holds something else than weights by name; expected what"
-            " torch.save(model.state_dict(), …) writes"
+            f"{file} does not hold weights by name; expected what torch.save(model.state_dict(), …)"
+            " writes"
         )
     return {key: lambda tensor=tensor: as_float32(tensor.read()) for key, tensor in state.items()}
 

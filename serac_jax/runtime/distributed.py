@@ -1,13 +1,12 @@
-"""A program as several processes, on one machine or many: how they find one another, and how they
-end together.
+"""Running a program as several processes, on one machine or many: how they connect and end.
 
-Every process runs the same program over the devices of all; each puts its own rows of a batch on
-its own devices. Process 0 alone
-writes: the others print nothing but errors. One process is a program as it always is.
+Every process runs the same program over the devices of all, and places its own rows of a batch on
+its own devices. Only process 0 writes files; the others print errors only.
 
-They are joined by `--coordinator=HOST:PORT --processes=N --process=I`, or by themselves as the
-tasks of a Slurm step (srun) and on the hosts of a TPU slice in Kubernetes, or by
-`--coordinator=auto` wherever JAX finds out (TPU pods, Open MPI)."""
+Processes are connected by `--coordinator=HOST:PORT --processes=N --process=I`; automatically as
+tasks of a Slurm step (srun) and on hosts of a TPU slice in Kubernetes; or by `--coordinator=auto`
+where JAX detects the cluster (TPU pods, Open MPI).
+"""
 
 from __future__ import annotations
 
@@ -24,13 +23,12 @@ from jax.experimental import multihost_utils
 
 from serac_jax.core.errors import UserError
 
-PATIENCE = 300  # seconds that processes wait for one another at the start, and in the end
-# seconds after which a process that gives no sign of life is taken for dead, which ends the others
-SILENCE = 60
+PATIENCE = 300  # seconds that processes wait for one another at start and end
+SILENCE = 60  # seconds without a heartbeat after which a process counts as dead and the others end
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Adds the three options that join processes."""
+    """Adds the three options that connect processes."""
     parser.add_argument(
         "--coordinator",
         metavar="HOST:PORT",
@@ -45,9 +43,9 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(main: Callable[[], None], options: Namespace) -> None:
-    """Runs a program, joined with the other processes where there are some.
+    """Runs a program, connected with the other processes if there are any.
 
-    If it fails in one of them, it ends in all.
+    If it fails in one process, it ends in all.
     """
     given = options.coordinator, options.processes, options.process
     if not join(asked(*given, os.environ)):
@@ -60,10 +58,15 @@ def run(main: Callable[[], None], options: Namespace) -> None:
 
 
 def join(options: dict[str, Any] | None) -> bool:
-    """Whether this is one of several processes; they are connected then. Nothing may have touched a
-    device before. Raises UserError.
+    """Connects this process with the others; whether there are any.
 
-    options: of `jax.distributed.initialize`; None: there is no other process.
+    Must run before anything touches a device.
+
+    Args:
+      options: Of `jax.distributed.initialize`; None: there is no other process.
+
+    Raises:
+      UserError: The processes could not connect.
     """
     if options is None:
         if jax.process_count() > 1:  # the hosts of a TPU pod
@@ -72,8 +75,7 @@ def join(options: dict[str, Any] | None) -> bool:
                 " connects them; give --coordinator=auto to all of them"
             )
         return False
-    # On CPU, a program's messages can take those of the next one for its own, and both wait
-    # forever: one at a time.
+    # On CPU, programs that overlap can receive each other's messages and deadlock.
     jax.config.update("jax_cpu_enable_async_dispatch", False)
     visible = jax.config.values["jax_cuda_visible_devices"]
     try:
@@ -92,11 +94,10 @@ def join(options: dict[str, Any] | None) -> bool:
             " reachable"
         ) from error
     if os.environ.get("SLURM_STEP_NUM_NODES") == os.environ.get("SLURM_STEP_NUM_TASKS"):
-        jax.config.update(
-            "jax_cuda_visible_devices", visible
-        )  # under Slurm, JAX gives a task one GPU, also where it has the node to itself
-    # On CPU, a first exchange fails that waits for 30 seconds, as for a process that compiles what
-    # others find compiled.
+        # under Slurm, JAX assigns one GPU to a task, even to one that has the node to itself
+        jax.config.update("jax_cuda_visible_devices", visible)
+    # On CPU, the first exchange times out after 30 seconds, as when one process compiles what the
+    # others find in the cache.
     if jax.default_backend() == "cpu":
         jax.config.update("jax_enable_compilation_cache", False)
     if jax.process_index() > 0:
@@ -110,8 +111,11 @@ def asked(
     process: int | None,
     environment: Mapping[str, str],
 ) -> dict[str, Any] | None:
-    """How the processes are to be joined, as arguments of `jax.distributed.initialize`; None where
-    this one is alone. Raises UserError."""
+    """The arguments of `jax.distributed.initialize`; None for a single process.
+
+    Raises:
+      UserError: The options are incomplete or do not fit together.
+    """
     if coordinator == "auto" and processes is None and process is None:
         return {}
     given = {"--coordinator": coordinator, "--processes": processes, "--process": process}
@@ -130,8 +134,8 @@ def asked(
             f"--coordinator={coordinator} --processes={processes} --process={process}: expected"
             " HOST:PORT, and a process below their number"
         )
-    # A process takes all devices that it sees: not one each, as JAX chooses where it finds itself
-    # in Slurm.
+    # Without cluster detection a process uses all devices that it sees; under Slurm, JAX would
+    # assign one to each.
     return {
         "coordinator_address": coordinator,
         "num_processes": processes,
@@ -141,10 +145,10 @@ def asked(
 
 
 def leave(error: BaseException) -> NoReturn:
-    """Tells why this process ends, and ends it at once: waiting for the others, as Python's way out
-    does, they would wait for each other.
+    """Prints why this process ends, and ends it at once.
 
-    The others see that it is gone, at their next exchange or after SILENCE seconds, and end too.
+    Python's normal exit would wait for the other processes, which wait for this one. They notice at
+    their next exchange, or after SILENCE seconds, and end too.
     """
     name = f"process {jax.process_index()} of {jax.process_count()}"
     if isinstance(error, UserError):
@@ -154,8 +158,8 @@ def leave(error: BaseException) -> NoReturn:
     else:
         traceback.print_exception(error)
         message = (
-            f"{name} has failed, as told above, perhaps because another one has ended; start all of"
-            " them again with the same workdir to go on"
+            f"{name} failed (see above), perhaps because another one ended; start all of them again"
+            " with the same workdir to continue"
         )
     if message:
         print(f"error: {message}", file=sys.stderr)
@@ -170,12 +174,14 @@ def is_primary() -> bool:
 
 
 def wait(place: str) -> None:
-    """Until every process has come to the place of that name."""
+    """Waits until every process has reached the place of this name."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(place)
 
 
 def stopped(step: int) -> bool:
-    """Whether one of several processes was told to stop (SIGTERM) and this is the step at which all
-    of them have agreed to. To be asked at every step."""
+    """Whether a process received SIGTERM and all have agreed to stop at this step.
+
+    Must be called at every step.
+    """
     return jax.process_count() > 1 and multihost_utils.reached_preemption_sync_point(step)

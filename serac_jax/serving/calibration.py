@@ -1,5 +1,5 @@
-"""How well scores tell questions that fall under an edit from others, and the threshold that lets
-no more than a given share of the others through."""
+"""How well scores separate questions in scope from others, and the threshold for a given
+false-positive rate."""
 
 from __future__ import annotations
 
@@ -23,13 +23,15 @@ POINTS = 200  # of a curve, at most
 
 
 class Scores(NamedTuple):
-    """The score of the nearest edit of every question, and whether the question falls under an
-    edit.
+    """The score of each question's nearest edit, and whether the question is in scope.
 
-    group: by number, the row beside which a question out of scope was drawn, one of many there.
-        rows: the question's own row and that of the nearest edit.
-    None: every question is by itself.
-    kind: the name of every question's kind, or "" where it is not known.
+    Attributes:
+      value: The scores.
+      inside: Whether each question is in an edit's scope.
+      group: The data row near which an out-of-scope question was drawn, as a number; None: each
+        question is a group of its own.
+      rows: The question's data row and that of its nearest edit; None: all are different.
+      kind: The name of each question's kind, or "" if it is not known.
     """
 
     value: Float[np.ndarray, " n"]
@@ -40,7 +42,7 @@ class Scores(NamedTuple):
 
     @property
     def groups(self) -> Int[np.ndarray, " m"]:
-        """The group of every question out of scope, numbered from 0 on without gaps."""
+        """The group of each out-of-scope question, numbered from 0 without gaps."""
         return np.unique(
             (np.arange(len(self.value)) if self.group is None else self.group)[~self.inside],
             return_inverse=True,
@@ -50,13 +52,12 @@ class Scores(NamedTuple):
 def measure(
     matcher: Matcher, trials: Iterable[Trial], progress: Callable[[int], None] = lambda count: None
 ) -> Scores:
-    """The scores of trials, each with its own edits.
+    """Scores trials, each with its own edits.
 
-    One index holds the edits of all, under a tag for each trial that they belong to, so that what
-    several trials have in common is read once.
+    One index holds all edits, tagged by trial, so that an edit of several trials is embedded once.
 
     Args:
-        progress: called with the number of further questions that have been scored.
+        progress: called with the number of questions scored since the last call.
 
     Raises:
         UserError: there are no questions in scope, or none out of scope.
@@ -121,17 +122,19 @@ def measure(
 
 
 def fit(scores: Scores, target: float) -> Thresholds:
-    """The threshold that a question out of scope, beside a new row, exceeds with a probability of
-    at most `target`.
+    """The threshold that a new out-of-scope question exceeds with probability at most `target`.
 
-    Questions drawn beside one row are alike, so what comes in any order are the rows, not the
-    questions. The questions of a row weigh 1 together, and so does the new row, which may exceed
-    everything: of these K + 1 at most the share `target` lies above (hierarchical conformal
-    prediction; Lee, Barber & Willett 2023, Dunn, Wasserman & Ramdas 2022). Where each question is
-    by itself, that is the ⌊target·(n + 1)⌋-th highest score out of scope (Vovk et al. 2005). From
-    `unsure_from` on, up to the threshold, an edit might have answered: at most about a share
-    `target` of the questions in scope lies below. Raises UserError where `target` is no rate, or
-    the rows are too few to show one so low."""
+    Questions drawn near one data row depend on each other, so rows, not questions, are taken as
+    exchangeable. The questions of a row weigh 1 together, and so does a new row, which may exceed
+    everything: at most the share `target` of these K + 1 lies above the threshold (hierarchical
+    conformal prediction; Lee, Barber & Willett 2023; Dunn, Wasserman & Ramdas 2022). If each
+    question is a group of its own, the threshold is the ⌊target·(n + 1)⌋-th highest out-of-scope
+    score (Vovk et al. 2005). At most about a share `target` of the in-scope questions scores below
+    `unsure_from`.
+
+    Raises:
+        UserError: `target` is not a rate, or there are too few rows for it.
+    """
     if not 0 < target < 1:
         raise UserError(
             f"the target {target} is no rate; give a number between 0 and 1, such as 0.05"
@@ -143,7 +146,7 @@ def fit(scores: Scores, target: float) -> Thresholds:
     )
     allowed = (
         target * (len(sizes) + 1) - 1 + 1e-9
-    )  # rows above the threshold; rounding takes none away
+    )  # rows above the threshold, with a margin for rounding
     if allowed < 0:
         few = (
             f"{len(sizes)} {'questions' if len(sizes) == len(outside) else 'rows with questions'}"
@@ -161,13 +164,14 @@ def fit(scores: Scores, target: float) -> Thresholds:
 
 
 def report(scores: Scores, thresholds: Thresholds, target: float | None = None) -> dict[str, Any]:
-    """What thresholds do to the questions that were scored.
+    """What thresholds do to the scored questions.
 
-    false_positive_rate, recall, precision at the threshold; standard_error: of the first, over
-    rows; unsure: the share of all questions in the band below the threshold; area: under the ROC
-    curve; calibration_error: |score − share in scope| expected over bins of the score; groups: rows
-    beside which the questions out of scope were drawn; kinds: of every known kind, whether it is in
-    scope, the number of questions, and the share that an edit answers."""
+    false_positive_rate, recall and precision are at the threshold; standard_error is that of the
+    first, over rows; unsure is the share of questions in the band below the threshold; area is
+    under the ROC curve; calibration_error is the expected |score − share in scope| over bins of
+    scores; groups counts the rows near which out-of-scope questions were drawn; kinds has, for each
+    known kind, whether it is in scope, the number of questions, and the share that an edit answers.
+    """
     hit, inside = thresholds.hit(scores.value), scores.inside
     rows = np.arange(len(hit))[:, None].repeat(2, 1) if scores.rows is None else scores.rows
     unsure = thresholds.unsure(scores.value)
@@ -191,7 +195,7 @@ def report(scores: Scores, thresholds: Thresholds, target: float | None = None) 
 
 
 def by_kind(scores: Scores, hit: Bool[np.ndarray, " n"]) -> dict[str, dict[str, Any]]:
-    """What an edit answers of every kind that is known, those in scope first."""
+    """The share of each known kind that an edit answers, in-scope kinds first."""
     found: dict[str, dict[str, Any]] = {}
     kind = np.array(scores.kind)
     for inside in (True, False):
@@ -207,11 +211,12 @@ def by_kind(scores: Scores, hit: Bool[np.ndarray, " n"]) -> dict[str, dict[str, 
 
 
 def standard_error(hit: Bool[np.ndarray, " n"], rows: Int[np.ndarray, "n 2"]) -> float:
-    """Of the share of questions that are hit, each of which depends on two rows, its own and the
-    nearest edit's: any two that share a row may go together.
+    """The standard error of the share of hits, where questions that share a row may be correlated.
 
-    Σ r·r′ over all such pairs, r being what a question departs from the share by (Aronow, Samii &
-    Assenova 2015, for pairs of a network's nodes). Where no two share one, it is √(p(1 − p)/n)."""
+    Each question has two rows, its own and its nearest edit's. The variance is Σ r·r′/n² over all
+    pairs that share a row, r being a question's deviation from the share (Aronow, Samii & Assenova
+    2015, for dyads). If no two share a row, the result is √(p(1 − p)/n).
+    """
     rest, pairs = hit - hit.mean(), np.sort(rows, axis=1)
     two = pairs[:, 0] < pairs[:, 1]
     of_row = np.bincount(pairs[:, 0], rest, rows.max() + 1) + np.bincount(
@@ -219,32 +224,31 @@ def standard_error(hit: Bool[np.ndarray, " n"], rows: Int[np.ndarray, "n 2"]) ->
     )
     of_pair = np.bincount(
         np.unique(pairs[two], axis=0, return_inverse=True)[1].ravel(), rest[two]
-    )  # those that share both have been counted twice
+    )  # pairs that share both rows were counted twice
     return max((of_row**2).sum() - (of_pair**2).sum(), 0.0) ** 0.5 / len(hit)
 
 
 def rates(
     scores: Scores,
 ) -> tuple[Float[np.ndarray, " m"], Float[np.ndarray, " m"], Float[np.ndarray, " m"]]:
-    """False-positive rate, recall and precision of every threshold that makes a difference, from
-    the highest down."""
+    """False-positive rate, recall and precision at each distinct score, from the highest down."""
     order = np.argsort(-scores.value, kind="stable")
     value, inside = scores.value[order], scores.inside[order]
-    last = np.append(np.flatnonzero(np.diff(value)), len(value) - 1)  # equal scores fall together
+    last = np.append(np.flatnonzero(np.diff(value)), len(value) - 1)  # the last of equal scores
     right, wrong = np.cumsum(inside)[last], np.cumsum(~inside)[last]
     return wrong / (~inside).sum(), right / inside.sum(), right / (right + wrong)
 
 
 def area(scores: Scores) -> float:
-    """Under the ROC curve: how often a question in scope scores above one out of scope, equal
-    scores counting half."""
+    """The area under the ROC curve: how often a question in scope scores above one out of scope,
+    with ties counted half."""
     wrong, right, _ = rates(scores)
     return float(np.trapezoid(np.append(0.0, right), np.append(0.0, wrong)))
 
 
 def bins(scores: Scores) -> list[tuple[float, float, float]]:
-    """Of every bin of scores that is not empty: its share of all questions, their mean score, and
-    the share that is in scope."""
+    """For each nonempty bin of scores: its share of all questions, the mean score, and the share in
+    scope."""
     number = np.minimum((scores.value * BINS).astype(int), BINS - 1)
     members = [number == which for which in range(BINS)]
     return [
@@ -255,7 +259,7 @@ def bins(scores: Scores) -> list[tuple[float, float, float]]:
 
 
 def thinned(*curve: Float[np.ndarray, " m"]) -> list[list[float]]:
-    """A curve of at most POINTS points, its ends among them."""
+    """A curve thinned to at most POINTS points, ends included."""
     kept = np.unique(np.linspace(0, len(curve[0]) - 1, POINTS).round().astype(int))
     return [axis[kept].tolist() for axis in curve]
 
@@ -264,9 +268,9 @@ def told(found: dict[str, Any]) -> str:
     """A report as lines of text."""
     meaning = {
         "false_positive_rate": (
-            f"out of scope: {found['outside']} questions, answered by an edit all the same"
+            f"out of scope: {found['outside']} questions, answered by an edit nevertheless"
         ),
-        "standard_error": f"of that rate, over the rows of the data ({found['groups']} with edits)",
+        "standard_error": f"of that rate, over rows of the data ({found['groups']} with edits)",
         "recall": f"in scope: {found['inside']} questions, answered by an edit",
         "precision": "answered by an edit: in scope",
         "unsure": "all questions: the base model answered, but an edit might have",

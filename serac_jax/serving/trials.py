@@ -1,5 +1,4 @@
-"""Questions of which it is known whether they fall under an edit: what a threshold is fitted to,
-and measured on."""
+"""Questions known to be in or out of scope, to fit and measure a threshold on."""
 
 from __future__ import annotations
 
@@ -44,13 +43,13 @@ def of_batch(batch: TextBatch) -> Trial:
 
 
 def row_of(query: Query | None) -> str:
-    """Where a query comes from; one that does not tell is a row of its own."""
+    """The data row of a query; a query without one is a row of its own."""
     return (query.source or query.question) if query else ""
 
 
 def of_config(config: Config, parts: Parts, split: str, edits: int, rounds: int) -> Iterator[Trial]:
-    """Trials of an experiment: `edits` at a time, every row of a split once in each of so many
-    rounds, which draw other answers and questions."""
+    """Trials of an experiment, `edits` at a time. Each round uses every row of the split once, and
+    draws other answers and questions."""
     cache = program.cache_folder(config)
     for number in range(rounds):
         drawn = config.copy_and_resolve_references().unlock()
@@ -64,7 +63,11 @@ def of_config(config: Config, parts: Parts, split: str, edits: int, rounds: int)
 
 def of_file(file: Path) -> list[Trial]:
     """Trials of a file of JSON lines: {"edits": [[prompt, answer], …], "inside": [question, …],
-    "outside": [question, …]}. Raises UserError with the line."""
+    "outside": [question, …]}.
+
+    Raises:
+      UserError: The file cannot be read, or a line, which is named, is not a trial.
+    """
     try:
         lines = file.read_text(encoding="utf-8").split("\n")
     except OSError as error:

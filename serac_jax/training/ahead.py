@@ -1,7 +1,7 @@
-"""The programs of a config as they will run, from shapes alone: of every model only the
-configuration and the tokenizer are read, and nothing runs.
+"""Compiles a config's programs from shapes alone, to find out whether it fits the hardware.
 
-Batches are as large and as wide as the config lets them be.
+Only configurations and tokenizers of models are read, and nothing runs. Batches have the largest
+size that the config allows.
 """
 
 from __future__ import annotations
@@ -26,16 +26,11 @@ from serac_jax.models import Model, convert, hub
 from serac_jax.training import experiment, steps
 from serac_jax.training.experiment import Experiment
 
-# Memory of a chip as its maker states it, GiB, by jax's name of its kind.
+# Memory of a chip in GiB, by JAX's name of its kind (published figures).
 MEMORY = {"TPU v4": 32, "TPU v5 lite": 16, "TPU v5": 95, "TPU v6 lite": 32}
-GPUS = (
-    16,
-    24,
-    40,
-    80,
-)  # what usual GPUs have, GB, of which a tenth is kept for the driver and libraries
-# A collective: its kind, and the channel by which the parts of one, of which a TPU's compiler makes
-# many, are known to be the same.
+# GB of common GPUs; a tenth is reserved for the driver and libraries.
+GPUS = (16, 24, 40, 80)
+# A collective: its kind, and the channel, which its parts in a TPU program share.
 COLLECTIVE = re.compile(
     r" (all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)(?:-start)?\("
     r".*?channel_id=(\d+)"
@@ -44,12 +39,15 @@ GIB = 2**30
 
 
 class Cost(NamedTuple):
-    """What the compiler says of one program, for one chip. Bytes; `held`: arguments, `new`: results
-    and temporaries that are not arguments.
+    """What the compiler reports for one program on one chip.
 
-    flops: of the program as written, in which the body of a loop counts once. moved: bytes between
-        memory and the cores.
-    collectives: how many of each kind.
+    Attributes:
+      seconds: Time to compile.
+      held: Bytes of arguments.
+      new: Bytes of results and temporaries that are not arguments.
+      flops: FLOPs of the program as written: the body of a loop counts once.
+      moved: Bytes moved between memory and cores.
+      collectives: The number of collectives of each kind.
     """
 
     seconds: float
@@ -63,8 +61,11 @@ class Cost(NamedTuple):
 def abstract(
     config: Config, cache: Path, devices: Sequence[Any], mirror: str | None = None
 ) -> tuple[Experiment, Any]:
-    """The experiment with shapes in the place of weights, and the shapes of what it learns;
-    `mirror`: a folder of models, each under its name."""
+    """The experiment with shapes instead of weights, and the shapes of its parameters.
+
+    Args:
+      mirror: A folder that holds every model under its name.
+    """
     loaded: list[tuple[Model, Any]] = []
     mesh = sharding.make_mesh(
         data=config.mesh.data, fsdp=config.mesh.fsdp, model=config.mesh.model, devices=devices
@@ -90,7 +91,7 @@ def abstract(
     shapes = [params for _, params in loaded]
 
     def init(weights: list[Any]) -> Any:
-        """What the editor learns at first, as a function of the weights that it is built of."""
+        """The editor's initial parameters, as a function of the models' weights."""
         again = iter(zip((model for model, _ in loaded), weights, strict=True))
         return experiment.build(
             config, cache, lambda name, **options: next(again), devices
@@ -100,7 +101,7 @@ def abstract(
 
 
 def placed(tree: Any, mesh: Mesh) -> Any:
-    """Shapes where the sharding table puts them."""
+    """Shapes with the shardings of the sharding table."""
     return jax.tree.map(
         lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where),
         tree,
@@ -109,7 +110,7 @@ def placed(tree: Any, mesh: Mesh) -> Any:
 
 
 def batch(run: Experiment, size: int, train: bool) -> Any:
-    """Shapes of the largest batch, where `training.put` puts its rows."""
+    """Shapes of the largest batch, sharded as `steps.shard_batch` does."""
     where = sharding.batch_sharding(run.mesh)
     widest = steps.pad_rows_to_mesh(run.task.widest(size, train), run.mesh)
     return jax.tree.map(
@@ -118,7 +119,7 @@ def batch(run: Experiment, size: int, train: bool) -> Any:
 
 
 def programs(config: Config, run: Experiment, params: Any) -> dict[str, Callable[[], Any]]:
-    """What traces each program of train.py and eval.py, and editing alone."""
+    """Functions that trace each program of `serac train` and `serac eval`, and editing alone."""
     asked = batch(run, config.eval.edits, False)
 
     def edit(params: Any, base: Any, edits: Any) -> Any:
@@ -172,19 +173,21 @@ def cost(trace: Callable[[], Any]) -> Cost:
 
 
 def collectives(program: str) -> dict[str, int]:
-    """How many collectives of each kind a compiled program has, by its text."""
+    """Counts the collectives of each kind in a compiled program's text."""
     return dict(
         Counter(kind for kind, _ in {match.groups() for match in COLLECTIVE.finditer(program)})
     )
 
 
 def chips(topology: str) -> list[Any]:
-    """The devices of a topology. Raises UserError where it is not known, or its compiler is not
-    installed."""
+    """The devices of a topology.
+
+    Raises:
+      UserError: The topology is unknown, or its compiler is not installed.
+    """
     name, _, shape = topology.partition(":")
-    extra = (
-        {"chip_config_name": "megacore"} if name == "v4" else {}
-    )  # a v4 chip's two cores act as one device
+    # the two cores of a v4 chip act as one device
+    extra = {"chip_config_name": "megacore"} if name == "v4" else {}
     try:
         return list(
             topologies.get_topology_desc(platform="tpu", topology_name=topology, **extra).devices
@@ -198,10 +201,10 @@ def chips(topology: str) -> list[Any]:
 
 
 def compile_all(config: Config, run: Experiment, params: Any, gpus: bool = False) -> dict[str, Any]:
-    """Compiles every program; tells, and gives, what each needs of a device, and whether that fits.
+    """Compiles every program; prints and returns what each needs, and whether all fit a device.
 
-    gpus: each is lowered for CUDA, and compiled by the CPU's compiler, whose temporaries stand for
-        those of a GPU's.
+    Args:
+      gpus: Lower each program for CUDA, and estimate its temporaries with the CPU's compiler.
     """
     print(f"{'program':<9} {'GiB held':>9} {'+ GiB':>7} {'GFLOP':>9} {'GB moved':>9}  collectives")
     costs = {}
@@ -232,15 +235,15 @@ def compile_all(config: Config, run: Experiment, params: Any, gpus: bool = False
 
 
 def needed(costs: dict[str, Cost]) -> float:
-    """GiB of a device on which these programs take turns: what the one that holds most holds stays
-    there while the others run."""
+    """GiB that a device needs when these programs take turns, the largest arguments staying on
+    it."""
     return (
         max(found.held for found in costs.values()) + max(found.new for found in costs.values())
     ) / GIB
 
 
 def verdict(found: dict[str, Any]) -> str:
-    """Whether what `compile_all` found fits, in a line."""
+    """One line for what `compile_all` found."""
     need, room = found["gib"], found["room"]
     if found["device"] != "GPU":
         return f"{'fits' if found['fits'] else 'DOES NOT FIT'}: {need:.1f} GiB of {room} GiB a chip"
@@ -251,5 +254,5 @@ def verdict(found: dict[str, Any]) -> str:
 
 
 def weights(params: Any) -> float:
-    """Millions of them."""
+    """The number of weights, in millions."""
     return sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(params)) / 1e6

@@ -1,5 +1,7 @@
-"""Checkpoints of a run: the last and the best, written in the background; what a killed run needs
-to go on without a difference."""
+"""Checkpoints of a run: the last and the best, written in the background.
+
+A killed run resumes from them bit for bit.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,7 @@ from serac_jax.training.steps import TrainState
 
 
 class Checkpoints:
-    """Saves parameters, optimizer state, the position in the data and the loop's own numbers; keeps
-    the last and the best."""
+    """Saves parameters, optimizer state, position in the data and the loop's own numbers."""
 
     def __init__(self, workdir: Path):
         last = policies.LatestN(1)
@@ -42,8 +43,7 @@ class Checkpoints:
         loop: dict[str, float],
         val_loss: float | None,
     ) -> None:
-        """Writes in the background; a run that is killed meanwhile goes on from the checkpoint
-        before."""
+        """Writes in the background; a run killed meanwhile resumes from the previous checkpoint."""
         step = int(jax.device_get(state.step))
         if self.manager.latest_step() == step:
             return
@@ -52,9 +52,7 @@ class Checkpoints:
             args=ocp.args.Composite(
                 params=ocp.args.StandardSave(state.params),
                 opt_state=ocp.args.StandardSave(state.opt_state),
-                data=ocp.args.JsonSave(
-                    data.get_state()
-                ),  # the same in every process: each draws the same batches
+                data=ocp.args.JsonSave(data.get_state()),  # the same in every process
                 loop=ocp.args.JsonSave(loop),
             ),
             metrics=None if val_loss is None else {"loss": val_loss},
@@ -63,10 +61,16 @@ class Checkpoints:
     def restore_or_start(
         self, state: TrainState, data: grain.DatasetIterator, init_from: str
     ) -> tuple[TrainState, dict[str, float]]:
-        """The last checkpoint, placed as `state` is, with `data` moved to its position.
+        """Restores the last checkpoint, or starts a new run.
 
-        In a new folder the given state, with the best parameters of the run `init_from` where one
-        is named."""
+        Args:
+          state: What a new run starts from; its shardings are used for what is restored.
+          data: Moved to the checkpoint's position.
+          init_from: The run whose best parameters a new run starts from, or "".
+
+        Returns:
+          The state, and the loop's own numbers.
+        """
         step = self.manager.latest_step()
         if step is None:
             if init_from:
@@ -89,13 +93,19 @@ class Checkpoints:
         return TrainState(counted, saved["params"], saved["opt_state"]), saved["loop"]
 
     def best_params(self, params: Any) -> tuple[int, Any]:
-        """The step and the parameters of the lowest validation loss, or of the last checkpoint
-        where none was validated; placed as `params` are."""
+        """The step and parameters with the lowest validation loss, else of the last checkpoint.
+
+        Args:
+          params: Arrays whose shardings are used for what is restored.
+
+        Raises:
+          UserError: There is no checkpoint yet.
+        """
         last = self.manager.latest_step()
         if last is None:
             raise UserError(
-                f"{self.manager.directory.parent} has no checkpoint yet; let the run go on until"
-                " its first one"
+                f"{self.manager.directory.parent} has no checkpoint yet; continue the run until its"
+                " first one"
             )
         loop = self.manager.restore(last, args=ocp.args.Composite(loop=ocp.args.JsonRestore()))[
             "loop"
@@ -115,6 +125,5 @@ class Checkpoints:
 
 
 def trained(workdir: Path, editor: Editor, params: Any) -> tuple[int, Any]:
-    """The step and the best parameters of a run; step 0 and `params` as they are for an editor that
-    learns nothing."""
+    """The step and the best parameters of a run; for an editor without training, 0 and `params`."""
     return Checkpoints(workdir).best_params(params) if editor.loss else (0, params)

@@ -345,7 +345,7 @@ def test_a_network_that_cannot_give_what_is_needed_is_refused(tmp_path):
     with pytest.raises(ModelNotFound, match=r"'nowhere.ckpt' is not a file of weights"):
         models.load(str(MODELS / "bert-tiny-uncased"), output="head", checkpoint="nowhere.ckpt")
     torch.save([torch.ones(2)], tmp_path / "list.ckpt")
-    with pytest.raises(WeightError, match=r"list.ckpt holds something else than weights by name"):
+    with pytest.raises(WeightError, match=r"list.ckpt does not hold weights by name"):
         models.load(
             str(MODELS / "bert-tiny-uncased"), output="head", checkpoint=str(tmp_path / "list.ckpt")
         )

@@ -1,9 +1,9 @@
-"""ENN, editable neural networks (Sinitsin et al. 2020): an edit is a few steps of gradient descent,
-and the model is trained to take them well.
+"""ENN, editable neural networks (Sinitsin et al. 2020): an edit is a few steps of gradient descent.
 
-A step moves the inner kernels down the edit loss, each with a learned rate. Training differentiates
-through the steps: it learns the rates and the model's own weights, so that edited answers are right
-in scope, and unchanged out of scope, by the gradient of the gradient."""
+Each step moves the inner kernels down the edit loss, at a learned rate per kernel. Training
+differentiates through the steps, and learns the rates and the model's own weights so that edits are
+right in scope and change nothing out of scope.
+"""
 
 from __future__ import annotations
 
@@ -27,17 +27,16 @@ from serac_jax.models.generate import generate as decode
 
 
 class Options(NamedTuple):
-    steps: int = 1  # of gradient descent, an edit
-    edit_lr: float = 1e-2  # the rate of every kernel, before training
-    first_order: bool = False  # take an edit's gradient as a constant in training
-    train_base: bool = True  # train the model's weights too, not only the rates of edits
+    steps: int = 1  # gradient steps per edit
+    edit_lr: float = 1e-2  # initial rate of every kernel
+    first_order: bool = False  # treat an edit's gradient as a constant in training
+    train_base: bool = True  # train the model's weights too, not only the rates
     cbase: float = 1.0
-    # recompute an edit's steps in the backward pass, instead of holding their activations beside
-    # those of the queries
+    # recompute an edit's steps in the backward pass instead of storing their activations
     remat: bool = True
     cedit: float = 0.1
     cloc: float = 1.0
-    unlikelihood: bool = True  # also make unwanted answers less likely
+    unlikelihood: bool = True  # make unwanted answers less likely
 
 
 def descended(
@@ -70,15 +69,17 @@ def groups(params: Params) -> Any:
 
 
 def enn(base: Model, patterns: tuple[str, ...], options: Options) -> Editor:
-    """The editor. patterns: of the paths of the kernels that edits change.
+    """Makes the editor, which learns {"base": a copy of the base model's weights, "rates": a rate
+    per kernel, by path}.
 
-    It learns {"base": a copy of the base model's weights, "rates": a number a kernel, by the
-    kernel's path}."""
+    Args:
+      patterns: Patterns of the paths of the kernels that edits change.
+    """
 
     def init(key: Array, base_params: Any) -> Params:
         kernels = interventions.select(base_params, patterns)
         rates = {"rates": unflatten({path: jnp.float32(options.edit_lr) for path in kernels})}
-        # A copy: the training step gives its arrays away, and the base model's must stay.
+        # A copy, since the training step donates its arrays.
         return rates | ({"base": jax.tree.map(jnp.copy, base_params)} if options.train_base else {})
 
     def learned(params: Params, base_params: Any) -> Params:
@@ -109,8 +110,8 @@ def enn(base: Model, patterns: tuple[str, ...], options: Options) -> Editor:
         """cedit · edit loss in scope + cloc · KL(unedited ‖ edited) + cbase · KL(original ‖
         unedited), both out of scope.
 
-        The unedited model is a constant of the second term, and the original one wherever the base
-        model is not trained."""
+        The unedited model is a constant in the second term. The third exists only if the base model
+        is trained."""
         keys = [None] * 3 if key is None else jax.random.split(key, 3)
         weights = learned(params, base_params)
         edited, outside = (

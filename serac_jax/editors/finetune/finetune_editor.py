@@ -1,8 +1,8 @@
-"""Fine-tuning (the baseline of Mitchell et al. 2022, section 5): each batch of edits is trained
-into some kernels of the base model.
+"""Fine-tuning (a baseline of Mitchell et al. 2022, section 5): trains kernels on a batch of edits.
 
-It learns nothing before the edits come. Its steps are one compiled loop that ends when every edit
-of the batch is answered right."""
+There is no training beforehand. The steps are one compiled loop that ends when every edit of the
+batch is answered correctly.
+"""
 
 from __future__ import annotations
 
@@ -24,24 +24,21 @@ from serac_jax.models import Model
 from serac_jax.models.convert import flatten
 from serac_jax.models.generate import generate as decode
 
-# Defaults of PyTorch, whose RMSprop forgets more slowly than optax's and adds ε outside of the
-# root.
+# PyTorch's defaults: its RMSprop decays more slowly than optax's and adds ε outside the root.
 OPTIMIZERS: dict[str, Callable[[float], optax.GradientTransformation]] = {
     "rmsprop": lambda lr: optax.rmsprop(lr, decay=0.99, eps=1e-8, eps_in_sqrt=False),
     "adam": optax.adam,
     "sgd": optax.sgd,
 }
 
-Residual = dict[
-    str, tuple[Array, ...]
-]  # what is added to each kernel, by path: one array, or two factors of low rank
+# What is added to each kernel, by path: one array, or two low-rank factors.
+Residual = dict[str, tuple[Array, ...]]
 
 
 class Options(NamedTuple):
     optimizer: str = "rmsprop"
     lr: float = 5e-6
-    # evaluations of the loss at most; the weights of the last one are kept, so there is one
-    # optimizer step less
+    # at most so many evaluations of the loss; the last is not followed by an optimizer step
     steps: int = 100
     clip: float = 100.0  # of the gradient's global norm
     rank: int | None = None  # of the change of each kernel; None: full
@@ -53,10 +50,12 @@ class Options(NamedTuple):
 def finetune(
     base: Model, patterns: tuple[str, ...], options: Options, nearby: Examples | None = None
 ) -> Editor:
-    """The editor. `patterns`: paths of the kernels that it changes (see `inner.select`).
+    """Makes the editor.
 
-    nearby: queries whose answers should stay, leaves "m o …": step i adds the locality loss of
-        batch i modulo m. None: no locality loss.
+    Args:
+      patterns: Patterns of the paths of the kernels that it changes (see `interventions.select`).
+      nearby: m batches of queries whose answers should stay, with leaves "m o …": step i adds the
+        locality loss of batch i modulo m. None: no locality loss.
     """
 
     def start(params: Params, base_params: Any, room: Examples) -> Params:
@@ -80,8 +79,7 @@ def finetune(
 
 
 def draw(kernels: Params, options: Options) -> Residual:
-    """A residual that adds 0: its first factor is 0, its second, of low rank, is drawn at
-    random."""
+    """An initial residual, which adds 0: the first factor is 0; a second one is drawn at random."""
     if options.rank is None:
         return {path: (jnp.zeros_like(kernel),) for path, kernel in kernels.items()}
     keys = jax.random.split(jax.random.key(options.seed), len(kernels))
@@ -115,8 +113,8 @@ def fit(
     steps: int | Scalar,
     nearby: Examples | None,
 ) -> Residual:
-    """The residual after at most `steps` evaluations of the loss: that of the last one, or of the
-    first at which every edit is right."""
+    """The residual at the first evaluation of the loss at which every edit is right, or after
+    `steps` of them."""
     optimizer = optax.chain(
         optax.clip_by_global_norm(options.clip), OPTIMIZERS[options.optimizer](options.lr)
     )

@@ -1,9 +1,10 @@
-"""MEND (Mitchell et al., *Fast Model Editing at Scale*, ICLR 2022): small networks turn the
-gradient of an edit into a better update.
+"""MEND (Mitchell et al., *Fast Model Editing at Scale*, ICLR 2022): small networks transform the
+gradient of an edit.
 
-The gradient of a kernel is Σ x⊗δ over the tokens of the edit: x goes into the layer, δ is the
-gradient of what comes out. A network maps every token's (x, δ) to (x̃, δ̃), and the kernel moves by
-a learned rate times Σ x̃⊗δ̃. Kernels of one shape share a network."""
+The gradient of a kernel is Σ x⊗δ over the tokens of the edit, where x is the layer's input and δ
+the gradient of its output. A network maps each token's (x, δ) to (x̃, δ̃), and the kernel changes
+by a learned rate times Σ x̃⊗δ̃. Kernels of one shape share a network.
+"""
 
 from __future__ import annotations
 
@@ -47,12 +48,16 @@ class Options(NamedTuple):
 
 
 def check(options: Options) -> None:
-    """Raises UserError where options contradict each other, or ask for what cannot be built."""
+    """Checks options.
+
+    Raises:
+      UserError: They contradict each other, or are not implemented.
+    """
     sided = [name for name in ("one_sided", "x_only", "delta_only") if getattr(options, name)]
     if options.combine and sided:
         raise UserError(
-            f"mend.combine reads x and δ together and cannot be used with mend.{sided[0]}; switch"
-            " one of them off"
+            f"mend.combine reads x and δ together and cannot be used with mend.{sided[0]}; turn one"
+            " of them off"
         )
     if options.mlp_class != "IDMLP":
         raise UserError(
@@ -66,8 +71,7 @@ def check(options: Options) -> None:
 
 
 def sides(options: Options, width: int, out: int) -> dict[str, slice]:
-    """What each network reads of a row [x; δ] of the widths `width` and `out`; the rest of the row
-    stays as it is."""
+    """The part of a row [x; δ], of widths `width` and `out`, that each network transforms."""
     x, delta = slice(0, width), slice(width, width + out)
     if options.combine:
         return {"both": slice(0, width + out)}
@@ -79,7 +83,7 @@ def sides(options: Options, width: int, out: int) -> dict[str, slice]:
 
 
 def network(options: Options, kernels: int) -> Network:
-    """The network that so many kernels share, or that one has to itself."""
+    """The network of so many kernels; if networks are not shared, of one."""
     return Network(
         options.n_hidden, options.rank, options.init == "id", kernels if options.shared else None
     )
@@ -88,12 +92,18 @@ def network(options: Options, kernels: int) -> Network:
 def transform(
     options: Options, weights: Params, moments: Moments | None, found: list[Factor], renew: bool
 ) -> tuple[list[Factor], Moments | None]:
-    """(x̃, δ̃) of the kernels that share one set of networks, which all their tokens go through at
-    once; and the moments, renewed where asked.
+    """Transforms the factors of the kernels that share one set of networks.
 
-    Moments are renewed kernel after kernel, and each kernel is normalised by what is known by then,
-    as in the original. Tokens without input or gradient, such as padding, are left out: they come
-    back as 0."""
+    Moments are updated kernel by kernel, and each kernel is normalised by the moments so far, as in
+    the original. Tokens whose input or gradient is 0, such as padding, do not count and give 0.
+
+    Args:
+      found: (x, δ) of each kernel.
+      renew: Whether to update the moments.
+
+    Returns:
+      (x̃, δ̃) of each kernel, and the moments.
+    """
     lives: list[Array] = []
     parts: list[Array] = []
     for x, delta in found:
@@ -125,7 +135,7 @@ def transform(
 
 
 def sharing(kernels: dict[str, Array], shared: bool) -> dict[str, list[str]]:
-    """The paths of kernels that share networks, by the networks' name."""
+    """Groups the paths of kernels that share networks, by the networks' name."""
     found: dict[str, list[str]] = {}
     for path, kernel in kernels.items():
         name = (
@@ -146,8 +156,14 @@ def update(
     edits: Examples,
     renew: bool,
 ) -> tuple[Params, dict[str, Moments]]:
-    """The base model's parameters `edited` after the edits, applied at once, and the running
-    moments, renewed where asked."""
+    """Applies a batch of edits to the parameters `edited`.
+
+    Args:
+      renew: Whether to update the running moments.
+
+    Returns:
+      The new parameters, and the running moments by network.
+    """
     kernels = select(edited, inner)
     found = factors(
         base, edited, kernels, edits, lambda logits: nll(logits, edits.labels, edits.weight)
@@ -173,8 +189,14 @@ def update(
 
 
 def mend(base: Model, inner: tuple[str, ...], options: Options) -> Editor:
-    """The editor. inner: patterns of the paths of the kernels that it changes. Raises UserError
-    where options do not go together."""
+    """Makes the editor.
+
+    Args:
+      inner: Patterns of the paths of the kernels that it changes.
+
+    Raises:
+      UserError: The options do not fit together.
+    """
     check(options)
 
     def init(key: Array, base_params: Any) -> Params:
@@ -224,7 +246,7 @@ def mend(base: Model, inner: tuple[str, ...], options: Options) -> Editor:
     def loss(
         params: Params, base_params: Any, batch: EditBatch, key: Array | None = None
     ) -> tuple[Scalar, Aux]:
-        """cedit · NLL of in-scope queries after the edits + cloc · KL(before ‖ after) of the others
+        """cedit · NLL of in-scope queries after the edits + cloc · KL(before ‖ after) of others
         (section 3.3)."""
         edited, moments = update(
             base,

@@ -1,8 +1,7 @@
-"""The small networks of MEND, and the running moments that normalise what they read (Mitchell et
-al. 2022a, section 3).
+"""MEND's networks and the running moments that normalise their inputs (Mitchell et al. 2022a,
+section 3).
 
-A row is one token of an edit: the input of an edited layer and the gradient of its output, side by
-    side.
+A row is one token of an edit: an edited layer's input and the gradient of its output, concatenated.
 """
 
 from __future__ import annotations
@@ -13,10 +12,8 @@ from jaxtyping import Array, Float, Int
 
 from serac_jax.core.arrays import AnyArray
 
-IDENTITY = (
-    nn.initializers.normal(1.0),
-    nn.initializers.zeros,
-)  # of "down" and "up": x + relu(0) is x
+# Initializers of "down" and "up".
+IDENTITY = (nn.initializers.normal(1.0), nn.initializers.zeros)  # x + relu(0) is x
 XAVIER = (
     nn.initializers.glorot_uniform(),
     nn.initializers.variance_scaling(2.0, "fan_avg", "uniform"),
@@ -26,10 +23,11 @@ Moments = dict[str, Array]  # "count", "mean", and "square": Σ (row − mean)²
 
 
 class LowRank(nn.Module):
-    """relu(x · down · up + bias), plus x where the layer is to start as the identity.
+    """relu(x · down · up + bias), plus x if the layer starts as the identity.
 
-    weights: how many edited weights share the layer, each with a scale and a shift of its own;
-        None: neither.
+    Attributes:
+      weights: How many edited weights share the layer, each with its own scale and shift; None: no
+        scales and shifts.
     """
 
     rank: int
@@ -52,14 +50,12 @@ class LowRank(nn.Module):
                 )
             )
             y = y * scale[weight] + shift[weight]
-        y = jnp.where(
-            y >= 0, y, 0.0
-        )  # with gradient 1 at 0: at the start every y is 0, and has to learn
+        y = jnp.where(y >= 0, y, 0.0)  # a relu with gradient 1 at 0, where every y starts
         return x + y if self.identity else y
 
 
 class Network(nn.Module):
-    """`hidden` + 1 layers of low rank, all as wide as their input."""
+    """`hidden` + 1 low-rank layers, as wide as their input."""
 
     hidden: int
     rank: int
@@ -74,16 +70,16 @@ class Network(nn.Module):
 
 
 def blank(width: int) -> Moments:
-    """The moments of no row."""
+    """The moments of no rows."""
     return {"count": jnp.zeros(()), "mean": jnp.zeros(width), "square": jnp.zeros(width)}
 
 
 def renewed(moments: Moments, rows: Float[Array, "n d"], live: Float[Array, " n"]) -> Moments:
-    """The moments after some more rows, of which those with `live` 0 do not count.
+    """Updates moments with rows, of which those with `live` 0 do not count.
 
-    What Welford's updates give, one row after the other, in one go (Chan et al. 1979). Sums are
-    taken around the old mean, or the first row: a coordinate that is always the same has variance
-    0, not the rounding of a mean."""
+    Equal to Welford's updates row by row (Chan et al. 1979). Sums are taken around the old mean, or
+    the first row, so that a constant coordinate has variance 0 instead of a rounding error.
+    """
     new, old = live.sum(), moments["count"]
     total = old + new
     around = jnp.where(old > 0, moments["mean"], rows[live.argmax()] * live.max())
@@ -99,8 +95,7 @@ def renewed(moments: Moments, rows: Float[Array, "n d"], live: Float[Array, " n"
 
 
 def normalised(moments: Moments, rows: Float[Array, "n d"]) -> Float[Array, "n d"]:
-    """Rows with mean 0 and standard deviation 1; as they are while fewer than two rows were
-    counted."""
+    """Normalises rows to mean 0 and standard deviation 1, once two rows were counted."""
     count = moments["count"]
     deviation = jnp.sqrt(moments["square"] / jnp.maximum(count - 1, 1)) + 1e-7
     return jnp.where(count > 1, (rows - moments["mean"][None]) / deviation[None], rows)

@@ -1,9 +1,9 @@
-"""Scope classifiers: how likely a query falls under a stored edit (Mitchell et al. 2022, section
-3.1).
+"""Scope classifiers: how likely a query is in an edit's scope (Mitchell et al. 2022, section 3.1).
 
-Both kinds give log-similarities: an embedding classifier compares a vector of the edit, computed
-once, with one of the query; a cross-attention classifier reads edit and query together, so that it
-stores tokens instead of vectors."""
+Both kinds return log-similarities. An embedding classifier compares an edit's vector, computed
+once, with the query's; a cross-attention classifier reads edit and query together, and stores
+tokens instead of vectors.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +23,15 @@ from serac_jax.models.linear import at_least_float32
 
 
 class Scope(NamedTuple):
-    """keys: (params, edits, key) -> what the memory keeps of edits, "k d".
-    queries: (params, examples, key) -> what is computed once a query.
-    pairs: (params, keys, edits, queries, examples, key, layout) -> log-similarity of row i of the
-        edits and row i of the queries, "n"; keys and queries may be None where a classifier reads
-        tokens instead; `layout`: what is known of how wide the two are together.
-    table: (params, memory, queries, examples) -> log-similarity of every query and every slot, "n
+    """A scope classifier as pure functions.
+
+    Attributes:
+      keys: (params, edits, key) -> what is stored of each edit, "k d".
+      queries: (params, examples, key) -> what is computed once per query, "n d".
+      pairs: (params, keys, edits, queries, examples, key, layout) -> the log-similarity of edit i
+        and query i, "n"; keys and queries may be None if the classifier reads tokens instead;
+        `layout` has the known widths of the two together.
+      table: (params, memory, queries, examples) -> the log-similarity of every query and slot, "n
         c".
     """
 
@@ -39,7 +42,7 @@ class Scope(NamedTuple):
 
 
 def embedding(model: Model, distance: Distance = SQUARED) -> Scope:
-    """log s = −‖e(edit) − e(query)‖², or as `distance` says."""
+    """An embedding classifier: log s = −‖e(edit) − e(query)‖², or another `distance`."""
 
     def embed(params: Params, tokens: Tokens, key: Array | None) -> Float[Array, "n d"]:
         vectors = at_least_float32(model.embed(params, tokens, key))
@@ -77,8 +80,12 @@ def embedding(model: Model, distance: Distance = SQUARED) -> Scope:
 
 
 def cross_attention(model: Model, lead: int) -> Scope:
-    """log s = log-softmax(logits)[0] of a sequence classifier on "[CLS] edit [SEP] [SEP] query
-    [SEP]"; `lead` counts its opening special tokens."""
+    """A cross-attention classifier: log s = log-softmax(logits)[0] of a sequence classifier on
+    "[CLS] edit [SEP] [SEP] query [SEP]".
+
+    Args:
+      lead: The number of opening special tokens.
+    """
 
     def keys(params: Params, edits: Examples, key: Array | None = None) -> Float[Array, "k 0"]:
         return jnp.zeros((edits.labels.shape[0], 0))
@@ -121,7 +128,7 @@ def cross_attention(model: Model, lead: int) -> Scope:
             edits = jax.tree.map(repeated, edit)
             return pairs(params, key_row, edits, queries, examples, key)
 
-        # a slot at a time: memory and queries may be many
+        # one slot at a time, to bound memory
         by_slot = cast(Array, jax.lax.map(against, (memory.keys, memory.edits)))
         return by_slot.T
 
