@@ -189,14 +189,9 @@ def update(
 
 
 def mend(base: Model, inner: tuple[str, ...], options: Options) -> Editor:
-    """Makes the editor.
+    """The editor; `inner` has patterns of the paths of the kernels that it changes.
 
-    Args:
-      inner: Patterns of the paths of the kernels that it changes.
-
-    Raises:
-      UserError: The options do not fit together.
-    """
+    Raises UserError where the options do not fit together."""
     check(options)
 
     def init(key: Array, base_params: Any) -> Params:
