@@ -59,6 +59,35 @@ def arguments(parser: ArgumentParser) -> None:
             ' "outside": […]}'
         ),
     )
+    source.add_argument(
+        "--facts",
+        metavar="FILE",
+        nargs="+",
+        help=(
+            "files of facts (`serac convert`), for an editor whose reader judges: also fits the"
+            " weights of its score, and a threshold for each number of edits in --held"
+        ),
+    )
+    parser.add_argument(
+        "--held",
+        default="10,100,1000,5000",
+        metavar="N,…",
+        help="with --facts: numbers of edits held at once (10,100,1000,5000)",
+    )
+    parser.add_argument(
+        "--fill",
+        metavar="FILE",
+        nargs="*",
+        default=[],
+        help="with --facts: files of facts that are held as well, and not asked about",
+    )
+    parser.add_argument(
+        "--limit",
+        type=int,
+        default=1600,
+        metavar="N",
+        help="with --facts: the most questions, kinds in equal parts (1600)",
+    )
     parser.add_argument(
         "--split", default="dev", help="of the data: what the threshold is fitted to (dev)"
     )
@@ -86,6 +115,8 @@ def run(options: Namespace) -> int:
         raise UserError("--edits and --rounds should be at least 1")
     name = options.editor or os.environ.get("SERAC_EDITOR") or "mini"
     editor = loaded(name, rerank=options.rerank, mesh=mesh_of(options))
+    if options.facts:
+        return on_facts(options, editor)
     fitted, measured = trials_of(options, name, editor)
     progress = Progress(sum(len(each.inside) + len(each.outside) for each in [*fitted, *measured]))
     scores = calibration.measure(editor.matcher, fitted, progress)
@@ -115,12 +146,45 @@ def run(options: Namespace) -> int:
     return OK
 
 
+def on_facts(options: Namespace, editor: EditorService) -> int:
+    """Calibrates an editor whose reader judges."""
+    from serac_jax.evaluation.fact_plan import sizes
+    from serac_jax.serving import calibration, fact_calibration
+    from serac_jax.tasks.facts import fact_rows
+
+    facts = [fact for file in options.facts for fact in fact_rows.read(file)]
+    fill = [fact for file in options.fill for fact in fact_rows.read(file)]
+    held = [len(facts) + len(fill) if size == "all" else int(size) for size in sizes(options.held)]
+    fact_calibration.calibrate(
+        editor, facts, fill, held, options.target, options.limit, Progress.of_pairs
+    )
+    out = Path(options.out)
+    copied = editor.parts.spec.parts["base"].startswith("./")
+    editor.save(out, base="copy" if copied else "reference")
+    found = editor.parts.spec.calibration or {}
+    files.write_json(out / "calibration.json", {"fitted": found})
+    if options.json:
+        show_json({"fitted": found})
+        return OK
+    for size, report in found["sizes"].items():
+        print(f"{size} edits held, target {options.target}\n{calibration.told(report)}\n")
+    print(f"written: {out} (editor.json, calibration.json)")
+    return OK
+
+
 class Progress:
     """One line on a terminal's standard error: questions scored, of how many, and the time left."""
 
     def __init__(self, count: int):
         self.count, self.done, self.begun = count, 0, time.monotonic()
         self.shown = sys.stderr.isatty()
+
+    @classmethod
+    def of_pairs(cls, done: int, count: int) -> None:
+        """Tells how many pairs of an edit and a question have been judged."""
+        if sys.stderr.isatty():
+            end = "\n" if done >= count else "\r"
+            print(f"{done}/{count} pairs judged ", end=end, file=sys.stderr, flush=True)
 
     def __call__(self, questions: int) -> None:
         """Counts questions that have been scored."""

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from serac_jax.core.batch import Tokens
+from serac_jax.core.batch import Layout, Tokens
 from serac_jax.editors.adapter_serac.judge import FOLLOWS, SAME, UNRELATED, Judge
 from serac_jax.edits.records import Edit
 from serac_jax.models import adapters
@@ -34,15 +34,18 @@ class JudgingReader(TextReader):
         steps = encoder.answer_widths[-1]
 
         def verdicts(
-            params: Any, adapter: Any, edits: Tokens, questions: Tokens
+            params: Any, adapter: Any, edits: Tokens, questions: Tokens, count: int
         ) -> Float[Array, "n 3"]:
-            return judge.verdicts(params, adapters.interventions(adapter), edits, questions)
+            positions = edits.ids.size + questions.ids.size - judge.reader.lead * len(edits.ids)
+            layout = Layout(context_fill=min(count / positions, 1.0))
+            change = adapters.interventions(adapter)
+            return judge.verdicts(params, change, edits, questions, layout)
 
         def after(params: Any, adapter: Any, edits: Tokens, questions: Tokens) -> Int[Array, "n s"]:
             change = adapters.interventions(adapter)
             return judge.answer_after(params, change, edits, questions, steps)
 
-        compiled = jax.jit(verdicts), jax.jit(after)
+        compiled = jax.jit(verdicts, static_argnums=4), jax.jit(after)
         self.verdicts = lambda *read: compiled[0](params, adapter, *read)
         self.answer_after = lambda params, *read: compiled[1](params, adapter, *read)
 
@@ -52,8 +55,11 @@ class JudgingReader(TextReader):
         for group in chunks(pairs):
             edits = tokens(self.contexts([edit for edit, _ in group]), self.widths("stated"))
             questions = self.inputs([question for _, question in group])
+            count = edits.ids.size + questions.ids.size
+            if jax.tree.leaves(self.params)[0].sharding.num_devices == 1:
+                count = rounded(int(edits.mask.sum() + questions.mask.sum()))
             read = (shard_rows(self.params, part) for part in (edits, questions))
-            rows = cast(np.ndarray, jax.device_get(self.verdicts(*read)))
+            rows = cast(np.ndarray, jax.device_get(self.verdicts(*read, count)))
             found += rows[: len(group)].tolist()
         return found
 
@@ -91,6 +97,17 @@ class JudgingReader(TextReader):
             said = SAME if verdict[SAME] >= verdict[FOLLOWS] else FOLLOWS
             found[at] = Judgement(score, VERDICTS[said])
         return found
+
+
+def rounded(count: int) -> int:
+    """The least of 64, 96, 128, 192, 256, … that is no smaller: few programs are compiled, which
+    compute at most a half more than is read."""
+    power = 64
+    while power < count:
+        if power + power // 2 >= count:
+            return power + power // 2
+        power *= 2
+    return power
 
 
 def cosine(similarity: float) -> float:

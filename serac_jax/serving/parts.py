@@ -14,6 +14,7 @@ from serac_jax.editors.serac.reader import Reader
 from serac_jax.editors.serac.router import Router
 from serac_jax.editors.serac.scope import Scope
 from serac_jax.models import Model, hub
+from serac_jax.serving.classifiers import Embedder, PairScorer
 from serac_jax.serving.editor_spec import Spec
 from serac_jax.serving.judging import JudgingReader
 from serac_jax.text.encoder import Encoder
@@ -59,6 +60,21 @@ class Parts(NamedTuple):
         if not (part := self.networks.get("rerank")):
             return None
         return scopes.cross_attention(part.model, separated(part.model.tokenizer).lead)
+
+    @property
+    def embedder(self) -> Embedder | None:
+        """What gives the vectors of texts, where there is an embedding classifier."""
+        if not (embedding := self.embedding):
+            return None
+        model, params, _ = self.networks["scope"]
+        return Embedder(embedding, model, params, self.spec.distance, self.encoder("scope"))
+
+    @property
+    def pair_scorer(self) -> PairScorer | None:
+        """What scores pairs of texts, where there is a cross-attention classifier."""
+        if not (cross_attention := self.cross_attention):
+            return None
+        return PairScorer(cross_attention, self.networks["rerank"].params, self.encoder("rerank"))
 
     @property
     def router(self) -> Router:

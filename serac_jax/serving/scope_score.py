@@ -117,7 +117,10 @@ def combined(found: Float[np.ndarray, " f"], weights: Sequence[float]) -> float:
 
 
 def fit(
-    found: Float[np.ndarray, "n f"], inside: Float[np.ndarray, " n"], penalty: float = 1.0
+    found: Float[np.ndarray, "n f"],
+    inside: Float[np.ndarray, " n"],
+    share: Float[np.ndarray, " n"],
+    penalty: float = 1.0,
 ) -> list[float]:
     """Weights by logistic regression, in which both sides count the same.
 
@@ -126,11 +129,13 @@ def fit(
     Args:
         found: views of pairs.
         inside: 1 for pairs in scope, 0 for the others.
+        share: how much each pair counts among those of its side.
         penalty: of the squared weights, in units of a pair.
     """
     center, spread = found.mean(0), found.std(0) + 1e-6
     x = np.column_stack([(found - center) / spread, np.ones(len(found))])
-    weight = np.where(inside > 0, 0.5 / inside.mean(), 0.5 / (1 - inside).mean())
+    sides = [share * side for side in (inside, 1 - inside)]
+    weight = sum(side * (0.5 * len(x) / side.sum()) for side in sides)
     ridge = penalty * np.diag([1.0] * found.shape[1] + [0.0])
     w = np.zeros(x.shape[1])
     for _ in range(30):

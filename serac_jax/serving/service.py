@@ -28,8 +28,9 @@ from serac_jax.index.tags import Asked, Tags, tags_of
 from serac_jax.serving import calibration, conflicts, saved_editor
 from serac_jax.serving.answers import Answer, Verdict, Why, decide
 from serac_jax.serving.calibration import Scores
-from serac_jax.serving.classifiers import Embedder, PairScorer
+from serac_jax.serving.editor_spec import Spec
 from serac_jax.serving.insert import Inserted, Policy, insert
+from serac_jax.serving.judging import JudgingReader
 from serac_jax.serving.matching import MakeIndex, Matcher
 from serac_jax.serving.parts import Parts
 from serac_jax.serving.readers import Answering, CallableModel, TextReader, answer_ids
@@ -64,21 +65,15 @@ class EditorService:
         def reader(part: str) -> TextReader:
             return TextReader(parts.reader(part), networks[part].params, self.encoder)
 
-        embedder = None
-        scorer = judging = parts.judging
-        if embedding := parts.embedding:
-            embedder = Embedder(
-                embedding, *networks["scope"][:2], spec.distance, parts.encoder("scope")
-            )
-        if cross_attention := parts.cross_attention:
-            scorer = PairScorer(cross_attention, networks["rerank"].params, parts.encoder("rerank"))
-        self.matcher = Matcher(embedder, scorer, spec.exact_match, memory.path, index)
+        judging = parts.judging
+        self.matcher = Matcher(
+            parts.embedder, judging or parts.pair_scorer, spec.exact_match, memory.path, index
+        )
         self.state = (-1, 0)  # the one of `memory` that `matcher` has followed
         self.encoder = parts.encoder()
         self.base: Answering = CallableModel(base) if base else reader("base")
-        self.reader = judging or self.base
-        if "counterfactual" in networks:
-            self.reader = reader("counterfactual")
+        changed = reader("counterfactual") if "counterfactual" in networks else judging
+        self.reader: Answering = changed or self.base
         self.inserting = RLock()
         # Programs on several devices, started by several threads, would wait for one another.
         self.running = RLock() if parts.on_several_devices else nullcontext()
@@ -129,12 +124,13 @@ class EditorService:
         Raises:
             UserError: the edit cannot be made; nothing was changed.
         """
-        fields: dict[str, Any] = {"tags": tags, "note": note, "source": source, "expires": expires}
-        made = self.memory.make(prompt, answer, **fields)
+        made = self.memory.make(
+            prompt, answer, tags=tags, note=note, source=source, expires=expires
+        )
         edits, found, replaced = self.edit_many([made], policy=policy)
-        gone = {edit.id for edit in replaced}
-        for conflict in found:
-            if conflict.kind == "contradiction" and policy is None and conflict.old.id not in gone:
+        kept = [conflict for conflict in found if conflict.old not in replaced]
+        for conflict in kept if policy is None else []:
+            if conflict.kind == "contradiction":
                 warnings.warn(
                     f"{conflict}: both were kept; policy='newest' removes the older one",
                     Contradiction,
@@ -330,10 +326,14 @@ class EditorService:
         """As `calibrate`, by scores that were measured before."""
         decision = calibration.fit(scores, target)
         found = calibration.report(scores, decision, target)
-        self.parts = self.parts._replace(
-            spec=self.parts.spec._replace(decision=decision, calibration=found)
-        )
+        self.use(self.parts.spec._replace(decision=decision, decisions=(), calibration=found))
         return found
+
+    def use(self, spec: Spec) -> None:
+        """Decides by another spec of the same models from now on."""
+        self.parts = self.parts._replace(spec=spec)
+        if isinstance(scorer := self.matcher.scorer, JudgingReader) and spec.judge:
+            scorer.spec = spec.judge
 
     def measure(
         self, trials: Iterable[Trial], progress: Callable[[int], None] = lambda count: None

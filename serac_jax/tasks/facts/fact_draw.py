@@ -18,6 +18,7 @@ import numpy as np
 from serac_jax.core.batch import EditBatch
 from serac_jax.edits.same_prompt import normal
 from serac_jax.tasks.facts.fact_rows import Ask, Fact
+from serac_jax.tasks.facts.fact_sources import differ, likeness
 from serac_jax.tasks.facts.held_facts import words
 from serac_jax.tasks.sampling import choose
 from serac_jax.text.queries import Encode, Query, TextBatch
@@ -87,20 +88,6 @@ class Pool:
         other = [at for at in drawn if differ(self.rows[at], fact)]
         best = max(other, key=lambda at: likeness(own, self.words[at]), default=None)
         return None if best is None else self.rows[best]
-
-
-def differ(one: Fact, other: Fact) -> bool:
-    """Whether two facts have different subjects and prompts."""
-    if normal(one.prompt) == normal(other.prompt):
-        return False
-    if one.subject is None or other.subject is None:
-        return True
-    return normal(one.subject) != normal(other.subject)
-
-
-def likeness(one: frozenset[str], other: frozenset[str]) -> float:
-    """The share of words that two texts have in common (Jaccard)."""
-    return len(one & other) / max(len(one | other), 1)
 
 
 class Drawn(NamedTuple):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from serac_jax.tasks import archive
 from serac_jax.tasks.facts import fact_rows
 from serac_jax.tasks.facts.convert_facts import convert
 from serac_jax.tasks.facts.fact_rows import Ask, Fact, one_a_prompt
+from serac_jax.tasks.facts.held_facts import words
 from serac_jax.text.queries import DataError
 
 SPLITS = ("train", "dev", "test")
@@ -84,7 +86,7 @@ def facts(folder: Path | None, split: str) -> dict[str, list[Fact]]:
         raise DataError(f"facts have the splits {', '.join(SPLITS)}, not {split!r}")
     found = world(split)
     if folder is None:
-        return found
+        return found if split == "train" else tested(found, folder, split)
     public = {name: public_facts(folder, name, split) for name in SOURCES}
     if not any(public.values()):
         wanted = ", ".join(file for source in SOURCES.values() for file in source.files)
@@ -92,7 +94,56 @@ def facts(folder: Path | None, split: str) -> dict[str, list[Fact]]:
             f"{folder} has none of {wanted}; see {archive.LINK} and the documentation for where"
             " they can be had"
         )
-    return found | {name: rows for name, rows in public.items() if rows}
+    found |= {name: rows for name, rows in public.items() if rows}
+    return found if split == "train" else tested(found, folder, split)
+
+
+def tested(found: dict[str, list[Fact]], folder: Path | None, split: str) -> dict[str, list[Fact]]:
+    """The facts of a test with the questions out of scope that their rows lack: the training
+    question of the same source that shares most words with the prompt, about another subject, and a
+    question about anything."""
+    anything = itertools.cycle(unrelated(folder, split))
+    complete: dict[str, list[Fact]] = {}
+    for name, rows in found.items():
+        lacks = not any(ask.kind == "same_relation" for fact in rows for ask in fact.asks)
+        near = Prompts(public_facts(folder, name, "train") if lacks and folder else [])
+        complete[name] = []
+        for fact in rows:
+            others = [near.nearest(fact), *map(asked_of_anything, itertools.islice(anything, 1))]
+            complete[name].append(fact._replace(asks=(*fact.asks, *filter(None, others))))
+    return complete
+
+
+def asked_of_anything(question: str) -> Ask:
+    return Ask("unrelated", question)
+
+
+class Prompts:
+    """The prompts of some facts, by their words."""
+
+    def __init__(self, rows: list[Fact]):
+        self.rows = [(fact, frozenset(words(fact.prompt))) for fact in rows]
+
+    def nearest(self, fact: Fact) -> Ask | None:
+        """The prompt that shares most words with that of a fact, about another subject."""
+        own = frozenset(words(fact.prompt))
+        other = (row for row in self.rows if differ(row[0], fact))
+        best = max(other, key=lambda row: likeness(own, row[1]), default=None)
+        return Ask("same_relation", best[0].prompt) if best else None
+
+
+def differ(one: Fact, other: Fact) -> bool:
+    """Whether two facts have different subjects and prompts."""
+    if normal(one.prompt) == normal(other.prompt):
+        return False
+    if one.subject is None or other.subject is None:
+        return True
+    return normal(one.subject) != normal(other.subject)
+
+
+def likeness(one: frozenset[str], other: frozenset[str]) -> float:
+    """The share of words that two texts have in common (Jaccard)."""
+    return len(one & other) / max(len(one | other), 1)
 
 
 def public_facts(folder: Path, name: str, split: str) -> list[Fact]:
@@ -165,12 +216,13 @@ def world_rows(split: str) -> Iterator[tuple[Fact, str]]:
 
 
 def unrelated(folder: Path | None, split: str) -> list[str]:
-    """Questions of Natural Questions, about anything."""
+    """Questions of Natural Questions, about anything; tests have other ones than development."""
     name = "train" if split == "train" else "validation"
     file = folder / "nq" / f"{name}.json" if folder else None
     if file is None or not file.exists():
         return []
-    return list(json.loads(file.read_text())["questions"])
+    found: list[str] = json.loads(file.read_text(encoding="utf-8"))["questions"]
+    return found if split == "train" else found[::2] if split == "dev" else found[1::2]
 
 
 def write(folder: Path | None, split: str, out: Path) -> dict[Path, int]:
