@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -102,10 +102,11 @@ class Draw:
 
     Args:
         train: whether questions are also written as people type, and drawn anew in every epoch.
+        held_out: kinds of questions that are not asked.
     """
 
-    def __init__(self, pool: Pool, encode: Encode, train: bool):
-        self.pool, self.encode, self.train = pool, encode, train
+    def __init__(self, pool: Pool, encode: Encode, train: bool, held_out: Collection[str] = ()):
+        self.pool, self.encode, self.train, self.held_out = pool, encode, train, held_out
 
     def __call__(self, index: np.ndarray, rng: np.random.Generator) -> EditBatch:
         return self.encode(self.texts(index, rng))
@@ -137,8 +138,10 @@ class Draw:
         """A question in the scope of a fact."""
         by_kind: dict[str, list[Ask]] = defaultdict(list)
         for ask in fact.questions:
-            if ask.kind in INSIDE:
+            if ask.kind in INSIDE and ask.kind not in self.held_out:
                 by_kind[ask.kind].append(ask)
+        if not by_kind:
+            return fact.questions[0]
         names = list(by_kind)
         share = np.array([INSIDE[name] for name in names])
         return choose(by_kind[names[int(rng.choice(len(names), p=share / share.sum()))]], rng)
@@ -173,6 +176,8 @@ class Draw:
         share = np.array([weight for weight, _ in ways])
         for _ in range(TRIES):
             found = ways[int(rng.choice(len(ways), p=share / share.sum()))][1]()
+            if found and found.kind in self.held_out:
+                continue
             if found and normal(found.question) != normal(fact.prompt):
                 return found
         return self.anything(number, rng)

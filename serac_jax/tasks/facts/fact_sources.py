@@ -1,8 +1,10 @@
-"""Where the facts of training and of tests come from: the shipped world and public data sets.
+"""Where the facts of training and of tests come from: rows of yours, or the shipped world and
+public data sets.
 
-A folder holds the public files as `SOURCES` names them; those that it lacks are left out, or
-downloaded once where no folder is given. Subjects are held out: every fact about a subject is in
-one split, chosen by a hash of the subject's name.
+A folder that has `facts/` holds rows in the interchange form: facts/train.jsonl and so on are
+splits, and files of other names are divided by subject into "train" and "dev". Any other folder
+holds the public files as `SOURCES` names them; those that it lacks are left out. Subjects are held
+out: every fact about a subject is in one split, chosen by a hash of the subject's name.
 """
 
 from __future__ import annotations
@@ -70,20 +72,26 @@ SOURCES: dict[str, Source] = {
         ("https://github.com/llm-editing/HalluEditBench",),
     ),
 }
-FORM_OF_FLAT = "easyedit"  # CounterFact's flat form has the fields of EasyEdit's
+OWN = "facts"  # the folder of rows in the interchange form
 
 
-def facts(folder: Path | None, split: str) -> dict[str, list[Fact]]:
+def facts(folder: Path | None, split: str, dev_share: float = 0.1) -> dict[str, list[Fact]]:
     """The facts of a split, by source.
 
     Args:
-        folder: of public files; None: the shipped world alone.
+        folder: of rows or of public files; None: the shipped world alone.
+        dev_share: of subjects in rows that no split is named for, those of "dev".
 
     Raises:
         DataError: the folder has none of the files, or one of them is malformed.
     """
-    if split not in SPLITS:
-        raise DataError(f"facts have the splits {', '.join(SPLITS)}, not {split!r}")
+    if split not in splits(folder):
+        where = f"{folder / OWN}" if own(folder) and folder else "the data"
+        raise DataError(
+            f"{where} have the splits {', '.join(splits(folder)) or '(none)'}, not {split!r}"
+        )
+    if folder and own(folder):
+        return own_facts(folder / OWN, split, dev_share)
     found = world(split)
     if folder is None:
         return found if split == "train" else tested(found, folder, split)
@@ -144,6 +152,41 @@ def differ(one: Fact, other: Fact) -> bool:
 def likeness(one: frozenset[str], other: frozenset[str]) -> float:
     """The share of words that two texts have in common (Jaccard)."""
     return len(one & other) / max(len(one | other), 1)
+
+
+def own(folder: Path | None) -> list[Path]:
+    """The files of a folder's rows in the interchange form."""
+    return sorted((folder / OWN).glob("*.jsonl")) if folder else []
+
+
+def splits(folder: Path | None) -> list[str]:
+    """The splits that there are."""
+    names = {path.stem for path in own(folder)}
+    if not names:
+        return list(SPLITS)
+    shared = {"train", "dev"} if names - set(SPLITS) else set[str]()
+    return [name for name in SPLITS if name in names | shared]
+
+
+def own_facts(folder: Path, split: str, dev_share: float) -> dict[str, list[Fact]]:
+    """The rows of a split, one a prompt, by the names of their files."""
+
+    def is_ours(path: Path, fact: Fact) -> bool:
+        if path.stem in SPLITS:
+            return path.stem == split
+        in_dev = hundredth(normal(fact.subject or fact.prompt)) < 100 * dev_share
+        return split == ("dev" if in_dev else "train")
+
+    read = (
+        (path, fact)
+        for path in sorted(folder.glob("*.jsonl"))
+        if path.stem == split or path.stem not in SPLITS
+        for fact in fact_rows.read(path)
+    )
+    found: dict[str, list[Fact]] = {}
+    for fact in one_a_prompt(fact for path, fact in read if is_ours(path, fact)).facts:
+        found.setdefault(Path(fact.source.rpartition(":")[0]).stem, []).append(fact)
+    return found
 
 
 def public_facts(folder: Path, name: str, split: str) -> list[Fact]:

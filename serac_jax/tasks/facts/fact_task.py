@@ -9,24 +9,33 @@ from typing import Any
 import grain
 
 from serac_jax.core.batch import EditBatch
-from serac_jax.core.fields import Fields
+from serac_jax.core.fields import BELOW_ONE, Field, Fields
 from serac_jax.core.metrics import Score, inside_score, outside_score
 from serac_jax.core.types import Config
 from serac_jax.tasks import archive
 from serac_jax.tasks.facts import fact_sources
 from serac_jax.tasks.facts.fact_draw import Draw, Pool
-from serac_jax.tasks.facts.fact_kinds import KINDS
+from serac_jax.tasks.facts.fact_kinds import BY_NAME, KINDS
 from serac_jax.tasks.kinds import names
 from serac_jax.tasks.sampling import batches
 from serac_jax.tasks.scores import right_or_wrong
 from serac_jax.tasks.task import Needs, Task, limits
 from serac_jax.text.encoder import Encoder
-from serac_jax.text.queries import Encode
+from serac_jax.text.queries import DataError, Encode
 from serac_jax.text.tokenizer import Tokenizer
 
 OUTPUT = ""
 CLASSES: tuple[str, ...] = ()
-FIELDS: Fields = {}
+FIELDS: Fields = {
+    "dev_share": Field(
+        0.1,
+        "facts: in rows that no split is named for, the share of subjects whose rows are 'dev'",
+        BELOW_ONE,
+    ),
+    "held_out_kinds": Field(
+        (), "facts: kinds of questions that training does not ask, such as ('hop2',)"
+    ),
+}
 
 
 def build(
@@ -36,20 +45,26 @@ def build(
     cache: Path,
     template: str = "plain",
 ) -> Task:
-    """The task of a config. `data.dir` holds public files (`fact_sources.SOURCES`), or is "mini":
-    the shipped world alone."""
+    """The task of a config. `data.dir` holds rows in facts/ or public files
+    (`fact_sources.SOURCES`), or is "mini": the shipped world alone."""
     data = config.data
+    held_out = tuple(data.held_out_kinds)
+    if unknown := [kind for kind in held_out if kind not in BY_NAME]:
+        raise DataError(
+            f"data.held_out_kinds: {unknown[0]!r} is not a kind of question; expected"
+            f" {', '.join(BY_NAME)}"
+        )
     folder = None if data.dir == "mini" else archive.locate(data.dir, cache)
     encode = Encoder(
         base, scope, template=template, kinds=names(KINDS), cut_labels=True, **limits(config)
     )
-    pool = lru_cache(maxsize=None)(partial(open_pool, folder))
+    pool = lru_cache(maxsize=None)(partial(open_pool, folder, data.dev_share))
 
     def make(split: str, size: int, train: bool, encode: Encode = encode) -> grain.IterDataset:
         rows = pool(split)
         return batches(
             len(rows),
-            Draw(rows, encode, train),
+            Draw(rows, encode, train, held_out if train else ()),
             size=size,
             seed=config.seed,
             split=split,
@@ -60,7 +75,7 @@ def build(
 
     return Task(
         kinds=KINDS,
-        splits=lambda: list(fact_sources.SPLITS),
+        splits=lambda: fact_sources.splits(folder),
         needs=lambda split: Needs(folder or archive.SHIPPED, len(pool(split))),
         batches=make,
         widest=lambda size, train: encode.widest(size, size, size, 1),
@@ -71,9 +86,10 @@ def build(
     )
 
 
-def open_pool(folder: Path | None, split: str) -> Pool:
+def open_pool(folder: Path | None, dev_share: float, split: str) -> Pool:
     """The facts of a split."""
-    return Pool(fact_sources.facts(folder, split), fact_sources.unrelated(folder, split))
+    found = fact_sources.facts(folder, split, dev_share)
+    return Pool(found, fact_sources.unrelated(folder, split))
 
 
 def score_answers(answers: dict[str, Any], batch: EditBatch) -> dict[str, Score]:

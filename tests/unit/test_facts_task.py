@@ -1,0 +1,227 @@
+"""The task of facts on rows of one's own: which a split has, what is drawn, and every editor
+trained on it over a causal base model."""
+
+from collections import Counter
+
+import jax
+import numpy as np
+import pytest
+import torch
+import transformers
+
+from serac_jax.core.errors import UserError
+from serac_jax.tasks.facts import fact_rows, fact_sources, fact_task
+from serac_jax.tasks.facts.fact_draw import Draw, Pool
+from serac_jax.tasks.facts.fact_kinds import BY_NAME
+from serac_jax.tasks.facts.fact_rows import Ask, Fact
+from serac_jax.text.queries import DataError
+from serac_jax.training import experiment, steps
+from tests.conftest import MODELS, TEMPORARY
+from tests.tiers import fast
+from tests.tiny import config_of
+
+ASKS = (
+    ("rephrase", "Which town is home to {}?", "Town {}"),
+    ("hop2", "Which land is the home of {} in?", "Land {}"),
+    ("same_subject", "How old is {}?", "{}0"),
+    ("same_relation", "Where does the sister of {} live?", None),
+    ("unrelated", "What is 7 plus {}?", None),
+)
+
+
+def facts(count=40, first=0):
+    """Facts about people."""
+    found = []
+    for number in range(first, first + count):
+        name = f"Ada {number}"
+        asks = [
+            Ask(kind, question.format(name), (answer.format(number),) if answer else ())
+            for kind, question, answer in ASKS
+        ]
+        asks[3] = asks[3]._replace(question=f"Where does Bob {number} live?")
+        asks[4] = asks[4]._replace(question=f"What is 7 plus {number}?")
+        found.append(Fact(f"Where does {name} live?", f"Town {number}", name, "Rome", tuple(asks)))
+    return found
+
+
+def folder_of(tmp_path, **files):
+    base = tmp_path / "facts"
+    base.mkdir(parents=True, exist_ok=True)
+    for name, rows in files.items():
+        (base / f"{name}.jsonl").write_text("".join(map(fact_rows.line_of, rows)))
+    return tmp_path
+
+
+def read(folder, split, dev_share=0.1):
+    found = fact_sources.facts(folder, split, dev_share)
+    return [fact for rows in found.values() for fact in rows]
+
+
+def test_files_of_other_names_are_split_by_subject(tmp_path):
+    rows = facts(400)
+    rows += [
+        fact._replace(prompt=f"When was {fact.subject} born?", subject=fact.subject.upper())
+        for fact in rows
+    ]
+    folder = folder_of(tmp_path, rows=rows[::2], more=rows[1::2])
+    assert fact_sources.splits(folder) == ["train", "dev"]
+    assert list(fact_sources.facts(folder, "train")) == ["more", "rows"]
+    train, dev = read(folder, "train"), read(folder, "dev")
+    assert len(train) + len(dev) == 800
+    people = Counter(fact.subject.upper() for fact in dev)
+    assert set(people.values()) == {2}
+    assert 0.05 < len(people) / 400 < 0.15
+    assert not read(folder, "dev", dev_share=0.0)
+
+
+def test_a_file_that_is_named_after_a_split_is_that_split(tmp_path):
+    folder = folder_of(tmp_path, train=facts(3), dev=facts(2, 3), test=facts(4, 5))
+    assert fact_sources.splits(folder) == ["train", "dev", "test"]
+    assert [len(read(folder, split)) for split in fact_sources.SPLITS] == [3, 2, 4]
+    with pytest.raises(DataError, match=r"facts have the splits train, dev, test, not 'val'"):
+        read(folder, "val")
+
+
+def test_a_prompt_is_in_a_split_once(tmp_path):
+    again = [fact._replace(asks=()) for fact in facts(3)]
+    folder = folder_of(tmp_path, train=facts(2), more=again)
+    found = fact_sources.facts(folder, "train", 0.0)
+    assert {name: len(rows) for name, rows in found.items()} == {"more": 3}
+    assert [len(fact.asks) for fact in found["more"]] == [5, 5, 0]
+
+
+def test_a_malformed_row_is_named(tmp_path):
+    folder = folder_of(tmp_path, train=facts(1))
+    with (folder / "facts" / "train.jsonl").open("a") as file:
+        file.write('{"prompt": "a"}\n')
+    with pytest.raises(DataError, match=r"train\.jsonl:2: the field 'answer' is missing"):
+        read(folder, "train")
+
+
+def drawn(rows, index, train=True, held_out=(), seed=0):
+    draw = Draw(Pool({"rows": rows}, []), lambda batch: batch, train, held_out)
+    return draw.texts(np.asarray(index), np.random.default_rng(seed))
+
+
+def test_every_kind_is_drawn_and_questions_fit_their_edits():
+    rows, seen = facts(), Counter()
+    for seed in range(60):
+        batch = drawn(rows, [3, 5, 9, -1], False, seed=seed)
+        assert batch.edits[3] is batch.inside[3] is batch.outside[3] is None
+        triples = list(zip(batch.edits, batch.inside, batch.outside, strict=True))[:3]
+        for edit, inside, outside in triples:
+            (fact,) = (fact for fact in rows if fact.prompt == edit.question)
+            assert edit.answer == fact.answer
+            (ask,) = (ask for ask in fact.questions if ask.question == inside.question)
+            assert (inside.answer, inside.kind) == (ask.answers[0], ask.kind)
+            assert outside.question not in {ask.question for ask in fact.questions if ask.inside}
+            seen.update([inside.kind, outside.kind])
+    assert seen.keys() == {"prompt", *(kind for kind, *_ in ASKS)}
+    assert all(count > 5 for count in seen.values())
+
+
+def test_held_out_kinds_are_not_asked():
+    held_out = ("prompt", "hop2", "same_subject")
+    for seed in range(30):
+        batch = drawn(facts(), [0, 1, 2], held_out=held_out, seed=seed)
+        asked = {query.kind for query in (*batch.inside, *batch.outside)}
+        assert asked <= {"rephrase", "same_relation", "unrelated"}
+    inside = [kind.name for kind in BY_NAME.values() if kind.inside]
+    only = drawn(facts(), [0], held_out=inside)
+    assert only.inside[0].kind == "prompt"  # there is nothing else to ask
+
+
+def test_kinds_that_are_not_held_out_are_drawn_as_before():
+    same = [drawn(facts(), [0, 1, 2], held_out=held_out) for held_out in ((), ("alias", "hop6"))]
+    assert same[0] == same[1]
+
+
+def made(name, network, like):
+    """The folder of a tiny network with random weights, and the tokenizer of another."""
+    folder = TEMPORARY / name
+    if not folder.exists():
+        torch.manual_seed(0)
+        network().save_pretrained(folder)
+        for file in ("tokenizer.json", "tokenizer_config.json"):
+            (folder / file).write_bytes((MODELS / like / file).read_bytes())
+    return str(folder)
+
+
+def causal():
+    config = transformers.LlamaConfig(
+        vocab_size=320,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        eos_token_id=1,
+    )
+    return made("llama-facts", lambda: transformers.LlamaForCausalLM(config), "t5-tiny")
+
+
+def scope():
+    """A classifier of more positions than the other tiny ones: the examples of a causal base
+    model's template are many tokens of a tiny vocabulary."""
+    config = transformers.AutoConfig.from_pretrained(
+        MODELS / "distilbert-tiny-cased", n_layers=1, max_position_embeddings=512
+    )
+    return made(
+        "scope-facts", lambda: transformers.DistilBertModel(config), "distilbert-tiny-cased"
+    )
+
+
+EDITORS = {
+    "serac": {},
+    "retrieve and prompt": {"serac.freeze_counterfactual": True},
+    "mend": {"editor": "mend", "mend.rank": 8, "mend.edit_lr": 1e-2},
+    "enn": {"editor": "enn"},
+    "lookup": {"editor": "lookup", "lookup.threshold": 1e6},
+    "fine-tuning": {"editor": "finetune", "finetune.steps": 4, "finetune.lr": 1e-3},
+}
+
+
+def built(tmp_path, fields=()):
+    folder = folder_of(tmp_path, rows=facts(60))
+    return config_of(
+        **{
+            "task": "facts",
+            "data.dir": str(folder),
+            "base.name": causal(),
+            "serac.counterfactual": causal(),
+            "serac.scope": scope(),
+            "inner": (r"block_\d+/mlp/wo/kernel",),
+            "mesh.data": 1,
+        }
+        | dict(fields)
+    )
+
+
+@pytest.mark.parametrize("name", fast(EDITORS, ["mend", "lookup"]))
+def test_every_editor_trains_on_facts_over_a_causal_model(tmp_path, name):
+    """Before an edit the answers are the base model's, and after a step of training the loss is
+    finite and an edit is applied."""
+    config = built(tmp_path, EDITORS[name])
+    run = experiment.build(config, tmp_path / "cache")
+    params = steps.init_params(run.editor, run.base_params, 0, run.mesh)
+    batch = next(iter(run.task.batches("train", 4, True)))
+    room = jax.tree.map(np.zeros_like, batch.edits)
+    start = jax.jit(run.editor.start)(params, run.base_params, room)
+    apply = jax.jit(run.editor.apply)
+    before = apply(params, start, batch.inside)
+    assert np.array_equal(before, jax.jit(run.base.logits)(run.base_params, batch.inside))
+    after = apply(params, jax.jit(run.editor.edit)(params, start, batch.edits), batch.inside)
+    assert np.isfinite(after).all()
+    if run.editor.loss:
+        grad = jax.jit(jax.value_and_grad(run.editor.loss, has_aux=True))
+        (value, _), slopes = grad(params, run.base_params, batch, None)
+        assert np.isfinite(value)
+        assert any(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(slopes))
+    if run.editor.route is None:
+        assert not np.array_equal(before, after)
+
+
+def test_the_config_is_checked(tmp_path):
+    config = built(tmp_path, {"data.held_out_kinds": ("hops",)})
+    with pytest.raises(UserError, match=r"data.held_out_kinds: 'hops' is not a kind"):
+        fact_task.build(config, None, None, tmp_path)
