@@ -11,7 +11,8 @@ A line is an object with
                depends on what that is
     edit       {"prompt", "answer"}: the edit that answered; null where the base model did
     score      how likely the question is in the scope of the nearest edit, from 0 to 1
-    verdict    "edit" or "base": who answered; "unsure": the base model, though an edit might have
+    verdict    who answered: "edit" an edit, or "same" or "follows" where its reader judges
+               questions; "base" the base model, or "unsure" where an edit might have answered
     right      whether the answer is right
     fact       {"index", "prompt"}: the edit that the question tests
 
@@ -46,6 +47,8 @@ class Near(Protocol):
     def edit(self) -> Edit: ...
     @property
     def score(self) -> float: ...
+    @property
+    def verdict(self) -> str: ...
 
 
 class Verdict(Protocol):
@@ -144,7 +147,7 @@ class Asker:
             "after": after,
             "edit": {"prompt": edit.prompt, "answer": edit.answer} if edit else None,
             "score": round(float(verdict.first.score), 6) if verdict.first else 0.0,
-            "verdict": "edit" if edit else "unsure" if verdict.unsure else "base",
+            "verdict": said(verdict),
             "right": right(after or "", ask.answers) if ask.inside else after == before,
             "fact": {"index": place, "prompt": self.facts[place].prompt},
         }
@@ -156,6 +159,13 @@ class Asker:
                 self.before[line["question"]] = line["before"]
             if line["edit"]:
                 self.after[line["edit"]["prompt"], line["question"]] = line["after"]
+
+
+def said(verdict: Verdict) -> str:
+    """Who answers a question, in a word."""
+    if verdict.hit and verdict.first:
+        return verdict.first.verdict or "edit"
+    return "unsure" if verdict.unsure else "base"
 
 
 def edit_of(fact: Fact) -> Edit:

@@ -37,6 +37,7 @@ KINDS = tuple(BY_NAME)
 class Near(NamedTuple):
     edit: Edit
     score: float
+    verdict: str = ""
 
 
 class Verdict(NamedTuple):
@@ -196,6 +197,20 @@ def test_every_question_has_a_whole_line():
     everything = asked(plan, Words(), all_before=True)
     assert all(line["before"] == f"about {line['question']}" for line in everything)
     assert [line["right"] for line in everything] == [line["right"] for line in lines.values()]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "word"),
+    [
+        (Verdict(None, False), "base"),
+        (Verdict(Near(None, 0.5), False), "base"),
+        (Verdict(Near(None, 0.5, "same"), False, True), "unsure"),
+        (Verdict(Near(None, 0.5), True), "edit"),
+        (Verdict(Near(None, 0.5, "follows"), True), "follows"),
+    ],
+)
+def test_a_verdict_is_one_word(verdict, word):
+    assert fact_asking.said(verdict) == word
 
 
 def test_an_answer_out_of_scope_is_right_where_it_is_the_one_before():
