@@ -57,6 +57,7 @@ GROUPS: dict[str, tuple[Row, ...]] = {
         Row("table", "programs", "train and score every editor on every experiment"),
         Row("config", "programs", "print every field of a config, and what it means"),
         Row("convert", "converting", "turn a published data set into rows of facts"),
+        Row("facts", "converting", "write the rows of facts that facts_serac learns from"),
         Row("download", "download", "fetch the models and data that a config needs"),
         Row("aot", "aot", "check, without the hardware, whether a config fits"),
         Row("import-archive", "import_archive", "turn an archive of the original into a run"),

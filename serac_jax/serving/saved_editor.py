@@ -21,6 +21,14 @@ from serac_jax.serving import editor_spec as specs
 from serac_jax.serving.parts import Part, Parts
 
 SHIPPED = hub.SHIPPED.parent / "editors"
+# By name: a real language model's, and three of a small made-up world for tests.
+SHIPPED_FOLDERS = {
+    "smollm2": "smollm2",
+    "mini": "zsre",
+    "mini/zsre": "zsre",
+    "mini/fnli": "fnli",
+    "mini/sent": "sent",
+}
 FILES = [specs.FILE, "*/*.json", "*/*.txt", "*/*.safetensors"]
 
 
@@ -80,7 +88,6 @@ def devices(mesh: Mapping[str, int] | None) -> list[Any] | None:
 
 def located(name: str) -> Path:
     """The folder of an editor."""
-    kind, _, rest = name.partition("/")
     folder = Path(name).expanduser()
     if folder.is_dir():
         if not (folder / specs.FILE).exists() and not (folder / "checkpoints").exists():
@@ -89,13 +96,10 @@ def located(name: str) -> Path:
                 " with a checkpoint"
             )
         return folder
-    if kind == "mini":
-        if not (SHIPPED / (rest or "zsre")).is_dir():
-            raise UserError(
-                f"no editor {name!r} is shipped; there are mini,"
-                f" {', '.join(sorted(f'mini/{path.name}' for path in SHIPPED.iterdir()))}"
-            )
-        return SHIPPED / (rest or "zsre")
+    if name in SHIPPED_FOLDERS:
+        return SHIPPED / SHIPPED_FOLDERS[name]
+    if name.partition("/")[0] == "mini":
+        raise UserError(f"no editor {name!r} is shipped; there are {', '.join(SHIPPED_FOLDERS)}")
     return downloaded(name)
 
 
@@ -113,7 +117,8 @@ def downloaded(name: str) -> Path:
             if offline:
                 continue
             raise UserError(
-                f"{name!r} is neither a folder nor a shipped editor (mini, mini/fnli, mini/sent),"
+                f"{name!r} is neither a folder nor a shipped editor"
+                f" ({', '.join(SHIPPED_FOLDERS)}),"
                 " and the Hugging Face Hub gives no repository of that name"
             ) from error
         if (folder / specs.FILE).exists():

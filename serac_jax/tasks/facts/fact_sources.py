@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from serac_jax.core import files
 from serac_jax.edits.same_prompt import normal
 from serac_jax.tasks import archive
 from serac_jax.tasks.facts import fact_rows
@@ -278,7 +279,7 @@ def write(folder: Path | None, split: str, out: Path) -> dict[Path, int]:
     written: dict[Path, int] = {}
     for name, rows in facts(folder, split).items():
         file = out / f"{name}-{split}.jsonl"
-        file.write_text("".join(map(fact_rows.line_of, rows)), encoding="utf-8")
+        files.write(file, "".join(map(fact_rows.line_of, rows)).encode())
         written[file] = len(rows)
     return written
 
