@@ -36,6 +36,7 @@ class Model:
         output: what it was loaded for (see `pretrained.load`).
         labels: how many outputs its head has; 0: there is no head.
         unit: whether its embeddings get length 1.
+        stops: ids at which an answer ends besides those of the network.
         digest: of the weights that it was loaded with, see `weights_digest`.
     """
 
@@ -49,6 +50,7 @@ class Model:
     labels: int
     unit: bool = False
     digest: str = ""
+    stops: tuple[int, ...] = ()
 
     @property
     def decodes(self) -> bool:
@@ -58,7 +60,11 @@ class Model:
     @property
     def ends(self) -> tuple[int, ...]:
         """The ids that end an answer."""
-        return ends_of(self.module.config)
+        return (*ends_of(self.module.config), *self.stops)
+
+    def stopping_at(self, ids: tuple[int, ...]) -> Model:
+        """The same network, whose answers end at these ids too."""
+        return replace(self, stops=ids)
 
     def logits(
         self,

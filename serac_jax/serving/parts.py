@@ -98,7 +98,8 @@ class Parts(NamedTuple):
 
     def reader(self, part: str) -> Reader:
         """How the model of a part reads edits and questions."""
-        return Reader(self.networks[part].model, self.encoder().form.lead)
+        form = self.encoder().form
+        return Reader(self.networks[part].model.stopping_at(form.stops), form.lead)
 
     @property
     def judging(self) -> JudgingReader | None:
@@ -107,7 +108,8 @@ class Parts(NamedTuple):
         if spec is None or base is None or base.adapter is None:
             return None
         encoder = replace(self.encoder(), template=spec.template)
-        judging = judge(Reader(base.model, encoder.form.lead))
+        form = encoder.form
+        judging = judge(Reader(base.model.stopping_at(form.stops), form.lead))
         return JudgingReader(judging, base.params, base.adapter, encoder, spec)
 
     def encoder(self, scope: str = "") -> Encoder:

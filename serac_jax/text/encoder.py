@@ -291,10 +291,9 @@ class Encoder:
 
     def words(self, answer: Any) -> str:
         """An answer's ids as text, or its class."""
-        return (
-            self.classes[int(answer[0])]
-            if self.classes
-            else str(self.base.decode(answer, skip_special_tokens=True)).removeprefix(
-                self.form.answer_space
-            )
-        )
+        if self.classes:
+            return self.classes[int(answer[0])]
+        text = str(self.base.decode(answer, skip_special_tokens=True))
+        if self.form.stops:
+            text = text.partition("\n")[0].rstrip()
+        return text.removeprefix(self.form.answer_space)

@@ -7,12 +7,20 @@ and says what stands before, between and behind them.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 from serac_jax.core.errors import UserError
 from serac_jax.text import chat_template
-from serac_jax.text.tokens import Ids, bare, cut_to, ids, prefix_token_count, suffix_token_count
+from serac_jax.text.tokens import (
+    LOADED,
+    Ids,
+    bare,
+    cut_to,
+    ids,
+    prefix_token_count,
+    suffix_token_count,
+)
 
 Piece = tuple[int, ...]  # token ids that a template adds
 Turn = tuple[str, str]  # a question and its answer
@@ -42,6 +50,8 @@ class Template(NamedTuple):
     Attributes:
         opening, before, after, between, behind, end: the tokens named above.
         examples: fixed text behind the opening, which no limit of tokens counts.
+        stops: tokens at which a generated answer ends besides `end`: in forms of one line a text,
+            all that begin a new line.
         question_space, answer_space: put before a question and an answer before they are tokenised.
             Byte-level vocabularies have one token for " Paris" and another for "Paris".
     """
@@ -54,6 +64,7 @@ class Template(NamedTuple):
     between: Piece = ()
     behind: Piece = ()
     end: Piece = ()
+    stops: Piece = ()
     question_space: str = ""
     answer_space: str = ""
 
@@ -155,6 +166,7 @@ def question_answer(tokenizer: Any, examples: Sequence[Turn] = EXAMPLES) -> Temp
         between=piece(tokenizer, "\nAnswer:"),
         behind=piece(tokenizer, "\n"),
         end=end_of_text(tokenizer),
+        stops=line_ends(tokenizer),
         question_space=" ",
         answer_space=" ",
     )
@@ -173,6 +185,7 @@ def completion(tokenizer: Any) -> Template:
         opening=special(tokenizer)[0],
         behind=piece(tokenizer, "\n"),
         end=end_of_text(tokenizer),
+        stops=line_ends(tokenizer),
         answer_space=" ",
     )
 
@@ -226,6 +239,14 @@ def common_end(one: Piece, other: Piece) -> int:
 def piece(tokenizer: Any, text: str) -> Piece:
     """The bare tokens of a text."""
     return tuple(bare(tokenizer, [text])[0]) if text else ()
+
+
+@lru_cache(maxsize=LOADED)
+def line_ends(tokenizer: Any) -> Piece:
+    """The tokens with a line break, in byte-level and in sentence-piece vocabularies."""
+    breaks = ("\n", "\u010a", "<0x0A>")
+    vocab = tokenizer.get_vocab().items()
+    return tuple(sorted(number for token, number in vocab if any(at in token for at in breaks)))
 
 
 def end_of_text(tokenizer: Any) -> Piece:

@@ -22,6 +22,7 @@ from serac_jax.editors.protocol import Editor, Setup, on_gathered_weights
 from serac_jax.models import Load, Model
 from serac_jax.tasks.measured_sizes import with_measured_sizes
 from serac_jax.tasks.task import Task
+from serac_jax.text.templates import TEMPLATES
 from serac_jax.training import registry
 
 
@@ -65,6 +66,7 @@ def build(
     )
 
     template = config.base.template or base.network.template
+    base = base.stopping_at(TEMPLATES[template](base.tokenizer).stops)
 
     def outside(batches: int, rows: int) -> Examples:
         """So many batches of out-of-scope queries of the training split, leaves "m o …"."""
