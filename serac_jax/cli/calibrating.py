@@ -59,6 +59,28 @@ def arguments(parser: ArgumentParser) -> None:
             ' "outside": […]}'
         ),
     )
+    fact_arguments(parser, source)
+    parser.add_argument(
+        "--split", default="dev", help="of the data: what the threshold is fitted to (dev)"
+    )
+    parser.add_argument(
+        "--test-split",
+        default="test",
+        help="of the data: what it is then measured on (test); empty: nothing",
+    )
+    parser.add_argument(
+        "--edits", type=int, default=10, metavar="N", help="edits that are in memory together (10)"
+    )
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=8,
+        metavar="N",
+        help="how often every row of a split is drawn, with other questions (8)",
+    )
+
+
+def fact_arguments(parser: ArgumentParser, source: Any) -> None:
     source.add_argument(
         "--facts",
         metavar="FILE",
@@ -87,24 +109,6 @@ def arguments(parser: ArgumentParser) -> None:
         default=1600,
         metavar="N",
         help="with --facts: the most questions, kinds in equal parts (1600)",
-    )
-    parser.add_argument(
-        "--split", default="dev", help="of the data: what the threshold is fitted to (dev)"
-    )
-    parser.add_argument(
-        "--test-split",
-        default="test",
-        help="of the data: what it is then measured on (test); empty: nothing",
-    )
-    parser.add_argument(
-        "--edits", type=int, default=10, metavar="N", help="edits that are in memory together (10)"
-    )
-    parser.add_argument(
-        "--rounds",
-        type=int,
-        default=8,
-        metavar="N",
-        help="how often every row of a split is drawn, with other questions (8)",
     )
 
 

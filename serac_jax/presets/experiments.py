@@ -75,7 +75,7 @@ EXPERIMENTS: dict[str, Preset] = {
         {
             "task": "facts",
             "data.question_tokens": 64,
-            "data.answer_tokens": 16,
+            "data.answer_tokens": 48,  # an editor of the run reads and says as many
             "data.edit_answer_tokens": 96,
             "data.sizes": 4,
             "train.edits": 12,

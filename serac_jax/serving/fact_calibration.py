@@ -50,7 +50,7 @@ def calibrate(
             "--facts is for an editor whose reader judges (a run of facts_serac); use --config or"
             " --data"
         )
-    held = one_a_prompt([*facts, *fill]).facts
+    held = [fact for fact in one_a_prompt([*facts, *fill]).facts if sayable(editor, fact)]
     number = {fact.prompt: at for at, fact in enumerate(held)}
     asked = questions(facts, number, HeldSubjects(held), limit, seed)
     spec = judge_calibration.calibrate(
@@ -65,6 +65,15 @@ def calibrate(
         progress,
     )
     editor.use(spec)
+
+
+def sayable(editor: EditorService, fact: Fact) -> bool:
+    """Whether an editor can hold the edit of a fact."""
+    try:
+        editor.check(records.make(fact.prompt, fact.answer))
+    except UserError:
+        return False
+    return True
 
 
 def questions(
