@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Scalar
 
+from serac_jax.core.arrays import AnyArray
 from serac_jax.core.batch import EditBatch, Examples, Tokens, join, places, take
 from serac_jax.core.losses import token_log_probs, weighted_mean
 from serac_jax.core.metrics import Score, inside_score, outside_score, scalar_score
@@ -61,7 +62,7 @@ def contrastive_loss(
     keys: Float[Array, "k d"],
     vectors: Float[Array, "n d"],
     pairs: Pairs,
-    edit_weight: Float[Array, " k"],
+    edit_weight: Float[AnyArray, " k"],
     temperature: float,
 ) -> Scalar:
     """InfoNCE (van den Oord et al. 2018) both ways: each question in scope picks its edit among all
