@@ -26,7 +26,7 @@ from serac_jax.models.linear import at_least_float32
 
 def select(params: Params, patterns: tuple[str, ...]) -> dict[str, Array]:
     """The kernels whose whole path matches a pattern, in the order of the patterns, then of the
-    blocks.
+    blocks; without a pattern, those of `last_feed_forward`.
 
     Raises UserError, with the candidates, where a pattern matches nothing.
     """
@@ -35,7 +35,7 @@ def select(params: Params, patterns: tuple[str, ...]) -> dict[str, Array]:
         for path, leaf in sorted(flatten(params).items(), key=lambda item: in_order(item[0]))
         if path.endswith("/kernel")
     }
-    chosen: dict[str, Array] = {}
+    chosen: dict[str, Array] = {} if patterns else last_feed_forward(kernels)
     for pattern in patterns:
         found = {path: leaf for path, leaf in kernels.items() if re.fullmatch(pattern, path)}
         if not found:
@@ -46,6 +46,24 @@ def select(params: Params, patterns: tuple[str, ...]) -> dict[str, Array]:
             )
         chosen |= found
     return chosen
+
+
+FEED_FORWARD = re.compile(r"(?:(encoder|decoder)/)?block_(\d+)/(?:mlp/)?(wi|wi_0|wi_1|wo)/kernel")
+
+
+def last_feed_forward(kernels: Mapping[str, Array]) -> dict[str, Array]:
+    """The feed-forward kernels of the last three blocks, or of the last two of encoder and decoder
+    each, as in the experiments of Mitchell et al. 2022."""
+    found = {path: match for path in kernels if (match := FEED_FORWARD.fullmatch(path))}
+    last: dict[str | None, int] = {}
+    for match in found.values():
+        last[match[1]] = max(last.get(match[1], 0), int(match[2]))
+    count = 3 if len(last) == 1 else 2
+    return {
+        path: kernels[path]
+        for path, match in found.items()
+        if int(match[2]) > last[match[1]] - count
+    }
 
 
 def in_order(path: str) -> list[Any]:

@@ -1,4 +1,5 @@
-"""Greedy and beam decoding with a key/value cache, a batch at a time, as one compiled loop.
+"""Greedy, sampled and beam decoding with a key/value cache, a batch at a time, as one compiled
+loop.
 
 Beam search follows the rules of `transformers` (v5) with `early_stopping=False`: of 2·beams
 candidates only those among the best `beams` may finish, a hypothesis scores Σ log p /
@@ -6,7 +7,7 @@ length^penalty, and a row ends when no running beam can beat its worst finished 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -14,12 +15,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Scalar
 
 from serac_jax.core.batch import Tokens
+from serac_jax.core.errors import UserError
 from serac_jax.core.types import Params
 from serac_jax.models.cache import Cache
 from serac_jax.models.decoding import Decoding, restrict
 from serac_jax.models.linear import Intervention
 from serac_jax.models.model import Model
+from serac_jax.models.sampling import Sampling, draw
 
+Choose = Callable[[Array, Array], Array]
 FAR = -1e9  # a score that no hypothesis reaches
 
 
@@ -31,6 +35,8 @@ def generate(
     steps: int,
     options: Decoding | None = None,
     interventions: Mapping[str, Intervention] = {},
+    sampling: Sampling | None = None,
+    key: Array | None = None,
 ) -> Int[Array, "n s"]:
     """The ids of each answer, at most `steps`, the end of sequence included and 0 behind it.
 
@@ -38,12 +44,30 @@ def generate(
         model: one that answers in words.
         options: how to decode; by default as the model's folder asks.
         interventions: by the path of a layer, changes of its output.
+        sampling: how tokens are drawn at random, with a `key`; by default the likeliest are taken.
     """
     options = options or model.decoding
-    if options.beams > 1:
+    if sampling is None:
+        choose = likeliest
+    elif key is None:
+        raise UserError("sampling needs a random key; pass key=jax.random.key(seed)")
+    else:
+        choose = drawing(key, sampling)
+    if options.beams > 1 and sampling is None:
         return beam_search(model, params, tokens, steps, options, interventions)
     cache, first = model.start(params, tokens, steps, interventions)
-    return greedy(model, params, cache, first, steps, options, interventions)
+    return greedy(model, params, cache, first, steps, options, interventions, choose)
+
+
+def likeliest(logits: Float[Array, "n v"], at: Scalar) -> Int[Array, " n"]:
+    """The token of the largest logit."""
+    return logits.argmax(-1)
+
+
+def drawing(key: Array, sampling: Sampling) -> Choose:
+    """What draws the token at each position with a key of its own."""
+    sampling.check()
+    return lambda logits, at: draw(jax.random.fold_in(key, at), logits, sampling)
 
 
 def greedy(
@@ -54,8 +78,9 @@ def greedy(
     steps: int,
     options: Decoding,
     interventions: Mapping[str, Intervention] = {},
+    choose: Choose = likeliest,
 ) -> Int[Array, "n s"]:
-    """Greedy decoding from what `Model.start` returned."""
+    """Decoding from what `Model.start` returned; `choose`: (logits, position) -> the next token."""
     rows, ends = len(first), model.ends
 
     def unfinished(state: tuple[Scalar, Array, Array, Array, Cache]) -> Array:
@@ -66,7 +91,7 @@ def greedy(
         at, last, ids, done, cache = state
         cache, logits = model.decode(params, cache, last, interventions)
         logits = restrict(logits, ids, at, options, first, ends)
-        chosen = jnp.where(done, 0, logits.argmax(-1).astype(ids.dtype))
+        chosen = jnp.where(done, 0, choose(logits, at).astype(ids.dtype))
         return at + 1, chosen, ids.at[:, at].set(chosen), done | among(chosen, ends), cache
 
     state = (jnp.int32(0), first, jnp.zeros((rows, steps), jnp.int32), jnp.zeros(rows, bool), cache)

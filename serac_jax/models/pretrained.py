@@ -51,6 +51,7 @@ def load(
     checkpoint: str = "",
     dropout: float = 0.0,
     dtype: Any = jnp.float32,
+    param_dtype: Any = jnp.float32,
     remat: bool = False,
     fresh: tuple[str, ...] = (),
     seed: int = 0,
@@ -62,6 +63,7 @@ def load(
         name: a folder, a shipped model ("mini/…"), or a repository on the Hugging Face Hub.
         output, labels, dropout, dtype, remat: see `outline`; `labels` may be 0 where `checkpoint`
             has a head, which says how many outputs it has.
+        param_dtype: of the weights.
         checkpoint: a file of weights (safetensors, or of `torch.save`) to read instead of those of
             `name`.
         fresh: first parts of parameter paths that may be missing, such as "head"; they are drawn
@@ -97,7 +99,7 @@ def load(
     digests: dict[str, bytes] = {}
     for path, array in tensors:
         digests[path] = weights_digest.of_tensor(array)
-        params[path] = place(path, array)
+        params[path] = place(path, array.astype(param_dtype, copy=False))
     rng = np.random.default_rng(seed)
     for path in sorted(set(leaves) - set(params)):
         if path.split("/")[0] not in fresh:
@@ -107,7 +109,7 @@ def load(
             )
         shape = leaves[path].shape
         drawn = rng.normal(0, 0.02, shape) if path.endswith("kernel") else np.zeros(shape)
-        params[path] = place(path, drawn.astype(np.float32))
+        params[path] = place(path, drawn.astype(param_dtype))
     digest = weights_digest.of_model(digests.items(), model.tokenizer.codec.vocab)
     return replace(model, digest=digest), convert.unflatten(params)
 
@@ -130,7 +132,7 @@ def outline(
             (class logits).
         labels: outputs of the head; 0: as many as config.json says.
         dropout: the rate of every dropout layer, used where `Model.logits` gets a key.
-        dtype: of the computation; parameters are float32.
+        dtype: of the computation.
         remat: whether the backward pass recomputes activations.
 
     Raises:
@@ -148,6 +150,8 @@ def outline(
     if output == "head":
         labels = labels or attributes["num_labels"] or len(attributes["id2label"])
         attributes |= classes(labels)
+    if ends := decoding.options_in(folder).get("eos_token_id"):
+        attributes["eos_token_id"] = ends  # which `transformers` prefers to that of config.json
     config = network.config(attributes, output, dropout, dtype, remat)
     read = load_tokenizer(folder)
     if len(read) > attributes["vocab_size"]:
@@ -205,15 +209,15 @@ def digest(folder: Path) -> str:
     return found.hexdigest()
 
 
-def abstract(module: nn.Module) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shapes of a module's parameters by path."""
+def abstract(module: nn.Module, dtype: Any = jnp.float32) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes of a module's parameters by path; `dtype`: in which they are held."""
 
     def init() -> Params:
         tokens = Tokens(jnp.zeros((1, 2), jnp.int32), jnp.ones((1, 2), bool))
         return module.init(jax.random.key(0), tokens, jnp.zeros((1, 1), jnp.int32))["params"]
 
     leaves = jax.tree_util.tree_leaves_with_path(jax.eval_shape(init))
-    return {path_name(path): leaf for path, leaf in leaves}
+    return {path_name(path): jax.ShapeDtypeStruct(leaf.shape, dtype) for path, leaf in leaves}
 
 
 def save(folder: Path, model: Model, params: Params) -> None:
@@ -231,7 +235,8 @@ def save(folder: Path, model: Model, params: Params) -> None:
     with files.replacing(folder / "model.safetensors") as new:
         save_file(tensors, new, metadata={"format": "pt"})
     config = hf_config.read(model.folder)
-    config |= {"architectures": [architecture.name], "dtype": "float32"}
+    dtype = str(next(iter(tensors.values())).dtype)
+    config |= {"architectures": [architecture.name], "dtype": dtype}
     config |= classes(model.labels) if has_head else {}
     files.write_json(folder / "config.json", config)
     if (model.folder / "generation_config.json").exists():

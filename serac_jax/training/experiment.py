@@ -54,15 +54,13 @@ def build(
         data=config.mesh.data, fsdp=config.mesh.fsdp, model=config.mesh.model, devices=devices
     )
     load = load or partial(models.load, place=sharding.placer(mesh))
-    dtype = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}.get(config.base.dtype)
-    if dtype is None:
-        raise UserError(f"base.dtype={config.base.dtype!r} is not known; use float32 or bfloat16")
     task_folder, editor_folder = registry.task(config.task), registry.editor(config.editor)
     base, base_params = load(
         config.base.name,
         output=task_folder.OUTPUT,
         checkpoint=config.base.checkpoint,
-        dtype=dtype,
+        dtype=dtype_of(config, "dtype"),
+        param_dtype=dtype_of(config, "param_dtype"),
     )
 
     template = config.base.template or base.network.template
@@ -80,3 +78,11 @@ def build(
     task = with_measured_sizes(task, config, cache, folder)
     editor = on_gathered_weights(built.editor)
     return Experiment(mesh, base, base_params, editor, task, built.parts)
+
+
+def dtype_of(config: Config, field: str) -> Any:
+    """The dtype that a field of the section "base" names. Raises UserError where it is no such."""
+    name = config.base[field]
+    if name not in ("float32", "bfloat16"):
+        raise UserError(f"base.{field}={name!r} is not known; use float32 or bfloat16")
+    return jnp.dtype(name)

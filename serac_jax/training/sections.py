@@ -34,11 +34,9 @@ TOP: Fields = {
     ),
     "seed": Field(0, "of everything that is random", NATURAL),
     "inner": Field(
-        (
-            r"encoder/block_2[23]/mlp/(wi|wo)/kernel",
-            r"decoder/block_2[23]/mlp/(wi|wo)/kernel",
-        ),
-        "kernels of the base model that editors of weights change: patterns of whole paths",
+        (),
+        "kernels of the base model that editors of weights change: patterns of whole paths; by"
+        " default those of the last feed-forward layers",
     ),
 }
 BASE: Fields = {
@@ -57,6 +55,12 @@ BASE: Fields = {
     "dtype": Field(
         "float32",
         "of the computation; bfloat16 halves activation memory on accelerators",
+        one_of("float32", "bfloat16"),
+    ),
+    "param_dtype": Field(
+        "float32",
+        "of the weights, as they are held; bfloat16 halves their memory, for editors that leave"
+        " them as they are",
         one_of("float32", "bfloat16"),
     ),
 }

@@ -1,6 +1,7 @@
 """Causal networks: equal to PyTorch `transformers` in a full pass, in prefill and decode, and in
 greedy answers; rows of different lengths decode together."""
 
+import json
 from functools import partial
 
 import jax
@@ -19,8 +20,9 @@ from serac_jax.editors.serac.loss import Options
 from serac_jax.editors.serac.reader import Reader
 from serac_jax.editors.serac.router import Router
 from serac_jax.editors.serac.serac_editor import serac
-from serac_jax.models import convert
+from serac_jax.models import WeightError, convert
 from serac_jax.models.generate import generate
+from serac_jax.models.sampling import Sampling, draw
 from serac_jax.text.encoder import Encoder
 from serac_jax.text.queries import Query, TextBatch
 from tests.conftest import MODELS
@@ -107,9 +109,13 @@ def random_model(kind, folder):
         around = 1.0 if parameter.ndim == 1 and parameter.mean() == 1.0 else 0.0
         torch.nn.init.normal_(parameter, around, 0.3)
     theirs.save_pretrained(folder)
+    add_tokenizer(folder)
+    return theirs
+
+
+def add_tokenizer(folder):
     for file in ("tokenizer.json", "tokenizer_config.json"):
         (folder / file).write_bytes((MODELS / "t5-tiny" / file).read_bytes())
-    return theirs
 
 
 @pytest.fixture(params=fast(KINDS, CHOSEN), scope="module")
@@ -201,6 +207,126 @@ def test_saved_weights_are_those_of_pytorch(pair, tmp_path):
     assert all(
         np.array_equal(leaf, before[path]) for path, leaf in convert.flatten(reloaded).items()
     )
+
+
+@pytest.mark.parametrize("pair", fast(KINDS, ["llama", "gpt2"]), indirect=True)
+def test_sampled_answers_are_drawn_from_the_distribution_of_pytorch(pair):
+    """Each token with the key of its position, from the logits that PyTorch gives."""
+    model, params, theirs = pair
+    how, key = Sampling(temperature=0.7, top_k=40, top_p=0.9), jax.random.key(5)
+    ours = generate(model, params, TOKENS, steps=STEPS, sampling=how, key=key)
+    rows = [row[row > 0].tolist() for row in IDS]
+    for at in range(STEPS):
+        logits = jnp.stack([logits_of(theirs, row)[-1] for row in rows])
+        drawn = draw(jax.random.fold_in(key, at), logits, how)
+        for number, token in enumerate(drawn.tolist()):
+            ended = ours[number, :at].tolist().count(1) > 0
+            assert ours[number, at] == (0 if ended else token)
+            rows[number].append(token)
+
+
+@pytest.fixture(scope="module")
+def multimodal(tmp_path_factory):
+    """A folder of a random Gemma 3 that reads images, too, as on the Hub."""
+    folder = tmp_path_factory.mktemp("gemma")
+    text = {key: value for key, value in COMMON.items() if key != "eos_token_id"}
+    config = transformers.Gemma3Config(
+        text_config=text | KINDS["gemma3"][1],
+        vision_config={
+            "hidden_size": 16,
+            "intermediate_size": 16,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "image_size": 28,
+            "patch_size": 14,
+        },
+        mm_tokens_per_image=4,
+        image_token_index=300,
+        eos_token_id=[1, 5],
+    )
+    torch.manual_seed(0)
+    theirs = transformers.Gemma3ForConditionalGeneration(config).eval()
+    theirs.save_pretrained(folder)
+    add_tokenizer(folder)
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [1, 7]}))
+    return folder, theirs
+
+
+def test_the_text_part_of_a_model_of_text_and_images_is_read(multimodal, tmp_path):
+    folder, theirs = multimodal
+    model, params = models.load(str(folder))
+    assert model.ends == (1, 7)  # of generation_config.json, as in transformers
+    ours = model.apply(params, TOKENS, jnp.zeros((3, 1), jnp.int32))
+    assert close(ours[0, 0], logits_of(theirs, IDS[0])[-1])
+    models.save(tmp_path / "text", model, params)
+    again = transformers.Gemma3ForCausalLM.from_pretrained(tmp_path / "text").eval()
+    assert close(ours[0, 0], logits_of(again, IDS[0])[-1])
+
+
+def test_weights_can_be_held_in_bfloat16(tmp_path):
+    theirs = random_model("llama", tmp_path / "model")
+    theirs.to(torch.bfloat16).save_pretrained(tmp_path / "model")
+    model, params = models.load(str(tmp_path / "model"), param_dtype=jnp.bfloat16)
+    whole = models.load(str(tmp_path / "model"))[1]
+    leaves = convert.flatten(params)
+    assert {leaf.dtype for leaf in leaves.values()} == {jnp.dtype("bfloat16")}
+    assert all(
+        np.array_equal(leaf.astype(jnp.float32), leaves[path].astype(jnp.float32))
+        for path, leaf in convert.flatten(whole).items()
+    )
+    labels = jnp.zeros((3, 1), jnp.int32)
+    assert close(model.apply(params, TOKENS, labels), model.apply(whole, TOKENS, labels))
+    models.save(tmp_path / "saved", model, params)
+    kept = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "saved")
+    assert kept.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "message"),
+    [
+        (
+            "llama",
+            {"rope_parameters": {"rope_type": "longrope", "rope_theta": 1e4}},
+            "rotary positions of type 'longrope', which is not implemented; implemented are",
+        ),
+        (
+            "llama",
+            {"rope_parameters": {"rope_theta": 1e4, "partial_rotary_factor": 0.5}},
+            r"sets partial_rotary_factor=0.5 for rotary positions of type 'default'",
+        ),
+        (
+            "llama",
+            {"rope_parameters": {"rope_type": "linear", "rope_theta": 1e4}},
+            "type 'linear', but rope_parameters has no 'factor'",
+        ),
+        ("qwen3", {"eos_token_id": None}, "config.json names no eos_token_id"),
+        ("gemma3", {"final_logit_softcapping": 30.0}, "sets final_logit_softcapping=30.0"),
+        (
+            "gemma3",
+            {"layer_types": ["chunked_attention", "full_attention"]},
+            "lists 'chunked_attention' among its layer_types",
+        ),
+        ("gpt2", {"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx=True"),
+        ("gptj", {"tie_word_embeddings": True}, "sets tie_word_embeddings=True"),
+        ("mistral", {"hidden_act": "xielu"}, "activation function 'xielu'"),
+    ],
+)
+def test_what_is_not_implemented_is_refused(tmp_path, kind, changes, message):
+    random_model(kind, tmp_path)
+    file = tmp_path / "config.json"
+    (tmp_path / "generation_config.json").unlink()
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+    with pytest.raises(WeightError, match=message):
+        models.load(str(tmp_path))
+
+
+def test_a_text_longer_than_the_positions_is_refused(tmp_path):
+    random_model("gpt2", tmp_path)
+    model, params = models.load(str(tmp_path))
+    with pytest.raises(
+        WeightError, match="padded to 519 tokens is longer than the 512 positions of the network"
+    ):
+        generate(model, params, TOKENS, steps=512)
 
 
 @pytest.mark.parametrize("pair", fast(KINDS, ["llama"]), indirect=True)
