@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from serac_jax.core.batch import Tokens
-from serac_jax.models.layers import ACTIVATIONS, known_activation
+from serac_jax.models.layers import ACTIVATIONS, fitting, known_activation
 from serac_jax.models.linear import Dropout, Embed, Linear, at_least_float32, masked
 from serac_jax.models.network import Architecture, Network
 from serac_jax.models.packing import Packing, packing
@@ -257,6 +257,7 @@ class Bert(nn.Module):
     def encode(self, tokens: Tokens, keep: int | None = None) -> Float[Array, "n l e"]:
         """The last hidden states; of the first `keep` positions only, for which the last layer then
         does less work."""
+        fitting(tokens.ids.shape[1], self.config.positions)
         packed = packing(tokens)
         x = self.words(packed.pack(tokens.ids)) + self.positions(packed.columns)
         if self.config.types:

@@ -17,9 +17,9 @@ from jaxtyping import Array, Bool, Float, Int
 from serac_jax.core.batch import Tokens, spread
 from serac_jax.models.blenderbot_tokenizer import SPECIAL_TOKENS, read_codec
 from serac_jax.models.cache import Cache, Pair, blank, written
-from serac_jax.models.layers import ACTIVATIONS, known_activation
+from serac_jax.models.layers import ACTIVATIONS, fitting, known_activation
 from serac_jax.models.linear import Dropout, Embed, Linear, at_least_float32, masked
-from serac_jax.models.network import Architecture, Network, WeightError
+from serac_jax.models.network import Architecture, Network
 from serac_jax.models.packing import NOTHING_PACKED, Packing, packing
 
 
@@ -253,7 +253,7 @@ class Stack(nn.Module):
         encoded: Array | None = None,
         encoded_packed: Packing = NOTHING_PACKED,
     ) -> Array:
-        rows, length = len(packed.mask), self.fitting(packed.mask.shape[1])
+        rows, length = len(packed.mask), fitting(packed.mask.shape[1], self.config.positions)
         seen = packed.mask[:, None, None, :]
         if self.decoder:
             seen = seen & jnp.tril(jnp.ones((length, length), bool))[None, None]
@@ -276,7 +276,7 @@ class Stack(nn.Module):
         cross = tuple(block.cross_attention.keys_values(encoded) for block in self.block)
         empty = blank(
             len(mask),
-            self.fitting(room),
+            fitting(room, self.config.positions),
             len(self.block),
             heads,
             width // heads,
@@ -293,15 +293,6 @@ class Stack(nn.Module):
             x, mine = block.step(x, cache.length, bias, mine, cross, encoded_bias)
             own.append(mine)
         return cache._replace(own=tuple(own), length=cache.length + 1), x
-
-    def fitting(self, length: int) -> int:
-        """The length, checked. Raises WeightError if it exceeds the network's positions."""
-        if length > self.config.positions:
-            raise WeightError(
-                f"a text padded to {length} tokens is longer than the {self.config.positions}"
-                " positions of the network; lower data.question_tokens or data.answer_tokens"
-            )
-        return length
 
 
 class Blenderbot(nn.Module):

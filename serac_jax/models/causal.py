@@ -15,9 +15,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from serac_jax.core.batch import Tokens, splice, spread
 from serac_jax.models.cache import Cache, Pair, written
-from serac_jax.models.layers import ACTIVATIONS, RMSNorm
+from serac_jax.models.layers import ACTIVATIONS, RMSNorm, fitting
 from serac_jax.models.linear import Dropout, Embed, Linear, at_least_float32, masked
-from serac_jax.models.network import WeightError
 from serac_jax.models.packing import NOTHING_PACKED, Packing, packing
 from serac_jax.models.rotary import Rotary, Turn, turn, turned
 
@@ -253,7 +252,7 @@ class Causal(nn.Module):
 
     def read(self, tokens: Tokens) -> tuple[Float[Array, "n l e"], tuple[Pair, ...]]:
         """The last hidden states, and every layer's keys and values."""
-        length = self.fitting(tokens.ids.shape[1])
+        length = fitting(tokens.ids.shape[1], self.config.positions)
         position, layout = jnp.arange(length)[None], packing(tokens)
         views = self.views(position, length, tokens.mask[:, None, None, :], layout)
         x, own = self.embed(layout.pack(tokens.ids), layout.columns), []
@@ -302,7 +301,7 @@ class Causal(nn.Module):
         """Reads the prompt. Returns a cache with room for so many more tokens, which holds all of a
         row but its last token, and that token, which `decode` takes first."""
         _, pairs = self.read(tokens)
-        self.fitting(tokens.ids.shape[1] + room)
+        fitting(tokens.ids.shape[1] + room, self.config.positions)
         wide = ((0, 0), (0, room), (0, 0), (0, 0))
         own = tuple((jnp.pad(keys, wide), jnp.pad(values, wide)) for keys, values in pairs)
         length = jnp.maximum(tokens.mask.sum(-1, dtype=jnp.int32) - 1, 0)
@@ -318,15 +317,6 @@ class Causal(nn.Module):
             own.append(pair)
         cache = cache._replace(own=tuple(own), length=cache.length + 1)
         return cache, self.output(self.final_norm(x))[:, 0]
-
-    def fitting(self, length: int) -> int:
-        """The length. Raises WeightError where it is more than the network was made for."""
-        if length > self.config.positions:
-            raise WeightError(
-                f"a text padded to {length} tokens is longer than the {self.config.positions}"
-                " positions of the network; shorten it"
-            )
-        return length
 
 
 def only_real(tokens: Tokens, count: int) -> Tokens:

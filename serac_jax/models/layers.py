@@ -40,6 +40,16 @@ def unit_length(x: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
     return x * jax.lax.rsqrt(jnp.maximum(square, 1e-24)).astype(x.dtype)
 
 
+def fitting(length: int, positions: int) -> int:
+    """The length of a text. Raises WeightError where it is more than the network was made for."""
+    if length > positions:
+        raise WeightError(
+            f"a text padded to {length} tokens is longer than the {positions} positions of the"
+            " network; shorten it, or lower data.question_tokens and data.answer_tokens"
+        )
+    return length
+
+
 class RMSNorm(nn.Module):
     """Divides by the root of the mean square, and multiplies by a learned scale.
 

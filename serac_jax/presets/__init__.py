@@ -1,4 +1,4 @@
-"""Configs by name: an experiment, an editor and a size, such as "zsre_rep:mini".
+"""Configs by name: an experiment, an editor and a variant, such as "zsre_rep:mini".
 
 from serac_jax import presets
 
@@ -21,32 +21,34 @@ from serac_jax.training import sections
 from serac_jax.training.overrides import near
 
 NAMES = tuple(f"{experiment}_{method}" for experiment in EXPERIMENTS for method in METHODS)
-SIZES = ("full", "mini")
 
 
 def preset(name: str) -> Config:
     """The config of a preset.
 
     Args:
-      name: EXPERIMENT_EDITOR, as in the paper's tables, or EXPERIMENT_EDITOR:mini for shipped
-        models and data.
+      name: EXPERIMENT_EDITOR, as in the paper's tables; EXPERIMENT_EDITOR:mini for shipped models
+        and data; or EXPERIMENT_EDITOR:BASE for another base model of `bases.BASES`.
 
     Raises:
       UserError: There is no such preset.
     """
-    run, _, size = name.partition(":")
+    run, _, variant = name.partition(":")
     if run not in NAMES:
         hint = near(run, NAMES) or f"; presets are {', '.join(NAMES)}"
         raise UserError(f"there is no preset {run!r}{hint}")
-    if size not in ("", *SIZES):
-        raise UserError(f"there is no variant :{size} of a preset; use :mini or nothing")
+    if variant not in ("", "full", "mini", *BASES):
+        raise UserError(
+            f"there is no variant :{variant} of a preset; use :mini, a base model"
+            f" ({', '.join(BASES)}) or nothing"
+        )
     experiment_name, _, method_name = run.rpartition("_")
     experiment, method = EXPERIMENTS[experiment_name], METHODS[method_name]
-    mini = size == "mini"
+    mini = variant == "mini"
     config = sections.defaults()
     for changes in (
         MINI if mini else {},
-        BASES[experiment.bases[mini]],
+        BASES[variant if variant in BASES else experiment.bases[mini]],
         experiment.full,
         experiment.mini if mini else {},
         method.full,

@@ -4,6 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+
+def causal(name: str) -> dict[str, Any]:
+    """A causal language model that is too large to train: it is held in bfloat16, and reads edits
+    itself."""
+    return {
+        "base.name": name,
+        "base.dtype": "bfloat16",
+        "base.param_dtype": "bfloat16",
+        "serac.freeze_counterfactual": True,
+        "serac.scope": "sentence-transformers/all-MiniLM-L6-v2",
+        "serac.pool": "mean",
+        "serac.cosine": True,
+        "inner": (),
+    }
+
+
 BASES: dict[str, dict[str, Any]] = {
     "t5-large": {
         "base.name": "google/t5-large-ssm-nq",
@@ -54,4 +70,10 @@ BASES: dict[str, dict[str, Any]] = {
         "serac.pool": "mean",
         "inner": (r"(encoder|decoder)/block_\d/(wi|wo)/kernel",),
     },
+    # Each is a variant of every preset whose answers are words, such as zsre_rp:qwen3_8b.
+    "llama3_8b": causal("meta-llama/Llama-3.1-8B-Instruct"),
+    "qwen3_8b": causal("Qwen/Qwen3-8B"),
+    "gemma3_4b": causal("google/gemma-3-4b-it"),
+    "gptj_6b": causal("EleutherAI/gpt-j-6b"),
+    "smollm2_1b7": causal("HuggingFaceTB/SmolLM2-1.7B-Instruct"),
 }

@@ -13,6 +13,7 @@ import pytest
 from serac_jax.core.batch import EditBatch, Layout, Tokens, take
 from serac_jax.editors import edit_table
 from serac_jax.training import experiment, steps
+from tests.causal_models import one_layer
 from tests.tiers import fast
 from tests.tiny import config_of, tiny
 
@@ -50,8 +51,27 @@ EDITORS = {
         "finetune.locality_batches": 2,
     },
 }
-LEARNERS = [name for name in EDITORS if name != "lookup" and not name.startswith("fine-tuning")]
-CHOSEN = ["serac", "retrieve and prompt", "mend", "enn", "lookup", "fine-tuning"]
+# Every editor on a causal base, and on the other causal networks one that reads edits, one that
+# captures layers and one that adds to kernels.
+ON_LLAMA = ["serac", "retrieve and prompt", "mend", "enn", "lookup", "fine-tuning"]
+ON_OTHERS = ["serac", "mend", "fine-tuning of low rank"]
+OTHERS = ["mistral", "qwen2", "qwen3", "gemma3", "gpt2", "gptj"]
+NAMES = [
+    *EDITORS,
+    *(f"{name} on llama" for name in ON_LLAMA),
+    *(f"{name} on {kind}" for kind in OTHERS for name in ON_OTHERS),
+]
+LEARNERS = [name for name in NAMES if not name.startswith(("lookup", "fine-tuning"))]
+CHOSEN = ["serac", "retrieve and prompt", "mend", "enn", "lookup", "fine-tuning", "mend on llama"]
+
+
+def fields_of(name):
+    """The fields of an editor, on one of the causal networks where the name says so."""
+    editor, _, kind = name.partition(" on ")
+    if not kind:
+        return EDITORS[editor]
+    base = one_layer(kind)
+    return EDITORS[editor] | {"base.name": base, "serac.counterfactual": base, "inner": ()}
 
 
 @pytest.fixture(scope="module")
@@ -85,9 +105,9 @@ class Case:
         return jax.jit(self.editor.start)(self.params, self.base, room)
 
 
-@pytest.fixture(scope="module", params=fast(EDITORS, CHOSEN))
+@pytest.fixture(scope="module", params=fast(NAMES, CHOSEN))
 def case(request, cache):
-    return Case(EDITORS[request.param], cache)
+    return Case(fields_of(request.param), cache)
 
 
 def certain(case):
@@ -245,6 +265,10 @@ MESHES = [
     ("retrieve and prompt", (2, 1, 4)),
     ("mend", (8, 1, 1)),
     ("enn", (1, 8, 1)),
+    ("mend on llama", (2, 2, 2)),
+    ("serac on gemma3", (2, 1, 4)),
+    ("mend on gpt2", (1, 2, 4)),
+    ("mend on gptj", (1, 1, 2)),
 ]
 
 
@@ -257,7 +281,7 @@ def test_many_devices_equal_1(cache, split):
     """
     (name, mesh), results = split, []
     for shape in ((1, 1, 1), mesh):
-        case = Case(EDITORS[name], cache, shape)
+        case = Case(fields_of(name), cache, shape)
         placed = steps.shard_batch(
             case.batch._replace(layout=replace(case.batch.layout, **fills(case.batch, 0))),
             case.run.mesh,
@@ -282,7 +306,7 @@ def test_many_devices_equal_1(cache, split):
 def test_edits_on_8_devices_equal_1(cache, name):
     answers = []
     for shape in ((1, 1, 1), (2, 2, 2)):
-        case = Case(EDITORS[name], cache, shape)
+        case = Case(fields_of(name), cache, shape)
         placed = steps.shard_batch(case.batch, case.run.mesh)
         answers.append(
             case.apply(

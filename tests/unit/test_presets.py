@@ -27,6 +27,14 @@ def test_an_unknown_preset_is_one_line(name, message):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("base", ["llama3_8b", "qwen3_8b", "gemma3_4b", "gptj_6b", "smollm2_1b7"])
+def test_a_base_model_is_a_variant_of_a_preset(base):
+    config, usual = presets.preset(f"zsre_gtn:{base}"), presets.preset("zsre_gtn")
+    sections.check(config)
+    assert config.base.param_dtype == "bfloat16"
+    assert (config.editor, config.train.lr_lr) == (usual.editor, usual.train.lr_lr)
+
+
 def test_fields_are_read_as_their_types():
     arguments = (
         "--train.lr=1e-4 --config.mesh.data=-1 --serac.cosine --inner=('a',) --serac.freeze=2"
