@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from serac_jax.core.batch import Tokens, splice, spread
 from serac_jax.models.cache import Cache, Pair, written
-from serac_jax.models.layers import ACTIVATIONS, RMSNorm, fitting
+from serac_jax.models.layers import ACTIVATIONS, LayerNorm, RMSNorm, fitting
 from serac_jax.models.linear import Dropout, Embed, Linear, at_least_float32, masked
 from serac_jax.models.packing import NOTHING_PACKED, Packing, packing
 from serac_jax.models.rotary import Rotary, Turn, turn, turned
@@ -100,7 +100,7 @@ class View(NamedTuple):
 
 def norm(config: CausalConfig) -> nn.Module:
     if config.layer_norm:
-        return nn.LayerNorm(config.eps, dtype=config.dtype)
+        return LayerNorm(config.eps, config.dtype)
     return RMSNorm(config.eps, config.dtype, config.unit_offset)
 
 

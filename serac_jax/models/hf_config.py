@@ -15,8 +15,8 @@ INERT = frozenset(
     eos_token_id finetuning_task gradient_checkpointing id2label initializer_range
     is_encoder_decoder label2id model_type name_or_path output_attentions output_hidden_states
     output_past pad_token_id prefix problem_type return_dict sep_token_id task_specific_params
-    tie_word_embeddings tie_weights_ tokenizer_class torch_dtype transformers_version unk_token_id
-    use_cache""".split()
+    tie_word_embeddings tie_weights_ tokenizer_class torch_dtype transformers.js_config
+    transformers_version unk_token_id use_cache""".split()
 )
 # Attributes of every configuration that are accepted at the value that is implemented.
 FIXED = {

@@ -67,3 +67,25 @@ class RMSNorm(nn.Module):
         x = at_least_float32(x)
         x = x * jax.lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + self.eps)
         return (x * scale.reshape(*(1,) * (x.ndim - 1), -1)).astype(self.dtype)
+
+
+class LayerNorm(nn.Module):
+    """Subtracts the mean, divides by the standard deviation, and applies a learned scale and bias.
+
+    Unlike Flax's, it computes in float32 whatever the weights and the output are."""
+
+    eps: float
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
+        scale, bias = (
+            at_least_float32(self.param(name, init, (x.shape[-1],))).reshape(
+                *(1,) * (x.ndim - 1), -1
+            )
+            for name, init in (("scale", nn.initializers.ones), ("bias", nn.initializers.zeros))
+        )
+        x = at_least_float32(x)
+        x = x - x.mean(-1, keepdims=True)
+        x = x * jax.lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + self.eps)
+        return (x * scale + bias).astype(self.dtype)

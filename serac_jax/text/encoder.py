@@ -100,7 +100,7 @@ class Encoder:
         read = self.read(batch)
         size = first(self.candidates, self.lengths_of(batch, read), self.limits)
         groups = (batch.edits, batch.inside, batch.outside)
-        edit_scope, query_scope = (size.stated, size.query) if self.scope else (0, 0)
+        edit_scope, query_scope = self.scope_widths(size)
 
         def examples(
             number: int, width: int, label_width: int, prefix: Tokens, scope_width: int
@@ -139,9 +139,30 @@ class Encoder:
             outside_of=host(batch.outside_of, np.int32),
             outside_kind=self.kind_numbers(batch.outside),
             layout=Layout(
-                size.context, batch.alike, size.text_fill, size.context_fill, size.label_fill
+                size.context,
+                batch.alike,
+                self.text_fill(size),
+                size.context_fill,
+                size.label_fill,
             ),
         )
+
+    def scope_widths(self, size: Size) -> tuple[int, int]:
+        """The widths of edits and of queries for the scope classifier, which reads none of the base
+        model's examples."""
+        if self.scope is None:
+            return 0, 0
+        text = self.text_widths[-1]
+        return min(size.stated, text + self.label_widths[-1]), min(size.query, text)
+
+    def text_fill(self, size: Size) -> float | None:
+        """The largest share of real tokens of any text, also where the scope classifier's are less
+        wide than the size."""
+        if size.text_fill is None or self.scope is None:
+            return size.text_fill
+        stated, query = self.scope_widths(size)
+        fill = size.text_fill * max(size.stated / stated, size.query / query)
+        return None if fill >= 1 else fill
 
     def read(self, batch: TextBatch) -> Read:
         """Tokenises a batch."""

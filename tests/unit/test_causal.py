@@ -25,7 +25,7 @@ from serac_jax.models.generate import generate
 from serac_jax.models.sampling import Sampling, draw
 from serac_jax.text.encoder import Encoder
 from serac_jax.text.queries import Query, TextBatch
-from tests.causal_models import COMMON, KINDS, add_tokenizer, random_model
+from tests.causal_models import COMMON, KINDS, LLAMA3, add_tokenizer, random_model
 from tests.conftest import MODELS
 from tests.tiers import fast
 
@@ -235,6 +235,71 @@ def test_what_is_not_implemented_is_refused(tmp_path, kind, changes, message):
     file.write_text(json.dumps(json.loads(file.read_text()) | changes))
     with pytest.raises(WeightError, match=message):
         models.load(str(tmp_path))
+
+
+# config.json as published, without what changes no shape.
+PUBLISHED = {
+    "Llama 3.1 8B": (
+        {
+            "model_type": "llama",
+            "vocab_size": 128256,
+            "hidden_size": 4096,
+            "intermediate_size": 14336,
+            "num_attention_heads": 32,
+            "num_key_value_heads": 8,
+            "num_hidden_layers": 32,
+            "rope_theta": 5e5,
+            "rope_scaling": LLAMA3 | {"original_max_position_embeddings": 8192},
+            "max_position_embeddings": 131072,
+        },
+        8_030_261_248,
+    ),
+    "Qwen3 8B": (
+        {
+            "model_type": "qwen3",
+            "vocab_size": 151936,
+            "hidden_size": 4096,
+            "intermediate_size": 12288,
+            "num_attention_heads": 32,
+            "num_key_value_heads": 8,
+            "num_hidden_layers": 36,
+            "head_dim": 128,
+            "sliding_window": None,
+            "eos_token_id": 151645,
+        },
+        8_190_735_360,
+    ),
+    "Gemma 3 4B": (
+        {
+            "model_type": "gemma3",
+            "eos_token_id": [1, 106],
+            "text_config": {
+                "model_type": "gemma3_text",
+                "hidden_size": 2560,
+                "intermediate_size": 10240,
+                "num_hidden_layers": 34,
+                "rope_scaling": {"factor": 8.0, "rope_type": "linear"},
+                "sliding_window": 1024,
+            },
+            "vision_config": {"model_type": "siglip_vision_model"},
+        },
+        3_880_263_168,
+    ),
+    "GPT-J 6B": ({"model_type": "gptj", "rotary": True}, 6_050_882_784),
+    "GPT-2": ({"model_type": "gpt2", "n_ctx": 1024}, 124_439_808),
+}
+
+
+@pytest.mark.parametrize("name", fast(PUBLISHED, ["GPT-2"]))
+def test_published_configurations_have_as_many_weights_as_they_should(tmp_path, name):
+    config, count = PUBLISHED[name]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    add_tokenizer(tmp_path)
+    model = models.outline(
+        name, tmp_path, output="", labels=0, dropout=0.0, dtype=jnp.bfloat16, remat=False
+    )
+    leaves = models.abstract(model.module, jnp.bfloat16)
+    assert sum(leaf.size for leaf in leaves.values()) == count
 
 
 def test_a_text_longer_than_the_positions_is_refused(tmp_path):
