@@ -152,8 +152,8 @@ class Encoder:
         model's examples."""
         if self.scope is None:
             return 0, 0
-        text = self.question_widths[-1]
-        return min(size.stated, text + self.answer_widths[-1]), min(size.query, text)
+        text, answer = self.question_widths[-1], max(self.edit_label_limit, self.answer_widths[-1])
+        return min(size.stated, text + answer), min(size.query, text)
 
     def text_fill(self, size: Size) -> float | None:
         """The largest share of real tokens of any text, also where the scope classifier's are less

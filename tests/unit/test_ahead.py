@@ -7,15 +7,29 @@ import pytest
 
 from serac_jax.core.errors import UserError
 from serac_jax.training import ahead, experiment, steps
+from tests.causal_models import one_layer
 from tests.tiny import config_of, tiny
 
 FIELDS = {"mesh.data": 2, "mesh.fsdp": 2, "mesh.model": 2, "train.edits": 4, "eval.edits": 3}
-EDITORS = {"serac": {}, "mend": {"editor": "mend", "mend.rank": 8}}
+EDITORS = {
+    "serac": {},
+    "mend": {"editor": "mend", "mend.rank": 8},
+    "a causal base in bfloat16": {
+        "base.param_dtype": "bfloat16",
+        "base.dtype": "bfloat16",
+        "serac.freeze_counterfactual": True,
+    },
+}
+
+
+def fields_of(name):
+    causal = {"base.name": one_layer("llama")} if "causal" in name else {}
+    return tiny() | FIELDS | EDITORS[name] | causal
 
 
 @pytest.mark.parametrize("name", EDITORS)
 def test_the_shapes_and_places_are_those_of_the_run(tmp_path, name):
-    config = config_of(**tiny() | FIELDS | EDITORS[name])
+    config = config_of(**fields_of(name))
     real = experiment.build(config, tmp_path)
     optimizer = steps.make_optimizer(config.train, real.editor)
     state = steps.init_state(real.editor, optimizer, real.base_params, 0, real.mesh)
@@ -39,8 +53,9 @@ def test_the_shapes_and_places_are_those_of_the_run(tmp_path, name):
 
 
 @pytest.mark.slow
-def test_every_program_is_compiled_and_its_memory_counted(tmp_path, capsys):
-    config = config_of(**tiny() | FIELDS)
+@pytest.mark.parametrize("name", ["serac", "a causal base in bfloat16"])
+def test_every_program_is_compiled_and_its_memory_counted(tmp_path, capsys, name):
+    config = config_of(**fields_of(name))
     run, params = ahead.abstract(config, tmp_path, jax.devices())
     found = ahead.compile_all(config, run, params, gpus=True)
     assert list(found["programs"]) == ["train", "update", "edit", "evaluate", "generate"]

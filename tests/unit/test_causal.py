@@ -12,6 +12,7 @@ import torch
 import transformers
 
 from serac_jax import models
+from serac_jax.core import sharding
 from serac_jax.core.batch import Examples, Tokens
 from serac_jax.editors.interventions import LowRank
 from serac_jax.editors.protocol import Thresholds
@@ -292,6 +293,7 @@ PUBLISHED = {
 
 @pytest.mark.parametrize("name", fast(PUBLISHED, ["GPT-2"]))
 def test_published_configurations_have_as_many_weights_as_they_should(tmp_path, name):
+    """And every weight can be split over eight devices."""
     config, count = PUBLISHED[name]
     (tmp_path / "config.json").write_text(json.dumps(config))
     add_tokenizer(tmp_path)
@@ -300,6 +302,9 @@ def test_published_configurations_have_as_many_weights_as_they_should(tmp_path, 
     )
     leaves = models.abstract(model.module, jnp.bfloat16)
     assert sum(leaf.size for leaf in leaves.values()) == count
+    mesh = sharding.make_mesh(data=1, model=8)
+    placed = [sharding.checked_spec(path, leaf.shape, mesh) for path, leaf in leaves.items()]
+    assert sum("model" in spec for spec in placed) >= 4 * model.module.config.layers
 
 
 def test_a_text_longer_than_the_positions_is_refused(tmp_path):
