@@ -21,7 +21,7 @@ from serac_jax.models.cache import Cache
 from serac_jax.models.decoding import Decoding, restrict
 from serac_jax.models.linear import Intervention
 from serac_jax.models.model import Model
-from serac_jax.models.sampling import Sampling, draw
+from serac_jax.models.token_sampling import Sampling, draw
 
 Choose = Callable[[Array, Array], Array]
 FAR = -1e9  # a score that no hypothesis reaches

@@ -23,7 +23,7 @@ from serac_jax.editors.serac.router import Router
 from serac_jax.editors.serac.serac_editor import serac
 from serac_jax.models import WeightError, convert
 from serac_jax.models.generate import generate
-from serac_jax.models.sampling import Sampling, draw
+from serac_jax.models.token_sampling import Sampling, draw
 from serac_jax.text.encoder import Encoder
 from serac_jax.text.queries import Query, TextBatch
 from tests.causal_models import COMMON, KINDS, LLAMA3, add_tokenizer, random_model

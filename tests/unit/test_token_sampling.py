@@ -12,7 +12,7 @@ from transformers.generation.logits_process import (
 )
 
 from serac_jax.core.errors import UserError
-from serac_jax.models.sampling import Sampling, allowed, draw
+from serac_jax.models.token_sampling import Sampling, allowed, draw
 
 LOGITS = np.random.default_rng(0).normal(size=(3, 50)).astype(np.float32) * 3
 
