@@ -22,6 +22,13 @@ EDITORS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def promotion(request):
+    """Flax's layer norm, which BERT has, promotes bfloat16 to float32 by itself."""
+    with jax.numpy_dtype_promotion("standard" if "bfloat16" in request.node.name else "strict"):
+        yield
+
+
 def fields_of(name):
     causal = {"base.name": one_layer("llama")} if "causal" in name else {}
     return tiny() | FIELDS | EDITORS[name] | causal
