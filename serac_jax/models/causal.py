@@ -169,10 +169,11 @@ class MLP(nn.Module):
 
 class Block(nn.Module):
     config: CausalConfig
+    attention_kind = Attention  # a network may have its own
 
     def setup(self):
         cfg = self.config
-        self.attention_norm, self.attention = norm(cfg), Attention(cfg)
+        self.attention_norm, self.attention = norm(cfg), self.attention_kind(cfg)
         self.mlp = MLP(cfg)
         if not cfg.parallel:
             self.mlp_norm = norm(cfg)
@@ -207,13 +208,14 @@ class Causal(nn.Module):
     """Decoder and output layer; every method is called through `module.apply`."""
 
     config: CausalConfig
+    block_kind = Block  # a network may have its own
 
     def setup(self):
         cfg = self.config
         self.shared = Embed(cfg.vocab, cfg.width, dtype=cfg.dtype)
         if cfg.learned_positions:
             self.positions = Embed(cfg.positions, cfg.width, dtype=cfg.dtype)
-        block = nn.remat(Block) if cfg.remat else Block
+        block = nn.remat(self.block_kind) if cfg.remat else self.block_kind
         self.block = [block(cfg) for _ in range(cfg.layers)]
         self.final_norm = norm(cfg)
         if not cfg.tied:
