@@ -32,6 +32,11 @@ def as_experiment(parts: Parts, config: Config, cache: Path) -> tuple[Experiment
     spec, networks = parts.spec, parts.networks
     if "base" not in networks:
         raise UserError("the editor has no base model of its own, so its answers cannot be scored")
+    if spec.judge:
+        raise UserError(
+            "an editor whose reader judges is scored on rows of facts: serac eval --editor=…"
+            " --data=rows.jsonl --out=FOLDER"
+        )
     if "scope" in networks and "rerank" in networks:
         raise UserError(
             "an editor with both 'scope' and 'rerank' cannot be scored yet; save it without one"

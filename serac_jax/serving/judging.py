@@ -21,6 +21,7 @@ from serac_jax.serving.readers import TextReader
 from serac_jax.text.buckets import chunks, shard_rows, tokens
 from serac_jax.text.encoder import Encoder
 
+STEP = 32  # widths of pairs are multiples of it
 VERDICTS = {SAME: "same", FOLLOWS: "follows", UNRELATED: "unrelated"}
 
 
@@ -34,10 +35,9 @@ class JudgingReader(TextReader):
         steps = encoder.answer_widths[-1]
 
         def verdicts(
-            params: Any, adapter: Any, edits: Tokens, questions: Tokens, count: int
+            params: Any, adapter: Any, edits: Tokens, questions: Tokens, width: int, count: int
         ) -> Float[Array, "n 3"]:
-            positions = edits.ids.size + questions.ids.size - judge.reader.lead * len(edits.ids)
-            layout = Layout(context_fill=min(count / positions, 1.0))
+            layout = Layout(width, context_fill=min(count / (width * len(edits.ids)), 1.0))
             change = adapters.interventions(adapter)
             return judge.verdicts(params, change, edits, questions, layout)
 
@@ -45,23 +45,37 @@ class JudgingReader(TextReader):
             change = adapters.interventions(adapter)
             return judge.answer_after(params, change, edits, questions, steps)
 
-        compiled = jax.jit(verdicts, static_argnums=4), jax.jit(after)
+        compiled = jax.jit(verdicts, static_argnums=(4, 5)), jax.jit(after)
         self.verdicts = lambda *read: compiled[0](params, adapter, *read)
         self.answer_after = lambda params, *read: compiled[1](params, adapter, *read)
 
     def read_pairs(self, pairs: Sequence[tuple[Edit, str]]) -> list[list[float]]:
-        """Log-probabilities of the verdicts on each pair."""
-        found: list[list[float]] = []
-        for group in chunks(pairs):
-            edits = tokens(self.contexts([edit for edit, _ in group]), self.widths("stated"))
-            questions = self.inputs([question for _, question in group])
-            count = edits.ids.size + questions.ids.size
-            if jax.tree.leaves(self.params)[0].sharding.num_devices == 1:
-                count = rounded(int(edits.mask.sum() + questions.mask.sum()))
-            read = (shard_rows(self.params, part) for part in (edits, questions))
-            rows = cast(np.ndarray, jax.device_get(self.verdicts(*read, count)))
-            found += rows[: len(group)].tolist()
-        return found
+        """Log-probabilities of the verdicts on each pair. Pairs of like lengths are read together,
+        and only their real tokens are computed."""
+        edits = self.contexts([edit for edit, _ in pairs])
+        limit = self.encoder.question_widths[-1]
+        questions = self.encoder.form.questions([question for _, question in pairs], limit)
+        length = [len(one) + len(other) for one, other in zip(edits, questions, strict=True)]
+        order = sorted(range(len(pairs)), key=length.__getitem__)
+        found: dict[int, list[float]] = {}
+        for group in chunks(order):
+            read = (
+                tokens([edits[at] for at in group], self.widths("stated")[-1:]),
+                tokens([questions[at] for at in group], self.widths("query")[-1:]),
+            )
+            count = int(sum(part.mask.sum() for part in read))
+            placed = (shard_rows(self.params, part) for part in read)
+            if self.several_devices:
+                count = sum(part.ids.size for part in read)
+            rows = self.verdicts(*placed, STEP * -(-length[group[-1]] // STEP), rounded(count))
+            read_rows = cast(np.ndarray, jax.device_get(rows))[: len(group)]
+            found |= dict(zip(group, read_rows.tolist(), strict=True))
+        return [found[at] for at in range(len(pairs))]
+
+    @property
+    def several_devices(self) -> bool:
+        """Whether the models are split over devices, so that rows of padding are added."""
+        return jax.tree.leaves(self.params)[0].sharding.num_devices > 1
 
     def views(
         self, pairs: Sequence[tuple[Edit, str]], similarities: Sequence[float]
@@ -84,7 +98,7 @@ class JudgingReader(TextReader):
             similarities: of the embedding classifier, exp(cosine − 1).
         """
         near = [at for at, value in enumerate(similarities) if cosine(value) > self.spec.border]
-        read = self.read_pairs([pairs[at] for at in near])
+        read = self.read_pairs([pairs[at] for at in near]) if near else []
         found = [Judgement(0.0, VERDICTS[UNRELATED])] * len(pairs)
         for at, verdict in zip(near, read, strict=True):
             edit, question = pairs[at]

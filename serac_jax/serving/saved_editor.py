@@ -194,15 +194,21 @@ def adapted(part: Part, folder: Path, adapter: str) -> Part:
 
 
 def save(parts: Parts, folder: Path, copy_base: bool) -> None:
-    """Writes the editor; where `copy_base` is false, the base model is only named. Raises UserError
-    where it has no name that other machines know."""
+    """Writes the editor; where `copy_base` is false, the base model is only named.
+
+    An adapter is written beside the name of its model. A scope classifier that has an adapter, but
+    no name that other machines know, is written as a whole, with the adapter's changes in it.
+
+    Raises:
+        UserError: the base model has no name that other machines know.
+    """
     program.writable(folder, "folder")
     if any(folder.iterdir()) and not (folder / specs.FILE).exists():
         raise UserError(f"{folder} is not empty and holds no editor; choose another folder")
     named = {part: f"./{part}" for part in parts.networks}
     if not copy_base and "base" in parts.spec.parts:
         named["base"] = parts.spec.parts["base"]
-        if named["base"].startswith("./") or Path(named["base"]).expanduser().exists():
+        if not is_public(named["base"]):
             raise UserError(
                 f"the base model {named['base']!r} is a folder of this machine, which no other"
                 ' knows; save it with the editor (base="copy")'
@@ -212,14 +218,17 @@ def save(parts: Parts, folder: Path, copy_base: bool) -> None:
     # editor.json comes last: a folder without it is no editor
     for part, network in parts.networks.items():
         digests[part] = network.model.digest
-        if network.adapter is not None:
-            adapter = {"base": "reader"}.get(part, part)
+        name, adapter = parts.spec.parts[part], {"base": "reader"}.get(part, part)
+        if network.adapter is not None and (part == "base" or is_public(name)):
             changed[adapter] = f"./{adapter}_adapter"
-            named[part] = parts.spec.parts[part]
-            adapters.write(
-                folder / f"{adapter}_adapter", network.model, network.adapter, named[part]
-            )
-        elif named[part].startswith("./"):
+            adapters.write(folder / f"{adapter}_adapter", network.model, network.adapter, name)
+            named[part] = named[part] if part == "base" else name
+        if named[part].startswith("./"):
             models.save(folder / part, network.model, network.params)
             digests[part] = models.digest_of(network.model, network.params)
     specs.write(parts.spec._replace(parts=named, adapters=changed, digests=digests), folder)
+
+
+def is_public(name: str) -> bool:
+    """Whether other machines know a model by its name: it is not a folder of this one."""
+    return not name.startswith("./") and not Path(name).expanduser().exists()
