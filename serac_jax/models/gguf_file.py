@@ -145,6 +145,8 @@ def read_header(file: Path) -> Header:
         if not 1 <= dimensions <= 4 or name in tensors:
             raise DamagedFile(file, f"describes the tensor {name[:80]!r} wrongly, or twice")
         shape = tuple(cursor.scalar("Q") for _ in range(dimensions))[::-1]
+        if 0 in shape:
+            raise DamagedFile(file, f"describes the tensor {name[:80]!r} as empty")
         tensors[name] = Entry(cursor.scalar("I"), shape, cursor.scalar("Q"))
     alignment = metadata.get("general.alignment", ALIGNMENT)
     if not isinstance(alignment, int) or alignment < 1:

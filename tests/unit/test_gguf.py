@@ -294,6 +294,15 @@ def test_a_count_that_is_more_than_the_file_holds_is_refused(small, tmp_path, pl
     refused(bytes(data), tmp_path / "m.gguf")
 
 
+@pytest.mark.parametrize("dimension", [0, 33, 2**40])
+def test_a_tensor_of_another_shape_is_refused(small, tmp_path, dimension):
+    data = bytearray(small[0].read_bytes())
+    at = data.index(b"blk.0.attn_q.weight") + len(b"blk.0.attn_q.weight") + 4
+    assert struct.unpack_from("<Q", data, at) == (64,)
+    struct.pack_into("<Q", data, at, dimension)
+    refused(bytes(data), tmp_path / "m.gguf")
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_changed_bytes_are_read_or_refused(small, tmp_path_factory, data):
