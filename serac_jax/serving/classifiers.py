@@ -124,7 +124,7 @@ class Scorer(Protocol):
 
     limit: int | None
 
-    def __call__(
+    def score(
         self, pairs: Sequence[tuple[Edit, str]], similarities: Sequence[float]
     ) -> list[Judgement]:
         """Scores pairs of an edit and a question, given what embeddings say of each."""
@@ -144,7 +144,7 @@ class PairScorer:
 
         self.read = jax.jit(read)
 
-    def __call__(
+    def score(
         self, pairs: Sequence[tuple[Edit, str]], similarities: Sequence[float]
     ) -> list[Judgement]:
         found: list[Judgement] = []

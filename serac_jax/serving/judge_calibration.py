@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from serac_jax.core.errors import UserError
 from serac_jax.editors.protocol import Thresholds
@@ -218,6 +218,6 @@ def scores_of(
         np.array(value),
         np.array([question.inside for question in questions]),
         own,
-        cast(Int[np.ndarray, "n 2"], np.column_stack([own, np.array(nearest)])),
+        np.column_stack([own, np.array(nearest)]),
         [question.kind for question in questions],
     )

@@ -45,9 +45,12 @@ class JudgingReader(TextReader):
             change = adapters.interventions(adapter)
             return judge.answer_after(params, change, edits, questions, steps)
 
-        compiled = jax.jit(verdicts, static_argnums=(4, 5)), jax.jit(after)
-        self.verdicts = lambda *read: compiled[0](params, adapter, *read)
-        self.answer_after = lambda params, *read: compiled[1](params, adapter, *read)
+        self.verdicts, self.follow = jax.jit(verdicts, static_argnums=(4, 5)), jax.jit(after)
+        self.answer_after = self.answered
+
+    def answered(self, params: Any, edits: Tokens, questions: Tokens) -> Array:
+        """The ids of answers that follow from edits."""
+        return cast(Array, self.follow(params, self.adapter, edits, questions))
 
     def read_pairs(self, pairs: Sequence[tuple[Edit, str]]) -> list[list[float]]:
         """Log-probabilities of the verdicts on each pair. Pairs of like lengths are read together,
@@ -67,7 +70,13 @@ class JudgingReader(TextReader):
             placed = (shard_rows(self.params, part) for part in read)
             if self.several_devices:
                 count = sum(part.ids.size for part in read)
-            rows = self.verdicts(*placed, STEP * -(-length[group[-1]] // STEP), rounded(count))
+            rows = self.verdicts(
+                self.params,
+                self.adapter,
+                *placed,
+                STEP * -(-length[group[-1]] // STEP),
+                rounded(count),
+            )
             read_rows = cast(np.ndarray, jax.device_get(rows))[: len(group)]
             found |= dict(zip(group, read_rows.tolist(), strict=True))
         return [found[at] for at in range(len(pairs))]
@@ -89,7 +98,7 @@ class JudgingReader(TextReader):
             ]
         )
 
-    def __call__(
+    def score(
         self, pairs: Sequence[tuple[Edit, str]], similarities: Sequence[float]
     ) -> list[Judgement]:
         """The score and the verdict of each pair; those below the border are not read.

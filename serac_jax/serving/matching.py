@@ -218,7 +218,7 @@ class Matcher:
             if not near.exact
         ]
         judged = iter(
-            scorer(
+            scorer.score(
                 [(near.edit, question) for near, question in asked],
                 [near.score for near, _ in asked],
             )
@@ -235,7 +235,7 @@ class Matcher:
     def scores(self, pairs: Sequence[tuple[Edit, str]]) -> list[float]:
         """How likely each question is in the scope of its edit, which need not be stored."""
         near = self.embedder.scores(pairs) if self.embedder else [1.0] * len(pairs)
-        return [one.score for one in self.scorer(pairs, near)] if self.scorer else near
+        return [one.score for one in self.scorer.score(pairs, near)] if self.scorer else near
 
     def _keyed(self, edits: Sequence[Edit]) -> Iterator[tuple[Sequence[Edit], Any]]:
         """Edits in groups, each with its keys, whose number is a power of two: those that are on

@@ -142,7 +142,7 @@ def test_an_edit_below_the_border_is_not_judged(editor):
     edit = next(iter(editor.memory.live().values()))
     spec, scorer.spec = scorer.spec, scorer.spec._replace(border=0.9)
     try:
-        (found,) = scorer([(edit, "And?")], [math.exp(0.5 - 1)])
+        (found,) = scorer.score([(edit, "And?")], [math.exp(0.5 - 1)])
     finally:
         scorer.spec = spec
     assert found == (0.0, "unrelated")

@@ -275,7 +275,7 @@ def test_a_second_stage_reads_again_what_embeddings_propose(loaded, tmp_path):
         assert {near.edit.id for near in proposed} == {near.edit.id for near in read}
         assert [near.score for near in read] == sorted((near.score for near in read), reverse=True)
     pairs = [(edit, question) for question in questions for edit in editor.memory.edits.values()]
-    judged = again.scorer(pairs, [1.0] * len(pairs))
+    judged = again.scorer.score(pairs, [1.0] * len(pairs))
     scores = {
         (edit.id, question): one.score for (edit, question), one in zip(pairs, judged, strict=True)
     }

@@ -81,8 +81,8 @@ def contrastive_loss(
 
     negative = ~(own & (asked[:, None] > 0)) & (pairs.weight[:, None] > 0)
     rest = jnp.where(negative, similarity, jnp.finfo(similarity.dtype).min)
-    against = jax.nn.logsumexp(rest, 0)[pairs.edit]
-    to_question = jnp.logaddexp(positive, against) - positive
+    against: Array = jax.nn.logsumexp(rest, 0)
+    to_question = jnp.logaddexp(positive, against[pairs.edit]) - positive
     return weighted_mean(to_edit, asked) + weighted_mean(to_question, asked)
 
 

@@ -8,6 +8,7 @@ of the base model's weights answers with and without the adapter, in one batch.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -20,8 +21,7 @@ from serac_jax.core.metrics import scalar_score
 from serac_jax.core.types import Params
 from serac_jax.editors import edit_table
 from serac_jax.editors.adapter_serac import adapter_loss as losses
-from serac_jax.editors.adapter_serac import judge as judges
-from serac_jax.editors.adapter_serac.judge import FOLLOWS, SAME, UNRELATED, Judge
+from serac_jax.editors.adapter_serac.judge import FOLLOWS, SAME, UNRELATED, Judge, in_scope
 from serac_jax.editors.edit_table import EditTable
 from serac_jax.editors.lookup.lookup_editor import fit
 from serac_jax.editors.protocol import Aux, Editor, Route, Thresholds
@@ -91,7 +91,7 @@ class Networks(NamedTuple):
         """Vectors of length 1, by the encoder with its adapter."""
         change = adapters.interventions(params["scope"], dropout=dropped)
         frozen = jax.lax.stop_gradient(params["encoder"])
-        vectors = self.encoder.apply(frozen, tokens, interventions=change)
+        vectors: Array = self.encoder.apply(frozen, tokens, interventions=change)
         return vectors / jnp.linalg.norm(vectors, axis=-1, keepdims=True)
 
     def judged(self, params: Params, edited: Edited, queries: Examples) -> Judged:
@@ -107,7 +107,7 @@ class Networks(NamedTuple):
         verdicts = self.judge.verdicts(
             edited.base, change, pairs, spread(queries.inputs, count * size)
         ).reshape(count, size, -1)
-        likely = jnp.where(nearest > options.border, judges.scope(verdicts), -jnp.inf)
+        likely = jnp.where(nearest > options.border, in_scope(verdicts), -jnp.inf)
         rows = jnp.arange(count)[:, None]
         scores = jnp.full((count, table.capacity), -jnp.inf).at[rows, slots].set(likely)
         found = edit_table.route(table, queries, scores, options.thresholds, True)
@@ -224,8 +224,13 @@ def adapter_serac(
         """Only the adapters are trained."""
         names = {"encoder": "frozen", "scope": "weights", "reader": "weights"}
         return {
-            part: jax.tree.map(lambda _, name=name: name, params[part])
+            part: jax.tree.map(partial(group_of, name), params[part])
             for part, name in names.items()
         }
 
     return Editor(init, start, edit, apply, generate, loss, groups, route)
+
+
+def group_of(name: str, leaf: Array) -> str:
+    """The optimizer's group of a leaf."""
+    return name

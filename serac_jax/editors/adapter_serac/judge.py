@@ -98,6 +98,6 @@ def words_of(tokenizer: Any) -> tuple[int, int, int]:
     return same, follows, unrelated
 
 
-def scope(verdicts: Float[Array, "*n 3"]) -> Float[Array, "*n"]:
+def in_scope(verdicts: Float[Array, "*n 3"]) -> Float[Array, "*n"]:
     """The log of how likely a question is in scope: that of every verdict but "unrelated"."""
     return jnp.logaddexp(verdicts[..., SAME], verdicts[..., FOLLOWS])

@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
+from serac_jax.edits.same_prompt import normal
 from serac_jax.tasks.facts.fact_rows import Ask, Fact
 
 WORD = re.compile(r"\w+")
@@ -23,11 +24,13 @@ class HeldSubjects:
     def __init__(self, facts: Iterable[Fact] = ()):
         self.edits = Counter[Words]()
         self.lengths = set[int]()
+        self.prompts = set[str]()
         for fact in facts:
             self.hold(fact)
 
     def hold(self, fact: Fact) -> None:
         """Holds another edit."""
+        self.prompts.add(normal(fact.prompt))
         if subject := subject_of(fact):
             self.edits[subject] += 1
             self.lengths.add(len(subject))
@@ -38,7 +41,10 @@ class HeldSubjects:
 
     def speaks_to(self, fact: Fact, ask: Ask) -> bool:
         """Whether a held edit may rightly answer a question that is out of its own edit's scope:
-        the question names the subject of another edit, or is about a subject that has several."""
+        the question is in the words of an edit, names the subject of another one, or is about a
+        subject that has several."""
+        if normal(ask.question) in self.prompts:
+            return True
         own, named = subject_of(fact), self.named_in(ask.question)
         about_own = ask.kind == "same_subject" or own in named
         return bool(named - {own}) or (about_own and self.edits[own] > 1)
