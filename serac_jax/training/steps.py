@@ -68,10 +68,11 @@ class TrainState(NamedTuple):
 
 def make_optimizer(train: Config, editor: Editor) -> optax.GradientTransformation:
     """Clip, then Adam with its own rate for learned edit rates."""
-    updates = max(train.steps // train.accumulate, 1)
-    falling = optax.linear_schedule(train.lr, 0.0, updates)
+    rate = train.lr
+    if train.schedule == "linear":
+        rate = optax.linear_schedule(train.lr, 0.0, max(train.steps // train.accumulate, 1))
     rates: dict[Hashable, Any] = {
-        "weights": optax.adam(falling if train.schedule == "linear" else train.lr),
+        "weights": optax.adam(rate),
         "rates": optax.adam(train.lr_lr),
         "frozen": optax.set_to_zero(),
     }

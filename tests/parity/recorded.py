@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -128,7 +128,7 @@ class BaseAsRecorded(Model):
     The masks are the queries' own prefixes (see `Reader`).
     """
 
-    shifted: Model
+    shifted: Model = field(kw_only=True)
 
     @classmethod
     def of(cls, model: Model) -> BaseAsRecorded:

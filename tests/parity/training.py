@@ -70,7 +70,12 @@ def run(
         )
     prefix, share = ("iter", 1 / config["accumulate_bs"]) if whole else ("train", 1.0)
     optimizer = steps.make_optimizer(
-        SimpleNamespace(lr=config["lr"], lr_lr=config["lr_lr"], clip=config["grad_clip"]),
+        SimpleNamespace(
+            lr=config["lr"],
+            lr_lr=config["lr_lr"],
+            clip=config["grad_clip"],
+            schedule="constant",
+        ),
         learner.editor,
     )
     step, params = stepper(optimizer), learner.params

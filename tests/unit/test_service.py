@@ -324,7 +324,7 @@ def test_a_damaged_editor_is_refused_with_the_field(tmp_path, change, message):
 
 def test_unknown_editors_are_refused(tmp_path):
     for name, message in (
-        ("mini/nothing", "there are mini, mini/fnli, mini/sent"),
+        ("mini/nothing", "there are smollm2, mini, mini/zsre, mini/fnli"),
         (tmp_path, "holds neither editor.json"),
     ):
         with pytest.raises(UserError, match=message):
