@@ -100,7 +100,10 @@ def one_layer(kind):
     folder = TEMPORARY / "one-layer" / f"causal {kind}"
     folder.mkdir(parents=True)
     layers = "n_layer" if KINDS[kind][0].startswith("gpt") else "num_hidden_layers"
-    random_model(kind, folder, **{layers: 1, "vocab_size": 3000})
+    changes = {layers: 1, "vocab_size": 3000}
+    if types := KINDS[kind][1].get("layer_types"):
+        changes["layer_types"] = types[-1:]
+    random_model(kind, folder, **changes)
     # Of words: the examples of a template take few tokens.
     shutil.copy(ASSETS / "models" / "base" / "tokenizer.json", folder)
     return str(folder)
