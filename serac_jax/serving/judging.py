@@ -70,15 +70,12 @@ class JudgingReader(TextReader):
             placed = (shard_rows(self.params, part) for part in read)
             if self.several_devices:
                 count = sum(part.ids.size for part in read)
-            rows = self.verdicts(
-                self.params,
-                self.adapter,
-                *placed,
-                STEP * -(-length[group[-1]] // STEP),
-                rounded(count),
+            width = STEP * -(-length[group[-1]] // STEP)
+            said = cast(
+                Array, self.verdicts(self.params, self.adapter, *placed, width, rounded(count))
             )
-            read_rows = cast(np.ndarray, jax.device_get(rows))[: len(group)]
-            found |= dict(zip(group, read_rows.tolist(), strict=True))
+            rows = cast(np.ndarray, jax.device_get(said))[: len(group)]
+            found |= dict(zip(group, rows.tolist(), strict=True))
         return [found[at] for at in range(len(pairs))]
 
     @property

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Scalar
 
 from serac_jax.core.arrays import AnyArray
@@ -16,6 +17,8 @@ from serac_jax.core.metrics import Score, inside_score, outside_score, scalar_sc
 from serac_jax.core.types import Params
 from serac_jax.editors.adapter_serac.judge import FOLLOWS, SAME, UNRELATED, Judge
 from serac_jax.models.adapters import LowRank
+
+LEAST = float(np.finfo(np.float32).min)
 
 
 class Pairs(NamedTuple):
@@ -80,7 +83,7 @@ def contrastive_loss(
     to_edit = jax.nn.logsumexp(among_edits, -1) - positive
 
     negative = ~(own & (asked[:, None] > 0)) & (pairs.weight[:, None] > 0)
-    rest = jnp.where(negative, similarity, jnp.finfo(similarity.dtype).min)
+    rest = jnp.where(negative, similarity, LEAST)
     against: Array = jax.nn.logsumexp(rest, 0)
     to_question = jnp.logaddexp(positive, against[pairs.edit]) - positive
     return weighted_mean(to_edit, asked) + weighted_mean(to_question, asked)

@@ -9,7 +9,7 @@ of the base model's weights answers with and without the adapter, in one batch.
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -92,7 +92,7 @@ class Networks(NamedTuple):
         change = adapters.interventions(params["scope"], dropout=dropped)
         frozen = jax.lax.stop_gradient(params["encoder"])
         vectors: Array = self.encoder.apply(frozen, tokens, interventions=change)
-        return vectors / jnp.linalg.norm(vectors, axis=-1, keepdims=True)
+        return vectors / cast(Array, jnp.linalg.norm(vectors, axis=-1, keepdims=True))
 
     def judged(self, params: Params, edited: Edited, queries: Examples) -> Judged:
         """The edit of each query that the reader thinks likeliest, of those proposed."""
