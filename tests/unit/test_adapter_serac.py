@@ -5,8 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-import torch
-import transformers
 
 from serac_jax import models
 from serac_jax.core.batch import Tokens
@@ -17,6 +15,7 @@ from serac_jax.editors.serac.reader import Reader
 from serac_jax.models.generate import generate
 from serac_jax.text.encoder import Encoder
 from serac_jax.text.queries import Query, TextBatch
+from tests.causal_models import random_model
 from tests.conftest import MODELS
 
 STEPS = 6
@@ -29,24 +28,8 @@ BLOCKS = (r"block_\d+/.*",)
 @pytest.fixture(scope="module")
 def llama(tmp_path_factory):
     """A tiny random model that answers in words."""
-    config = transformers.LlamaConfig(
-        vocab_size=320,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        tie_word_embeddings=True,
-        eos_token_id=1,
-    )
-    torch.manual_seed(0)
-    theirs = transformers.LlamaForCausalLM(config)
-    for parameter in theirs.parameters():
-        torch.nn.init.normal_(parameter, 0.0 if parameter.ndim > 1 else 1.0, 0.2)
     folder = tmp_path_factory.mktemp("llama")
-    theirs.save_pretrained(folder)
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        (folder / name).write_bytes((MODELS / "t5-tiny" / name).read_bytes())
+    random_model("llama", folder)
     return models.load(str(folder))
 
 

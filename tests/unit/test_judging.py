@@ -9,8 +9,6 @@ import math
 import jax
 import numpy as np
 import pytest
-import torch
-import transformers
 
 import serac_jax
 from serac_jax import models
@@ -22,6 +20,7 @@ from serac_jax.serving import fact_calibration, judging, saved_editor, scope_sco
 from serac_jax.serving.editor_spec import Decision, JudgeSpec, Spec
 from serac_jax.serving.parts import Part, Parts
 from serac_jax.tasks.facts.fact_rows import Ask, Fact
+from tests.causal_models import random_model
 from tests.conftest import MODELS
 
 BLOCKS = (r"block_\d+/.*",)
@@ -38,23 +37,8 @@ def noisy(params, seed):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A saved editor of two tiny models and their adapters."""
-    config = transformers.LlamaConfig(
-        vocab_size=320,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        eos_token_id=1,
-    )
-    torch.manual_seed(0)
-    theirs = transformers.LlamaForCausalLM(config)
-    for parameter in theirs.parameters():
-        torch.nn.init.normal_(parameter, 0.0 if parameter.ndim > 1 else 1.0, 0.2)
     base = tmp_path_factory.mktemp("llama")
-    theirs.save_pretrained(base)
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        (base / name).write_bytes((MODELS / "t5-tiny" / name).read_bytes())
+    random_model("llama", base)
     encoder = str(MODELS / "distilbert-tiny-cased")
     model, params = models.load(str(base))
     scope, scope_params = models.load(encoder, output="mean")
