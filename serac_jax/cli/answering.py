@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from serac_jax.cli.command import OK, Command, open_store
 from serac_jax.cli.printing import SHORT, complain, say, show_json
 from serac_jax.core.errors import UserError
-from serac_jax.edits.records import as_fields
 from serac_jax.edits.store import Store
 
 if TYPE_CHECKING:
@@ -180,7 +179,11 @@ def ask(options: Namespace) -> int:
         text for given in options.questions for text in (read if given == "-" else [given])
     ]
     for answer in opened(options).ask(questions, tags_of(options)):
-        (show_json(as_json(answer)) if options.json else say(f"{answer.text}  ({origin(answer)})"))
+        (
+            show_json(answer.as_fields())
+            if options.json
+            else say(f"{answer.text}  ({origin(answer)})")
+        )
     return OK
 
 
@@ -195,20 +198,6 @@ def origin(answer: Answer) -> str:
     )
 
 
-def as_json(answer: Answer) -> dict[str, Any]:
-    near = {
-        name: {"edit": as_fields(found.edit), "score": found.score} if found else None
-        for name, found in (("nearest", answer.nearest), ("runner_up", answer.runner_up))
-    }
-    return {
-        "question": answer.question,
-        "text": answer.text,
-        "edit_id": answer.edit_id,
-        "score": answer.score,
-        "unsure": answer.unsure,
-    } | near
-
-
 def why_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("question", metavar="QUESTION")
     query_arguments(parser)
@@ -217,15 +206,7 @@ def why_arguments(parser: ArgumentParser) -> None:
 def why(options: Namespace) -> int:
     found = opened(options).why(options.question, tags_of(options))
     if options.json:
-        show_json(
-            as_json(found.answer)
-            | {
-                "threshold": found.threshold,
-                "margin": found.margin,
-                "reads": found.reads,
-                "base_text": found.base_text,
-            }
-        )
+        show_json(found.as_fields())
     else:
         for line in str(found).split("\n"):
             say(line)

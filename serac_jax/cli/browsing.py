@@ -11,14 +11,13 @@ from serac_jax.cli.command import NOTHING, OK, Command, existing_store, is_file,
 from serac_jax.cli.printing import (
     AT_MOST,
     one_line,
-    operation_json,
     say,
     show_change,
     show_json,
     title,
 )
 from serac_jax.core.errors import UserError
-from serac_jax.edits import records
+from serac_jax.edits import operations, records
 from serac_jax.edits.operations import Operation
 from serac_jax.edits.records import Edit
 
@@ -141,7 +140,7 @@ def log(options: Namespace) -> int:
         options.n,
     ):
         if options.json:
-            show_json(operation_json(operation))
+            show_json(operations.as_fields(operation))
         else:
             say(title(operation))
             show_change(

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from serac_jax.cli.answering import judge, judge_argument
-from serac_jax.cli.checking import say_unanswered, unanswered
+from serac_jax.cli.checking import say_unanswered
 from serac_jax.cli.command import (
     NOTHING,
     OK,
@@ -21,14 +21,14 @@ from serac_jax.cli.command import (
 from serac_jax.cli.printing import (
     complain,
     one_line,
-    operation_json,
     say,
     show_change,
     show_json,
     title,
 )
-from serac_jax.edits import records
+from serac_jax.edits import operations, records
 from serac_jax.edits.same_prompt import Conflict
+from serac_jax.serving.checkup import unanswered
 from serac_jax.serving.insert import ContradictionRefused, Judge, Policy, insert
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ def rm(options: Namespace) -> int:
 def undo(options: Namespace) -> int:
     operation = existing_store(options).undo()
     if options.json:
-        show_json(operation_json(operation))
+        show_json(operations.as_fields(operation))
         return OK
     say(f"undone: {title(operation)}")
     removed, added = ([edit for _, edit in placed] for placed in operation.change)
@@ -191,7 +191,7 @@ def undo(options: Namespace) -> int:
 def redo(options: Namespace) -> int:
     operation = existing_store(options).redo()
     if options.json:
-        show_json(operation_json(operation))
+        show_json(operations.as_fields(operation))
         return OK
     say(f"redone: {title(operation)}")
     removed, added = ([edit for _, edit in placed] for placed in operation.change)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from serac_jax.cli.answering import judge, judge_argument
 from serac_jax.cli.command import (
@@ -18,29 +17,11 @@ from serac_jax.cli.command import (
 from serac_jax.cli.printing import SHORT, counted, one_line, say, show_json
 from serac_jax.edits import check, records
 from serac_jax.edits.disk import Disk
-from serac_jax.edits.records import Edit
-from serac_jax.edits.same_prompt import Conflict, conflicts, normal
-
-if TYPE_CHECKING:
-    from serac_jax.serving.answers import Answer
-    from serac_jax.serving.service import EditorService
-
-Silent = list[tuple[Edit, "Answer"]]  # edits that do not answer their own prompt, and what does
+from serac_jax.serving import checkup
+from serac_jax.serving.checkup import Checkup, Unanswered
 
 
-def unanswered(editor: EditorService, edits: Iterable[Edit]) -> Silent:
-    """Asks edits back, each as its own reader, and returns those that do not give their answer."""
-    time = records.now()
-    asked = [edit for edit in edits if not records.expired(edit, time)]
-    answers = editor.ask([edit.prompt for edit in asked], [edit.tags for edit in asked])
-    return [
-        (edit, answer)
-        for edit, answer in zip(asked, answers, strict=True)
-        if normal(answer.text) != normal(edit.answer)
-    ]
-
-
-def say_unanswered(silent: Silent) -> None:
+def say_unanswered(silent: Unanswered) -> None:
     """Prints edits that do not answer their own prompt."""
     for edit, answer in silent:
         by = f"by edit {answer.edit_id[:SHORT]}" if answer.edit_id else "by no edit"
@@ -64,56 +45,38 @@ def run(options: Namespace) -> int:
     done = check.repair(path, options.author) if options.repair else None
     problems = check.problems(path)
     edits = check.read(check.contents(disk), path).edits
-    found = conflicts(edits.values())
     editor = None if problems else judge(options, existing_store(options))
-    judged = [Conflict(*found) for found in editor.conflicts()] if editor else []
-    unsayable = editor.unsayable() if editor else {}
-    sayable = [edit for edit in edits.values() if edit.id not in unsayable]
-    silent = unanswered(editor, sayable) if editor else []
-    expired = sum(records.expired(edit, records.now()) for edit in edits.values())
+    found = checkup.check(edits, problems, editor)
     if options.json:
-        result: dict[str, Any] = {
-            "edits": len(edits),
-            "expired": expired,
-            "problems": [problem._asdict() for problem in problems],
-            "conflicts": [[conflict.old.id, conflict.new.id] for conflict in found],
-        }
-        if editor:
-            result |= {
-                "judged": [judged_json(conflict) for conflict in judged],
-                "unsayable": unsayable,
-                "unanswered": [edit.id for edit, _ in silent],
-            }
-        show_json(result | ({"repair": repair_json(done)} if done else {}))
+        show_json(found.as_fields() | ({"repair": repair_json(done)} if done else {}))
     else:
         if done:
             show_repair(done)
-        for problem in problems:
-            say(str(problem))
-        for conflict in found:
-            say(f"conflict: {one_line(conflict.old)}")
-            say(f"      and {one_line(conflict.new)}")
-        for conflict in judged:
+        show_checkup(found)
+    return OK if found.fine else NOTHING
+
+
+def show_checkup(found: Checkup) -> None:
+    """Prints what was found."""
+    for problem in found.problems:
+        say(str(problem))
+    for conflict in found.conflicts:
+        say(f"conflict: {one_line(conflict.old)}")
+        say(f"      and {one_line(conflict.new)}")
+    counts = [
+        counted(found.edits, "edit"),
+        f"{found.expired} expired",
+        counted(len(found.problems), "problem"),
+        counted(len(found.conflicts), "conflict"),
+    ]
+    if asked := found.asked:
+        for conflict in asked.judged:
             say(f"{conflict.kind}: {conflict}")
-        for why in unsayable.values():
+        for why in asked.unsayable.values():
             say(why)
-        say_unanswered(silent)
-        counts = [
-            counted(len(edits), "edit"),
-            f"{expired} expired",
-            counted(len(problems), "problem"),
-            counted(len(found), "conflict"),
-        ]
-        if editor:
-            counts.append(f"{len(silent)} unanswered")
-        say(", ".join(counts) + ("; --repair repairs the files" if problems else ""))
-    contradicted = any(conflict.kind == "contradiction" for conflict in judged)
-    return NOTHING if problems or found or contradicted or unsayable or silent else OK
-
-
-def judged_json(conflict: Conflict) -> dict[str, str]:
-    """A conflict that an editor found, for programs."""
-    return {"kind": conflict.kind, "new": conflict.new.id, "old": conflict.old.id}
+        say_unanswered(asked.unanswered)
+        counts.append(f"{len(asked.unanswered)} unanswered")
+    say(", ".join(counts) + ("; --repair repairs the files" if found.problems else ""))
 
 
 def repair_json(done: check.Repaired) -> dict[str, Any]:

@@ -93,15 +93,3 @@ def title(operation: Operation) -> str:
     message = f": {operation.message}" if operation.message else ""
     author = operation.author or "nobody"
     return f"{operation.seq}  {operation.time}  {author}  {operation.do}{of}{message}"
-
-
-def operation_json(operation: Operation) -> dict[str, Any]:
-    """An operation for programs."""
-    named = {
-        name: getattr(operation, name)
-        for name in ("seq", "time", "author", "do", "message", "of", "count")
-    }
-    removed, added = (
-        [records.as_fields(edit) for _, edit in placed] for placed in operation.change
-    )
-    return named | {"removed": removed, "added": added}

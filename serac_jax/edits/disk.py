@@ -111,6 +111,23 @@ class Disk:
         except OSError as error:
             raise UserError(f"cannot read {self.journal} ({files.reason(error)})") from error
 
+    def follow_tail(self) -> Tail:
+        """As `read_tail`, of the journal whose beginning is known.
+
+        Raises:
+          UserError: It is another journal.
+        """
+        tail = self.read_tail()
+        if self.replaced() or tail.seq < self.tail.seq:
+            raise UserError(
+                f"{self.journal} was replaced while this memory was open; open the memory again"
+            )
+        return tail
+
+    def agrees(self, tail: Tail) -> bool:
+        """Whether the memory file holds what the journal says, or lacks the last operation only."""
+        return self.grown(tail) or self.in_step(tail) is not None or self.replayed(tail) is not None
+
     def in_step(self, tail: Tail) -> bytes | None:
         """Reads the memory file: its bytes, if they belong to the tail, which is remembered."""
         stamps = files.stamp(self.path), self._seen

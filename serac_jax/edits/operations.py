@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from serac_jax.core.errors import UserError
+from serac_jax.edits import records
 from serac_jax.edits.changes import Change
 from serac_jax.edits.records import Edit
 
@@ -53,6 +55,29 @@ class Operation(NamedTuple):
         parts += [f"message {self.message!r}"] * bool(self.message)
         parts += [f"removed {gone}"] * bool(gone) + [f"added {new}"] * bool(new)
         return f"Operation({'; '.join(parts)})"
+
+
+class OtherVersion(UserError):
+    """The memory is not in the state that a change was made for; nothing was changed."""
+
+    def __init__(self, wanted: int, now: int):
+        super().__init__(
+            f"the memory is at operation {now}, not at {wanted} any more; look at it again, and"
+            " repeat the change if it is still right"
+        )
+        self.now = now
+
+
+def as_fields(operation: Operation) -> dict[str, Any]:
+    """An operation as JSON has it."""
+    named = {
+        name: getattr(operation, name)
+        for name in ("seq", "time", "author", "do", "message", "of", "count")
+    }
+    removed, added = (
+        [records.as_fields(edit) for _, edit in placed] for placed in operation.change
+    )
+    return named | {"removed": removed, "added": added}
 
 
 def to_undo(history: Iterable[Operation]) -> Operation | None:

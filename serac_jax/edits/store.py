@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import dropwhile, takewhile
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from serac_jax.edits.author import default_author
 from serac_jax.edits.changes import Change, difference, inverse, replace, replay
 from serac_jax.edits.disk import Disk, Stamp
 from serac_jax.edits.journal import Tail
-from serac_jax.edits.operations import Operation, State
+from serac_jax.edits.operations import Operation, OtherVersion, State
 from serac_jax.edits.records import Edit
 from serac_jax.edits.view import View
 
@@ -80,28 +80,41 @@ class Store(View):
         return records.make(prompt, answer, **named)
 
     @contextmanager
-    def turn(self) -> Generator[None]:
+    def turn(self, at: int | None = None, author: str = "") -> Generator[None]:
         """Keeps other programs and threads from writing, and reads what they wrote before.
 
         For changes that depend on what the memory holds.
 
+        Args:
+          at: The operation that should still be the last one.
+          author: Who signs operations meanwhile.
+
         Raises:
+          OtherVersion: There is an operation after `at`.
           UserError: As from `open`, or if the file cannot be written.
         """
-        with self._turn:
-            if self._disk is None:
-                yield
-                return
-            with self._disk.locked():
+        with self._turn, self._disk.locked() if self._disk else nullcontext():
+            if self._disk:
                 self._catch_up(self._disk)
+            if at is not None and at != self._seq:
+                raise OtherVersion(at, self._seq)
+            usual, self._author = self._author, author or self._author
+            try:
                 yield
+            finally:
+                self._author = usual
 
     @contextmanager
-    def reading(self) -> Generator[None]:
+    def reading(self, or_last: bool = False) -> Generator[None]:
         """What others wrote is read, and no other thread changes the store meanwhile; other
-        programs may."""
+        programs may. With `or_last`, where the files cannot be read, the edits are those that
+        were read last."""
         with self._turn:
-            self.refresh()
+            try:
+                self.refresh()
+            except UserError:
+                if not or_last:
+                    raise
             yield
 
     def live(self, time: str | None = None) -> Mapping[str, Edit]:
@@ -298,13 +311,13 @@ class Store(View):
     def _read(self, disk: Disk) -> None:
         """Brings this object up to the files, and writes nothing."""
         self._take_back(disk)
-        if self._agrees(disk, tail := self._read_tail(disk)):
+        if disk.agrees(tail := disk.follow_tail()):
             self._follow_to(disk, tail)
             return
         with disk.quiet():  # what was read may have been one file before an operation, one after
             stamps = disk.stamps()
-            tail = self._read_tail(disk)
-            if by_hand := self._follow_all(disk, tail, self._agrees(disk, tail)):
+            tail = disk.follow_tail()
+            if by_hand := self._follow_all(disk, tail, disk.agrees(tail)):
                 do, change, _ = by_hand
                 if change != Change():
                     self._follow(self._operation(do, change))
@@ -327,8 +340,8 @@ class Store(View):
         if disk.unchanged() and not disk.tail.begin:
             return
         self._take_back(disk)
-        tail = self._read_tail(disk)
-        if by_hand := self._follow_all(disk, tail, disk.finish(tail) or self._agrees(disk, tail)):
+        tail = disk.follow_tail()
+        if by_hand := self._follow_all(disk, tail, disk.finish(tail) or disk.agrees(tail)):
             do, change, tidy = by_hand
             self._commit(do, change, "", tidy=tidy)
 
@@ -353,18 +366,6 @@ class Store(View):
         parsed = memory_file.parse(data, disk.path)
         do = operations.OUTSIDE if self._seq else operations.START
         return do, difference(self._edits, parsed.edits), parsed.tidy
-
-    def _read_tail(self, disk: Disk) -> Tail:
-        tail = disk.read_tail()
-        if disk.replaced() or tail.seq < disk.tail.seq:
-            raise UserError(
-                f"{disk.journal} was replaced while this memory was open; open the memory again"
-            )
-        return tail
-
-    def _agrees(self, disk: Disk, tail: Tail) -> bool:
-        """Whether the memory file holds what the journal says, or lacks the last operation only."""
-        return disk.grown(tail) or disk.in_step(tail) is not None or disk.replayed(tail) is not None
 
     def _follow_to(self, disk: Disk, tail: Tail) -> None:
         for operation in disk.newer(tail, self._seq):

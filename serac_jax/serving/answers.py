@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from serac_jax.editors.protocol import Thresholds
+from serac_jax.edits.records import as_fields
 from serac_jax.index.tags import Tags
 from serac_jax.serving.matching import Near, ranked
 
@@ -28,11 +29,14 @@ class Verdict(NamedTuple):
     unsure: bool
 
 
+NOTHING_NEAR = Verdict(None, None, False, False)
+
+
 def decide(nears: Sequence[Near], tags: Tags, thresholds: Thresholds) -> Verdict:
     """The verdict on a question with these tags, from the edits that it is near to."""
     first, second = [*ranked(nears, tags, thresholds)[:2], None, None][:2]
     if first is None:
-        return Verdict(None, None, False, False)
+        return NOTHING_NEAR
     return Verdict(first, second, thresholds.hit(first.score), thresholds.unsure(first.score))
 
 
@@ -65,6 +69,35 @@ class Answer:
         """The base model's answer; the model is called when this is first read."""
         return self.text if self.edit_id is None else self.base(self.question)
 
+    def as_fields(self) -> dict[str, Any]:
+        """The answer as JSON has it; the base model is not asked."""
+        near = {
+            name: {"edit": as_fields(found.edit), "score": found.score} if found else None
+            for name, found in (("nearest", self.nearest), ("runner_up", self.runner_up))
+        }
+        return {
+            "question": self.question,
+            "text": self.text,
+            "edit_id": self.edit_id,
+            "score": self.score,
+            "unsure": self.unsure,
+        } | near
+
+
+def answered(question: str, text: str, verdict: Verdict, base: Callable[[str], str]) -> Answer:
+    """The answer that a verdict led to."""
+    first = verdict.first
+    return Answer(
+        question=question,
+        text=text,
+        edit_id=first.edit.id if first and verdict.hit else None,
+        score=first.score if first else 0.0,
+        nearest=first,
+        runner_up=verdict.runner_up,
+        unsure=verdict.unsure,
+        base=base,
+    )
+
 
 class Why(NamedTuple):
     """What decided an answer.
@@ -82,6 +115,12 @@ class Why(NamedTuple):
     margin: float
     reads: str
     base_text: str
+
+    def as_fields(self) -> dict[str, Any]:
+        """What `Answer.as_fields` gives, and what decided it."""
+        rest = self._asdict()
+        answer: Answer = rest.pop("answer")
+        return answer.as_fields() | rest
 
     def __str__(self) -> str:
         answer, nearest, second = self.answer, self.answer.nearest, self.answer.runner_up

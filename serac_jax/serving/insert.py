@@ -53,6 +53,8 @@ def insert(
     judge: Judge | None = None,
     message: str = "",
     do: str = "add",
+    at: int | None = None,
+    author: str = "",
 ) -> Inserted:
     """Adds edits to a store, as one operation, after looking for conflicts.
 
@@ -66,9 +68,12 @@ def insert(
             are reported and kept.
         judge: conflicts of edits, in other words too, and the store's state when they were found;
             None: only the words of prompts are compared.
+        message: why, for the log.
+        do: what the log calls the operation.
+        at, author: see `Store.turn`.
 
     Raises:
-        ContradictionRefused: nothing was changed.
+        ContradictionRefused, OtherVersion: nothing was changed.
     """
     made = list({edit.id: edit for edit in edits}.values())
     order = {edit.id: place for place, edit in enumerate(made)}
@@ -85,7 +90,7 @@ def insert(
             # of two edits given here the later is the new one, even if the store holds it already
             found = [one for one in found if order.get(one.old.id, -1) < order[one.new.id]]
         gone = contradicted(found, policy, decided)
-        with store.turn():
+        with store.turn(at, author):
             if policy != "keep" and state != store.state:
                 continue
             replaced = tuple(store.edits[old] for old in gone if old in store.edits)

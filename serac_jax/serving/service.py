@@ -26,7 +26,7 @@ from serac_jax.edits.store import Store
 from serac_jax.index.blocked import BlockedIndex
 from serac_jax.index.tags import Asked, Tags, tags_of
 from serac_jax.serving import calibration, conflicts, saved_editor
-from serac_jax.serving.answers import Answer, Verdict, Why, decide
+from serac_jax.serving.answers import NOTHING_NEAR, Answer, Verdict, Why, answered, decide
 from serac_jax.serving.calibration import Scores
 from serac_jax.serving.editor_spec import Spec
 from serac_jax.serving.insert import Inserted, Policy, insert
@@ -50,6 +50,8 @@ class EditorService:
     Attributes:
         memory: the stored edits, which may also be changed by its own methods, and where it is a
             file by other programs.
+        keep_answering: whether questions are answered by the edits that were read last while the
+            file cannot be read.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class EditorService:
         self.matcher = Matcher(
             parts.embedder, judging or parts.pair_scorer, spec.exact_match, memory.path, index
         )
+        self.keep_answering = False
         self.state = (-1, 0)  # the one of `memory` that `matcher` has followed
         self.encoder = parts.encoder()
         self.base: Answering = CallableModel(base) if base else reader("base")
@@ -144,6 +147,9 @@ class EditorService:
         *,
         policy: Policy = None,
         message: str = "",
+        do: str = "add",
+        at: int | None = None,
+        author: str = "",
     ) -> Inserted:
         """Adds edits, as one operation of the store.
 
@@ -151,7 +157,7 @@ class EditorService:
             edits: edits, or pairs of a prompt and its answer.
             policy: what happens to contradictions, see `serving.insert.insert`: by default, the
                 newest edit of the same words stands, and those in other words are kept.
-            message: why, for the log.
+            message, do, at, author: see `serving.insert.insert`.
 
         Returns:
             The stored edits, the conflicts that were found, and the edits that were replaced.
@@ -165,7 +171,16 @@ class EditorService:
         # One insert at a time, so that none has to look for conflicts again because of another. A
         # function may take its time to decide, and holds up no one.
         with nullcontext() if callable(policy) else self.inserting:
-            return insert(self.memory, made, policy, judge=self.judge, message=message)
+            return insert(
+                self.memory,
+                made,
+                policy,
+                judge=self.judge,
+                message=message,
+                do=do,
+                at=at,
+                author=author,
+            )
 
     def judge(self, edits: Sequence[Edit]) -> tuple[list[Conflict], State]:
         """The conflicts that edits would have, were they stored, and the state of the store then.
@@ -214,17 +229,6 @@ class EditorService:
                 " write it without them"
             )
 
-    def unsayable(self) -> dict[str, str]:
-        """Stored edits whose answers the models cannot say, by id, with the reason: edits that came
-        from elsewhere are not checked on the way in."""
-        found: dict[str, str] = {}
-        for edit in self.memory.live().values():
-            try:
-                self.check(edit)
-            except UserError as error:
-                found[edit.id] = str(error)
-        return found
-
     @overload
     def ask(  # pyright: ignore[reportOverlappingOverload]  (a str is a Sequence of str)
         self, questions: str, tags: Asked = None
@@ -258,6 +262,10 @@ class EditorService:
     def decide(self, questions: Sequence[str], tags: Sequence[Tags]) -> list[Verdict]:
         """Which edit, if any, answers each question: all by the edits of one moment."""
         with self.running:
+            with self.following():
+                nothing = not self.matcher.edits
+            if nothing:
+                return [NOTHING_NEAR] * len(questions)
             vectors = self.matcher.read(questions)
             with self.following():
                 proposed = self.matcher.search(vectors, questions, tags)
@@ -284,17 +292,7 @@ class EditorService:
         return self.parts.spec.thresholds(len(self.matcher.edits))
 
     def answer(self, question: str, text: str, verdict: Verdict) -> Answer:
-        first = verdict.first
-        return Answer(
-            question=question,
-            text=text,
-            edit_id=first.edit.id if first and verdict.hit else None,
-            score=first.score if first else 0.0,
-            nearest=first,
-            runner_up=verdict.runner_up,
-            unsure=verdict.unsure,
-            base=lambda question: self.base([question])[0],
-        )
+        return answered(question, text, verdict, lambda question: self.base([question])[0])
 
     def why(self, question: str, tags: Asked = None) -> Why:
         """Shows what decides the answer to a question.
@@ -368,7 +366,7 @@ class EditorService:
     @contextmanager
     def following(self) -> Generator[None]:
         """What can be found is the store as it is now, and stays so meanwhile."""
-        with self.memory.reading():
+        with self.memory.reading(self.keep_answering):
             self.matcher.lock.acquire()
             try:
                 self._follow()
