@@ -51,6 +51,7 @@ GROUPS: dict[str, tuple[Row, ...]] = {
         Row("chat", "chatting", "talk to the model and correct its answers"),
         Row("calibrate", "calibrating", "fit an editor's threshold to a false-positive rate"),
     ),
+    "server": (Row("serve", "serve", "answer over HTTP, alone or in front of a deployed model"),),
     "training": (
         Row("train", "programs", "train an editor"),
         Row("eval", "programs", "score a trained editor"),

@@ -64,7 +64,7 @@ def parse(one: Parser, arguments: Iterable[str]) -> Namespace:
     fields += rest
     if fields and one.epilog is None:
         one.error(f"there is no option {fields[0]}")
-    with training_packages():
+    with packages_of("train"):
         from serac_jax.training import overrides  # here, so that --help needs no JAX
 
     options.fields = overrides.parse(fields)
@@ -72,15 +72,15 @@ def parse(one: Parser, arguments: Iterable[str]) -> Namespace:
 
 
 @contextlib.contextmanager
-def training_packages() -> Iterator[None]:
-    """Raises UserError where a package of the extra "train" is not installed."""
+def packages_of(extra: str) -> Iterator[None]:
+    """Raises UserError where a package of an extra is not installed."""
     try:
         yield
     except ModuleNotFoundError as error:
         if (error.name or "serac_jax").startswith("serac_jax"):
             raise
         raise UserError(
-            f"this command needs the package {error.name!r}; pip install 'serac_jax[train]'"
+            f"this command needs the package {error.name!r}; pip install 'serac_jax[{extra}]'"
         ) from error
 
 
@@ -132,7 +132,7 @@ def launch(main: Callable[[], None], options: Namespace | None = None) -> int:
     """
     from serac_jax.runtime import distributed, program
 
-    with training_packages():
+    with packages_of("train"):
         program.prepare()
         if options is None:
             main()

@@ -16,7 +16,7 @@ def listed(name):
 
 def test_the_extras_are_the_requirements_files():
     assert {*PROJECT["dependencies"], *EXTRAS["train"]} == listed("requirements.txt")
-    for extra in ("cuda", "tpu", "dev"):
+    for extra in ("serve", "cuda", "tpu", "dev"):
         assert set(EXTRAS[extra]) == listed(f"requirements-{extra}.txt")
 
 

@@ -1,0 +1,59 @@
+"""For those who operate the server: is it alive, is it ready, what does it do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import BaseModel
+
+from serac_jax.core.version import VERSION
+from serac_jax.server import schemas
+from serac_jax.server.context import Here
+
+router = APIRouter(tags=["operation"], responses=schemas.RESPONSES)
+
+
+class Health(BaseModel):
+    """Whether the process answers."""
+
+    status: str
+    version: str
+
+
+class Readiness(BaseModel):
+    """Whether questions are answered, and why not."""
+
+    ready: bool
+    trouble: str
+    edits: int
+    version: int
+
+
+@router.get("/healthz", response_model=Health)
+async def health() -> dict[str, str]:
+    """Answers while the process runs."""
+    return {"status": "ok", "version": VERSION}
+
+
+@router.get("/readyz", response_model=Readiness, responses={503: {"model": Readiness}})
+async def readiness(here: Here, response: Response) -> dict[str, Any]:
+    """503 while programs are compiled, and where the memory or the keys cannot be read. Questions
+    are then answered all the same, by the edits that were read last."""
+    ready = here.ready and not here.trouble
+    if not ready:
+        response.status_code = 503
+    memory = here.editor.memory
+    return {
+        "ready": ready,
+        "trouble": here.trouble if here.ready else "programs are being compiled",
+        "edits": len(memory.edits),
+        "version": memory.seq,
+    }
+
+
+@router.get("/metrics", response_class=Response)
+def metrics(here: Here) -> Response:
+    """What is counted and timed, for Prometheus."""
+    return Response(here.measures.text(), media_type=CONTENT_TYPE_LATEST)

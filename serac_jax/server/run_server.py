@@ -1,0 +1,51 @@
+"""Starts the server: one process, or several on one memory file."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+
+import uvicorn
+from fastapi import FastAPI
+
+from serac_jax.edits.store import Store
+from serac_jax.server import app, request_log
+from serac_jax.server.measures import PROCESSES
+from serac_jax.server.settings import Settings
+from serac_jax.serving.loading import load
+
+SETTINGS = "SERAC_SERVE"  # the environment variable by which processes get their settings
+STARTING = 300  # seconds in which a process loads its models
+
+
+def run(settings: Settings) -> None:
+    """Serves until it is told to stop."""
+    settings.check()
+    os.environ[SETTINGS] = settings.as_json()
+    request_log.configure()
+    with tempfile.TemporaryDirectory(prefix="serac-serve-") as folder:
+        if settings.workers > 1:
+            os.environ[PROCESSES] = folder
+        uvicorn.run(
+            f"{__name__}:make_app",
+            factory=True,
+            host=settings.host,
+            port=settings.port,
+            workers=settings.workers,
+            http="h11",  # which limits the size of headers
+            ws="none",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            timeout_graceful_shutdown=settings.grace,
+            timeout_worker_healthcheck=STARTING,
+        )
+
+
+def make_app() -> FastAPI:
+    """The app of one process."""
+    settings = Settings.from_json(os.environ[SETTINGS])
+    request_log.configure()
+    store = Store.open(settings.memory, settings.author)
+    editor = load(settings.editor, memory=store, rerank=settings.rerank, mesh=settings.mesh)
+    return app.create(editor, settings)

@@ -1,0 +1,121 @@
+"""OpenAI's interface in front of a local editor: whole answers, streams, and what is refused."""
+
+import json
+
+import pytest
+
+from tests.servers import DRACULA, chat, repeating_editor, serving
+
+CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    return repeating_editor()
+
+
+@pytest.fixture
+def client(loaded):
+    with serving(loaded) as client:
+        client.post("/edits", json=DRACULA)
+        yield client
+
+
+def events(response):
+    lines = [line for line in response.text.splitlines() if line]
+    assert all(line.startswith("data: ") for line in lines)
+    assert lines[-1] == "data: [DONE]"
+    return [json.loads(line.removeprefix("data: ")) for line in lines[:-1]]
+
+
+def test_an_edit_answers_a_chat_and_the_headers_say_so(client):
+    hit = client.post(CHAT, json=chat("who wrote dracula?"))
+    choice = hit.json()["choices"][0]
+    assert (choice["message"]["content"], choice["finish_reason"]) == ("Mary Shelley", "stop")
+    assert hit.json()["usage"]["total_tokens"] > 2
+    (edit,) = client.get("/edits").json()["edits"]
+    assert hit.headers["x-serac-edit"] == edit["id"]
+    assert (hit.headers["x-serac-verdict"], hit.headers["x-serac-score"]) == ("same", "1.0000")
+    assert (edit["answers"], edit["last_answered"] > "2020") == (1, True)
+    miss = client.post(CHAT, json=chat("What do vampires drink?"))
+    assert (miss.headers["x-serac-edit"], miss.headers["x-serac-verdict"]) == ("", "miss")
+    assert miss.json()["choices"][0]["message"]["content"] == ""
+
+
+def test_a_chat_streams_and_ends_with_its_usage_where_that_is_asked_for(client):
+    body = chat("Who wrote Dracula?", stream=True, stream_options={"include_usage": True})
+    streamed = client.post(CHAT, json=body)
+    assert streamed.headers["content-type"].startswith("text/event-stream")
+    found = events(streamed)
+    assert found[0]["choices"][0]["delta"]["role"] == "assistant"
+    texts = [one["choices"][0]["delta"].get("content", "") for one in found[:-1]]
+    assert "".join(texts) == "Mary Shelley"
+    assert [one["choices"][0]["finish_reason"] for one in found[:-1]][-1] == "stop"
+    assert found[-1]["usage"]["completion_tokens"] > 0
+    assert len({one["id"] for one in found}) == 1
+
+
+def test_a_prompt_is_completed_whole_and_as_a_stream(client):
+    whole = client.post(TEXT, json={"model": "any", "prompt": "Who wrote Dracula?"}).json()
+    assert (whole["object"], whole["choices"][0]["text"]) == ("text_completion", "Mary Shelley")
+    streamed = client.post(TEXT, json={"prompt": ["Who wrote Dracula?"], "stream": True})
+    texts = [one["choices"][0]["text"] for one in events(streamed)]
+    assert "".join(texts) == "Mary Shelley"
+
+
+def test_the_question_is_the_last_message_of_the_user_and_may_have_parts(client):
+    parts = [{"type": "text", "text": "Who wrote Dracula?"}]
+    earlier = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello"}]
+    answer = client.post(CHAT, json=chat(parts, *earlier)).json()
+    assert answer["choices"][0]["message"]["content"] == "Mary Shelley"
+
+
+def test_models_are_listed(client):
+    (model,) = client.get("/v1/models").json()["data"]
+    assert model["id"] == "mini"
+    assert client.get("/v1/models/mini").json() == model
+    missing = client.get("/v1/models/other")
+    assert (missing.status_code, missing.json()["error"]["code"]) == (404, "model_not_found")
+    assert client.post("/v1/embeddings", json={}).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{",
+        b"[]",
+        b"{}",
+        b'{"messages": "hello"}',
+        b'{"messages": []}',
+        b'{"messages": [{"role": "system", "content": "x"}]}',
+        b'{"messages": [{"role": "user", "content": 3}]}',
+        b'{"messages": [{"role": "user", "content": ""}]}',
+        b'{"messages": [{"role": "user", "content": "\\ud800"}]}',
+        b'{"messages": [{"role": "user", "content": [{"type": "text"}]}]}',
+        b'{"messages": [{"role": "user", "content": "x"}], "stream": "yes"}',
+        b'{"messages": [{"role": "user", "content": "x"}], "n": 2}',
+        b"[" * 100_000,
+        b"\xff",
+    ],
+)
+def test_bodies_that_ask_nothing_are_refused_in_openais_form(client, body):
+    refused = client.post(CHAT, content=body)
+    assert refused.status_code == 400, refused.text
+    error = refused.json()["error"]
+    assert error.keys() >= {"message", "type", "param", "code"}
+    assert error["type"] == "invalid_request_error"
+
+
+def test_a_question_that_is_too_long_is_refused(loaded):
+    with serving(loaded, max_prompt=50) as client:
+        for path, body in ((CHAT, chat("x" * 51)), ("/ask", {"question": "x" * 51})):
+            refused = client.post(path, json=body)
+            assert refused.status_code == 400
+            assert refused.json()["error"]["code"] == "context_length_exceeded"
+
+
+def test_why_tells_the_score_the_threshold_and_the_base_models_answer(client):
+    why = client.post("/why", json={"question": "Who wrote Dracula?"}).json()
+    assert (why["text"], why["base_text"], why["score"]) == ("Mary Shelley", "", 1.0)
+    assert why["margin"] == pytest.approx(1.0 - why["threshold"])
+    assert why["nearest"]["edit"]["answer"] == "Mary Shelley"
