@@ -39,6 +39,12 @@ def arguments(parser: ArgumentParser) -> None:
         metavar="FILE",
         help="where reported false hits are kept, for `calibrate --data` (MEMORY.reports.jsonl)",
     )
+    parser.add_argument(
+        "--no-warm-up",
+        dest="warm_up",
+        action="store_false",
+        help="be ready at once; the first questions then wait for their programs to compile",
+    )
     parser.add_argument("--log-texts", action="store_true", help="log questions too")
 
 
