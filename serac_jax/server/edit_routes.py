@@ -94,7 +94,12 @@ def export_edits(
     )
 
 
-@router.post("/edits", status_code=201, response_model=schemas.Added)
+@router.post(
+    "/edits",
+    status_code=201,
+    response_model=schemas.Added,
+    responses={200: {"model": schemas.Added, "description": "it was there already"}},
+)
 def add_edit(
     here: Here, tenant: Editing, version: Version, new: schemas.NewEdit, response: Response
 ) -> dict[str, Any]:

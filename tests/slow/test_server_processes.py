@@ -35,9 +35,11 @@ def test_what_was_answered_201_is_there_after_a_kill(tmp_path):
                 if done.status_code == 201:
                     acknowledged.append(done.json()["id"])
 
-            def kill(server=server, wanted=len(acknowledged) + 15, pause=0.01 * turn):
-                wait_for(lambda: len(acknowledged) >= wanted)
-                time.sleep(pause)  # so that the kill meets another moment of a change each time
+            def kill(server=server, turn=turn):
+                wait_for(lambda: len(acknowledged) >= 15 * (turn + 1))
+                time.sleep(
+                    turn / 100
+                )  # so that the kill meets another moment of a change each time
                 server.end(signal.SIGKILL)
 
             killer = threading.Thread(target=kill)

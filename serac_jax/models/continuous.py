@@ -1,0 +1,148 @@
+"""Greedy decoding that rows join and leave between two tokens, so that none waits for another's
+end.
+
+The tokens of a row are those of `generate`: a row's keys, values and length are its own, whoever is
+beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int
+
+from serac_jax.core.batch import Tokens
+from serac_jax.core.types import Params
+from serac_jax.models.cache import Cache
+from serac_jax.models.decoding import Decoding
+from serac_jax.models.linear import Intervention
+from serac_jax.models.model import Model
+
+Row = TypeVar("Row", bound=Hashable)
+
+
+def is_plain(model: Model) -> bool:
+    """Whether a model answers in words, by greedy decoding without further rules."""
+    return model.decodes and model.decoding == Decoding()
+
+
+@dataclass(eq=False)
+class Slots(Generic[Row]):
+    """The rows that are being decoded.
+
+    Attributes:
+        model: one for which `is_plain`.
+        change: interventions, by the path of a layer.
+        rows: what stands in each slot; None: nothing does.
+    """
+
+    model: Model
+    params: Params
+    change: Mapping[str, Intervention]
+
+    def __post_init__(self) -> None:
+        self.rows: list[Row | None] = []
+        self.cache: Cache | None = None
+        self.last: Array | None = None
+        self.begin = jax.jit(self._begin, static_argnums=2)
+        self.decode = jax.jit(self._decode, donate_argnums=1)
+
+    def _begin(self, given: Any, tokens: Tokens, room: int) -> tuple[Cache, Int[Array, " n"]]:
+        params, change = given
+        return self.model.start(params, tokens, room, change)
+
+    def _decode(
+        self, given: Any, cache: Cache, last: Int[Array, " n"]
+    ) -> tuple[Cache, Int[Array, " n"]]:
+        params, change = given
+        cache, logits = self.model.decode(params, cache, last, change)
+        return cache, logits.argmax(-1).astype(last.dtype)
+
+    @property
+    def active(self) -> int:
+        """How many rows are being decoded."""
+        return sum(row is not None for row in self.rows)
+
+    def admit(self, rows: Sequence[Row], tokens: Tokens, room: int) -> None:
+        """Reads prompts, whose answers `step` goes on with.
+
+        Args:
+            rows: what to call them.
+            tokens: the prompts; behind one a row, padding.
+            room: the most tokens of an answer.
+        """
+        cache, first = self.begin((self.params, self.change), tokens, room)
+        kept = [at for at, row in enumerate(self.rows) if row is not None]
+        held = len(self.rows)
+        taken = [*kept, *(held + at for at in range(len(rows)))]
+        names = [*(self.rows[at] for at in kept), *rows]
+        if self.cache is None or not kept:
+            held, taken = 0, list(range(len(rows)))
+            both, lasts = cache, first
+        else:
+            both, lasts = together((self.cache, self.last), (cache, first))
+        self.choose(both, lasts, taken, names)
+
+    def step(self) -> dict[Row, int]:
+        """The next token of every row."""
+        if self.cache is None or self.last is None:
+            return {}
+        given = (self.params, self.change)
+        self.cache, self.last = self.decode(given, self.cache, self.last)
+        ids = jax.device_get(self.last).tolist()
+        return {row: ids[at] for at, row in enumerate(self.rows) if row is not None}
+
+    def release(self, row: Row) -> None:
+        """Takes a row out. Slots are given up when half of them are empty."""
+        self.rows[self.rows.index(row)] = None
+        kept = [at for at, other in enumerate(self.rows) if other is not None]
+        if not kept:
+            self.clear()
+        elif self.cache is not None and power_of_two(len(kept)) < len(self.rows):
+            self.choose(self.cache, self.last, kept, [self.rows[at] for at in kept])
+
+    def clear(self) -> None:
+        """Takes all rows out."""
+        self.rows, self.cache, self.last = [], None, None
+
+    def choose(
+        self, cache: Cache, last: Any, taken: list[int], names: Sequence[Row | None]
+    ) -> None:
+        """Keeps some rows, in as many slots as the least power of two that holds them."""
+        size = power_of_two(len(taken))
+        padded = taken + taken[:1] * (size - len(taken))
+        self.cache, self.last = picked((cache, last), jnp.asarray(padded, jnp.int32))
+        self.rows = [*names, *[None] * (size - len(names))]
+
+
+def power_of_two(count: int) -> int:
+    """The least power of two that is no smaller."""
+    return 1 << max(count - 1, 0).bit_length()
+
+
+@jax.jit
+def picked(state: Any, index: Int[Array, " n"]) -> Any:
+    """Some rows of every array."""
+    return jax.tree.map(lambda leaf: leaf[index], state)
+
+
+@jax.jit
+def together(one: Any, other: Any) -> Any:
+    """The rows of both; the positions of the one that has fewer are filled up."""
+
+    def joined(first: Array, second: Array) -> Array:
+        if first.ndim > 1:
+            length = max(first.shape[1], second.shape[1])
+            first, second = (filled(leaf, length) for leaf in (first, second))
+        return jnp.concatenate([first, second])
+
+    return jax.tree.map(joined, one, other)
+
+
+def filled(leaf: Array, length: int) -> Array:
+    """An array with so many positions."""
+    rest = ((0, 0), (0, length - leaf.shape[1]), *((0, 0),) * (leaf.ndim - 2))
+    return jnp.pad(leaf, rest)
