@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 import warnings
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from contextlib import suppress
+from math import inf
 from typing import TYPE_CHECKING, Any
 
+from serac_jax.cli.base_command import PATIENCE, BaseCommand
 from serac_jax.cli.command import OK, Command, open_store
-from serac_jax.cli.printing import SHORT, complain, say, show_json
+from serac_jax.cli.printing import SHORT
+from serac_jax.core.console import complain, input_lines, is_terminal, say, say_lines, show_json
 from serac_jax.core.errors import UserError
 from serac_jax.edits.store import Store
 
@@ -79,6 +82,13 @@ def editor_arguments(parser: ArgumentParser) -> None:
             " answer"
         ),
     )
+    parser.add_argument(
+        "--base-timeout",
+        type=seconds,
+        default=PATIENCE,
+        metavar="SECONDS",
+        help=f"how long --base-command may take for an answer ({PATIENCE:g})",
+    )
 
 
 def query_arguments(parser: ArgumentParser) -> None:
@@ -96,19 +106,25 @@ def opened(options: Namespace) -> EditorService:
     editor = loaded(
         named(options) or "mini",
         memory=open_store(options),
-        base=saying(options.base_command) if options.base_command else None,
+        base=base_of(options),
         rerank=options.rerank,
         mesh=mesh_of(options),
     )
-    if editor.parts.is_demonstration and sys.stderr.isatty():
+    if editor.parts.is_demonstration and is_terminal(sys.stderr):
         complain(DEMONSTRATION)
-    if editor.parts.spec.calibration is None:
+    return told_if_uncalibrated(editor)
+
+
+def told_if_uncalibrated(editor: EditorService) -> EditorService:
+    """The same editor; says that it is not calibrated, if so."""
+    if not editor.calibrated:
         complain(UNCALIBRATED)
     return editor
 
 
 def loaded(name: str, **how: Any) -> EditorService:
-    """An editor, without the warning that it is not calibrated, which `opened` gives in its way."""
+    """An editor, without the warning that it is not calibrated, which `told_if_uncalibrated`
+    gives in its way."""
     from serac_jax.serving.loading import Uncalibrated, load  # other commands start without JAX
 
     with warnings.catch_warnings():
@@ -121,21 +137,23 @@ def named(options: Namespace) -> str | None:
     return options.editor or os.environ.get("SERAC_EDITOR")
 
 
-def saying(command: str) -> Any:
-    """A command of the shell as a base model."""
+def base_of(options: Namespace) -> BaseCommand | None:
+    """The base model of a command line, where it is a command."""
+    if options.base_command:
+        return BaseCommand(options.base_command, options.base_timeout)
+    return None
 
-    def say(question: str) -> str:
-        done = subprocess.run(
-            command, shell=True, input=question, capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            raise UserError(
-                f"--base-command ended with status {done.returncode}:"
-                f" {done.stderr.strip()[-200:] or 'it said nothing'}"
-            )
-        return done.stdout.strip()
 
-    return say
+def seconds(value: str) -> float:
+    """A time that is more than none.
+
+    Raises:
+      ArgumentTypeError: It is not.
+    """
+    with suppress(ValueError):
+        if 0 < (found := float(value)) < inf:
+            return found
+    raise ArgumentTypeError(f"expected a number of seconds above 0, not {value!r}")
 
 
 def judge_argument(parser: ArgumentParser) -> None:
@@ -155,8 +173,11 @@ def judge(options: Namespace, store: Store) -> EditorService | None:
                 "--mesh is for an editor, and none is named; give --editor or $SERAC_EDITOR too"
             )
         return None
-    # nothing is answered, so the base model is not loaded
-    return loaded(name, memory=store, base=str, mesh=mesh_of(options))
+    # only edits are asked about, so the base model is not loaded, unless it is what reads them
+    editor = loaded(name, memory=store, base=str, mesh=mesh_of(options))
+    if editor.reader is editor.base:
+        editor = loaded(name, memory=store, mesh=mesh_of(options))
+    return told_if_uncalibrated(editor)
 
 
 def tags_of(options: Namespace) -> tuple[str, ...] | None:
@@ -174,7 +195,7 @@ def ask_arguments(parser: ArgumentParser) -> None:
 
 
 def ask(options: Namespace) -> int:
-    read = [line.strip() for line in sys.stdin if line.strip()] if "-" in options.questions else []
+    read = list(input_lines()) if "-" in options.questions else []
     questions = [
         text for given in options.questions for text in (read if given == "-" else [given])
     ]
@@ -208,8 +229,7 @@ def why(options: Namespace) -> int:
     if options.json:
         show_json(found.as_fields())
     else:
-        for line in str(found).split("\n"):
-            say(line)
+        say_lines(str(found))
     return OK
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from serac_jax.cli.command import FAILED, OK, Command
 from serac_jax.cli.options import configured, launch, parse, parser
 from serac_jax.core import files
+from serac_jax.core.console import say, say_lines
 
 ABOUT = """Check, without the hardware, whether a config fits: compile its programs for the chips of
 --topology, and print what each needs of one. The exit status is 1 where it does not fit.
@@ -57,12 +58,12 @@ def run(options: Namespace) -> int:
         devices = jax.devices("cpu") if platform == "cuda" else ahead.chips(chosen.topology)
         cache = program.cache_folder(config)
         run, params = ahead.abstract(config, cache, devices, chosen.mirror)
-        print(
+        say(
             f"{len(devices)} × {platform}, mesh {dict(run.mesh.shape)},"
             f" {ahead.weights(run.base_params):.0f} M weights to edit"
         )
         found.update(ahead.compile_all(config, run, params, platform == "cuda"))
-        print(ahead.verdict(found))
+        say_lines(ahead.verdict(found))
         if chosen.json:
             files.write_json(Path(chosen.json), found)
 

@@ -8,14 +8,8 @@ from collections.abc import Mapping
 from itertools import islice
 
 from serac_jax.cli.command import NOTHING, OK, Command, existing_store, is_file, plain
-from serac_jax.cli.printing import (
-    AT_MOST,
-    one_line,
-    say,
-    show_change,
-    show_json,
-    title,
-)
+from serac_jax.cli.printing import AT_MOST, one_line, show_change, title
+from serac_jax.core.console import say, show_json
 from serac_jax.core.errors import UserError
 from serac_jax.edits import operations, records
 from serac_jax.edits.operations import Operation

@@ -4,7 +4,6 @@ through."""
 from __future__ import annotations
 
 import os
-import sys
 import time
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
@@ -12,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from serac_jax.cli.answering import editor_argument, loaded, mesh_of
 from serac_jax.cli.command import OK, Command
-from serac_jax.cli.printing import show_json
 from serac_jax.core import files
+from serac_jax.core.console import say, say_lines, show_json, show_progress
 from serac_jax.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -145,8 +144,8 @@ def run(options: Namespace) -> int:
         show_json(reports)
         return OK
     for kind, report in reports.items():
-        print(f"{kind}, target {options.target}\n{calibration.told(report)}\n")
-    print(f"written: {out} (editor.json, calibration.json, calibration.svg, calibration.png)")
+        say_lines(f"{kind}, target {options.target}\n{calibration.told(report)}\n")
+    say(f"written: {out} (editor.json, calibration.json, calibration.svg, calibration.png)")
     return OK
 
 
@@ -171,8 +170,8 @@ def on_facts(options: Namespace, editor: EditorService) -> int:
         show_json({"fitted": found})
         return OK
     for size, report in found["sizes"].items():
-        print(f"{size} edits held, target {options.target}\n{calibration.told(report)}\n")
-    print(f"written: {out} (editor.json, calibration.json)")
+        say_lines(f"{size} edits held, target {options.target}\n{calibration.told(report)}\n")
+    say(f"written: {out} (editor.json, calibration.json)")
     return OK
 
 
@@ -181,23 +180,20 @@ class Progress:
 
     def __init__(self, count: int):
         self.count, self.done, self.begun = count, 0, time.monotonic()
-        self.shown = sys.stderr.isatty()
 
     @classmethod
     def of_pairs(cls, done: int, count: int) -> None:
         """Tells how many pairs of an edit and a question have been judged."""
-        if sys.stderr.isatty():
-            end = "\n" if done >= count else "\r"
-            print(f"{done}/{count} pairs judged ", end=end, file=sys.stderr, flush=True)
+        show_progress(f"{done}/{count} pairs judged", done >= count)
 
     def __call__(self, questions: int) -> None:
         """Counts questions that have been scored."""
         self.done += questions
         left = (time.monotonic() - self.begun) * (self.count / max(self.done, 1) - 1)
-        if self.shown:
-            end = "\n" if self.done >= self.count else "\r"
-            text = f"{self.done}/{self.count} questions scored, about {left:.0f} s left "
-            print(text, end=end, file=sys.stderr, flush=True)
+        show_progress(
+            f"{self.done}/{self.count} questions scored, about {left:.0f} s left",
+            self.done >= self.count,
+        )
 
 
 def trials_of(

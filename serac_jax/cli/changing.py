@@ -18,14 +18,8 @@ from serac_jax.cli.command import (
     open_store,
     unasked,
 )
-from serac_jax.cli.printing import (
-    complain,
-    one_line,
-    say,
-    show_change,
-    show_json,
-    title,
-)
+from serac_jax.cli.printing import one_line, show_change, title
+from serac_jax.core.console import complain, is_terminal, say, show_json
 from serac_jax.edits import operations, records
 from serac_jax.edits.same_prompt import Conflict
 from serac_jax.serving.checkup import unanswered
@@ -52,7 +46,7 @@ def policy_argument(parser: ArgumentParser) -> None:
 def policy_of(options: Namespace) -> Policy:
     """The policy of `insert` for --policy; without a terminal, ask refuses."""
     if options.policy == "ask":
-        return ask if sys.stdin and sys.stdin.isatty() else "refuse"
+        return ask if is_terminal(sys.stdin) else "refuse"
     return None if options.policy == "newest" else options.policy
 
 

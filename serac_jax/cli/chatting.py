@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from argparse import Namespace
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from serac_jax.cli.answering import opened, origin, query_arguments, tags_of
 from serac_jax.cli.command import OK, Command
-from serac_jax.cli.printing import one_line, say, show_change, title
+from serac_jax.cli.printing import one_line, show_change, title
+from serac_jax.core.console import say, say_lines, standard_input
 from serac_jax.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Session:
             "/redo": lambda rest: say(f"done again: {title(editor.redo())}"),
             "/history": self.history,
             "/list": self.list,
-            "/help": lambda rest: print(HELP),
+            "/help": lambda rest: say_lines(HELP),
         }
 
     @property
@@ -115,8 +115,7 @@ class Session:
     def why(self, rest: str) -> None:
         if not (question := rest or self.last):
             raise UserError("nothing was asked yet")
-        for line in str(self.editor.why(question, self.tags)).split("\n"):
-            say(line)
+        say_lines(str(self.editor.why(question, self.tags)))
 
     def list(self, rest: str) -> None:
         edits = self.editor.memory.live().values()
@@ -127,12 +126,12 @@ class Session:
 def chat(options: Namespace) -> int:
     if options.json:
         raise UserError("chat is for people; for programs there are ask, why and add with --json")
+    people = standard_input().isatty()
     session = Session(opened(options), tags_of(options))
-    people = sys.stdin.isatty()
     if people:
         with suppress(ImportError):  # then lines are edited by the terminal alone
             import readline  # noqa: F401 gives `input` keys to edit and recall lines
-        print(HELP)
+        say_lines(HELP)
     while True:
         try:
             line = input("> " if people else "").strip()
@@ -143,7 +142,7 @@ def chat(options: Namespace) -> int:
         except KeyboardInterrupt:
             if not people:
                 raise
-            print()  # takes back the line, or the question
+            say()  # takes back the line, or the question
 
 
 COMMANDS = {

@@ -14,7 +14,8 @@ from serac_jax.cli.command import (
     memory_path,
     no_memory,
 )
-from serac_jax.cli.printing import SHORT, counted, one_line, say, show_json
+from serac_jax.cli.printing import SHORT, counted, one_line
+from serac_jax.core.console import say, show_json
 from serac_jax.edits import check, records
 from serac_jax.edits.disk import Disk
 from serac_jax.serving import checkup

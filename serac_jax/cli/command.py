@@ -7,9 +7,9 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from serac_jax.core import files
+from serac_jax.core import console, files
 from serac_jax.core.errors import UserError
 from serac_jax.edits import memory_file
 from serac_jax.edits.records import Edit
@@ -31,6 +31,13 @@ class Command(NamedTuple):
     run: Callable[[Namespace], int]
     arguments: Callable[[ArgumentParser], None] | None
     examples: str
+
+
+class HelpingParser(ArgumentParser):
+    """A parser that does not hide that its help could not be printed."""
+
+    def print_help(self, file: Any = None) -> None:
+        console.write(self.format_help())
 
 
 def no_arguments(parser: ArgumentParser) -> None:
@@ -71,7 +78,7 @@ def unasked(options: Namespace) -> str:
     """Says, in front of a refusal, that --policy=ask had no terminal to ask at."""
     return (
         "there is no terminal to ask at; "
-        if options.policy == "ask" and not sys.stdin.isatty()
+        if options.policy == "ask" and not console.is_terminal(sys.stdin)
         else ""
     )
 

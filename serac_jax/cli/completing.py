@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import Action, ArgumentParser, Namespace
 
 from serac_jax.cli.command import OK, Command
+from serac_jax.core import console
 
 SHELLS = ("bash", "zsh", "fish")
 FILES = ("FILE", "FOLDER", "FROM", "TO", "THEIRS", "BASE")  # metavars of arguments that are files
@@ -27,7 +28,7 @@ def run(options: Namespace) -> int:
     for action in actions:
         if action.metavar in FILES:
             action.complete = shtab.FILE  # type: ignore[attr-defined]
-    print(shtab.complete(top, shell=options.shell))
+    console.write(shtab.complete(top, shell=options.shell) + "\n")
     return OK
 
 

@@ -6,8 +6,9 @@ from argparse import ArgumentParser, Namespace
 from collections import Counter
 
 from serac_jax.cli.command import NOTHING, OK, Command
-from serac_jax.cli.printing import counted, say, show_json
+from serac_jax.cli.printing import counted
 from serac_jax.core import files
+from serac_jax.core.console import say, show_json
 from serac_jax.core.errors import UserError
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from serac_jax.cli.command import Command
 from serac_jax.cli.options import configured, launch, parse, parser
+from serac_jax.core.console import say
 from serac_jax.core.types import Config
 
 ABOUT = """Fetch the models and data that a config needs, and check them. Afterwards the same config
@@ -63,12 +64,12 @@ def download(config: Config, mirror: str | None) -> None:
         show(f"{config.task} {split}", found.folder, f"{found.rows} rows")
     for embedder in {found.embedder for found in needs.values() if found.embedder}:
         check(embedder, output="mean")
-    print("everything is there; with HF_HUB_OFFLINE=1 nothing more is fetched")
+    say("everything is there; with HF_HUB_OFFLINE=1 nothing more is fetched")
 
 
 def show(what: str, where: Path, size: str) -> None:
     """Prints a line about something that is there."""
-    print(f"{what:<40}  {size:<28}  {where}", flush=True)
+    say(f"{what:<40}  {size:<28}  {where}", flush=True)
 
 
 COMMANDS = {"download": Command(run, None, "download zsre_rep --mirror=/shared/models")}

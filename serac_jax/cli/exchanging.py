@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import ArgumentParser, Namespace
 from collections import Counter
 from pathlib import Path
@@ -10,8 +9,9 @@ from typing import Any
 
 from serac_jax.cli.changing import policy_argument, policy_of, refused
 from serac_jax.cli.command import NOTHING, OK, Command, existing_store, open_store
-from serac_jax.cli.printing import counted, say, show_json
-from serac_jax.core import files
+from serac_jax.cli.printing import counted
+from serac_jax.core import console, files
+from serac_jax.core.console import say, show_json
 from serac_jax.core.errors import UserError
 from serac_jax.edits import exchange, records
 from serac_jax.edits.exchange import Columns
@@ -120,16 +120,9 @@ def contents(name: str) -> str:
     Raises:
       UserError: It cannot be read, or is not UTF-8.
     """
-    if name == "-" and sys.stdin is None:
-        raise UserError("the standard input is closed")
-    try:
-        data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
-        return data.decode("utf-8-sig")
-    except (OSError, ValueError) as error:
-        if isinstance(error, UnicodeDecodeError):
-            line = error.object[: error.start].count(b"\n") + 1
-            raise UserError(f"{name}:{line}: not UTF-8 text") from error
-        raise UserError(f"cannot read {name:.200} ({files.reason(error)})") from error
+    if name != "-":
+        return files.read_text(Path(name))
+    return files.text_of(console.standard_input().buffer.read(), name)
 
 
 def kind(name: str, given: str | None) -> str:
@@ -177,7 +170,7 @@ def export(options: Namespace) -> int:
     found = [edit for edit in edits if not options.tag or set(options.tag) & set(edit.tags)]
     text = "".join(exchange.write(found, options.format or kind(options.file, None)))
     if options.file == "-":
-        sys.stdout.write(text)
+        console.write(text)
         return OK if found else NOTHING
     target = files.resolve(options.file)
     if target.exists():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from serac_jax.core.console import say
 from serac_jax.core.errors import UserError
 
 
@@ -40,4 +41,4 @@ def export_networks(folder: Path | None, out: Path) -> None:
     out = program.writable(out, "out")
     for part, model in run.parts.items():
         models.save(out / part, model, params[part])
-        print(f"{out / part}: {model.name} as of step {step}")
+        say(f"{out / part}: {model.name} as of step {step}")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from serac_jax.core import files
+from serac_jax.core.console import say, say_lines
 from serac_jax.core.errors import UserError
 from serac_jax.evaluation import fact_asking, fact_figure, fact_plan, fact_results
 from serac_jax.evaluation.fact_asking import Asker, Service
@@ -66,9 +67,9 @@ def score_facts(options: Options, out: str | Path, command: str) -> dict[str, An
     numbers, kinds = fact_plan.sizes(options.edits), fact_plan.kinds(options.kinds)
     one_each = fact_rows.one_a_prompt(fact_rows.read(options.data))
     if one_each.dropped:
-        print(f"{one_each.dropped} facts with the prompt of an earlier one are left out")
+        say(f"{one_each.dropped} facts with the prompt of an earlier one are left out")
     if one_each.joined:
-        print(f"{one_each.joined} facts repeat an earlier one, which got their questions")
+        say(f"{one_each.joined} facts repeat an earlier one, which got their questions")
     program.use_compilation_cache(program.default_cache())
     service = load(options.editor)
     facts = sayable(service, one_each.facts)
@@ -76,7 +77,7 @@ def score_facts(options: Options, out: str | Path, command: str) -> dict[str, An
         facts, numbers, kinds, options.limit, options.seed, options.when == "each"
     )
     for number in plan.skipped:
-        print(f"{number} edits: left out, there are {len(facts)} facts")
+        say(f"{number} edits: left out, there are {len(facts)} facts")
 
     folder = program.writable(Path(out), "out")
     settings = same_settings(folder, options)
@@ -84,7 +85,7 @@ def score_facts(options: Options, out: str | Path, command: str) -> dict[str, An
     lines = fact_asking.written(folder / PREDICTIONS, plan)
     asker.remember(lines)
     if lines:
-        print(f"{folder / PREDICTIONS}: {len(lines)} of {plan.questions} questions were answered")
+        say(f"{folder / PREDICTIONS}: {len(lines)} of {plan.questions} questions were answered")
     seconds = ask(asker, plan, folder / PREDICTIONS, len(lines))
 
     found = fact_results.results(
@@ -100,11 +101,11 @@ def score_facts(options: Options, out: str | Path, command: str) -> dict[str, An
     text = json.dumps(found, indent=2, ensure_ascii=False) + "\n"
     files.write(folder / RESULTS, text.encode())
     fact_figure.draw(found, folder / FIGURE)
-    print(
+    say_lines(
         f"\n{fact_results.table(found)}\n\n{len(facts)} facts, {plan.questions} questions in"
         f" {seconds:.0f} s"
     )
-    print(f"written: {folder / RESULTS}, {PREDICTIONS}, {FIGURE}.png, {FIGURE}.pdf")
+    say(f"written: {folder / RESULTS}, {PREDICTIONS}, {FIGURE}.png, {FIGURE}.pdf")
     return found
 
 
@@ -125,7 +126,7 @@ def sayable(service: Service, facts: list[Fact]) -> list[Fact]:
         note = f"{len(facts) - len(kept)} of {len(facts)} facts are left out, such as {reason}"
         if not kept:
             raise UserError(note)
-        print(note)
+        say(note)
     return kept
 
 
@@ -153,7 +154,7 @@ def ask(asker: Asker, plan: fact_plan.Plan, file: Path, done: int) -> float:
         if now >= said + EVERY and asker.group:
             said = now
             left = int((total - asked) * (now - start) / (asked - first))
-            print(
+            say(
                 f"{asker.group.edits} edits held: {asked} of {total} questions, about"
                 f" {left // 60}:{left % 60:02d} left",
                 flush=True,

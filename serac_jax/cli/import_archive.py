@@ -14,6 +14,7 @@ import numpy as np
 
 from serac_jax.cli.command import Command
 from serac_jax.cli.options import configured, launch, parse, parser, sibling
+from serac_jax.core.console import say_lines
 from serac_jax.core.errors import UserError
 from serac_jax.core.types import Config
 from serac_jax.editors.interventions import select
@@ -234,7 +235,7 @@ def import_archive(config: Config, file: Path, folder: Path) -> None:
         state, iter(run.task.batches(config.data.train_split, config.train.edits, True)), {}, None
     )
     checkpoints.close()
-    print(f"{file}, step {step} → {folder}\nnext: {sibling('eval')} --workdir={folder}")
+    say_lines(f"{file}, step {step} → {folder}\nnext: {sibling('eval')} --workdir={folder}")
 
 
 COMMANDS = {

@@ -18,10 +18,10 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, NoReturn
 
-from serac_jax.cli.command import FAILED
+from serac_jax.cli.command import FAILED, OK, HelpingParser
 from serac_jax.cli.commands import GROUPS, ROWS, Row
-from serac_jax.cli.printing import complain
 from serac_jax.core import files
+from serac_jax.core.console import complain, note
 from serac_jax.core.errors import UserError
 from serac_jax.core.version import VERSION
 
@@ -30,7 +30,7 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 STATUSES = "Exit status: 0 done; 1 error; 2 nothing found, or a conflict stopped it."
 
 
-class Parser(ArgumentParser):
+class Parser(HelpingParser):
     """A parser whose errors are one line and this program's status."""
 
     def error(self, message: str) -> NoReturn:
@@ -89,18 +89,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if sys.stdout is None:
             raise UserError("the standard output is closed")
-        options = parser().parse_args(arguments)
-        with warnings.catch_warnings():
-            warnings.showwarning = note
-            status = options.run(options)
+        status = run(arguments)
         sys.stdout.flush()
         return status
     except UserError as error:
         complain(f"error: {error}")
+        finish_output()
     except BrokenPipeError:  # the reader, such as `head`, has stopped reading
         discard_output()
-    except UnicodeDecodeError as error:
-        complain(f"error: the standard input is not UTF-8 text ({error.reason})")
     except OSError as error:
         complain(f"error: {files.reason(error)}: {error.filename or 'the standard output'!s:.200}")
         discard_output()
@@ -109,9 +105,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return FAILED
 
 
-def note(message: Warning | str, *_: Any, **__: Any) -> None:
-    """Prints a warning as a person reads it: in one line, without the place in the program."""
-    complain(f"note: {message}")
+def run(arguments: Sequence[str] | None) -> int:
+    """Runs a command line; its warnings are notes."""
+    try:
+        options = parser().parse_args(arguments)
+        with warnings.catch_warnings():
+            warnings.showwarning = note
+            return options.run(options)
+    except SystemExit as ended:  # after `--help`, or an error of the command line
+        return int(ended.code or OK)
 
 
 def set_encodings() -> None:
@@ -122,6 +124,15 @@ def set_encodings() -> None:
             stream.reconfigure(encoding=encoding, errors="backslashreplace")
     if isinstance(sys.stdin, TextIOWrapper) and not sys.stdin.isatty():
         sys.stdin.reconfigure(encoding="utf-8", errors="strict")
+
+
+def finish_output() -> None:
+    """Prints what waits to be printed, if it can be."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        discard_output()
 
 
 def discard_output() -> None:

@@ -7,8 +7,9 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from serac_jax.cli.command import NOTHING, OK, Command, existing_store, memory_path, plain, unasked
-from serac_jax.cli.printing import complain, counted, one_line, say, show_change, show_json
+from serac_jax.cli.printing import counted, one_line, show_change
 from serac_jax.core import files
+from serac_jax.core.console import complain, say, show_json
 from serac_jax.edits import merge, records
 from serac_jax.edits.merge import Clash, Side
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from argparse import Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
-from serac_jax.cli.command import OK
+from serac_jax.cli.command import OK, HelpingParser
 from serac_jax.core.errors import UserError
 from serac_jax.core.types import Config
 
@@ -18,7 +18,7 @@ FIELDS = """fields:
   its name; `serac config PRESET` prints all of them"""
 
 
-class Parser(ArgumentParser):
+class Parser(HelpingParser):
     """A parser whose errors are one line."""
 
     def error(self, message: str) -> NoReturn:

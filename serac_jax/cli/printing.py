@@ -1,47 +1,16 @@
-"""Printing for people and for programs. All text that people see goes through `say`."""
+"""How edits and operations are shown, to people and to programs."""
 
 from __future__ import annotations
 
-import json
-import re
-import sys
 from collections.abc import Iterable
-from typing import Any, TextIO
 
+from serac_jax.core.console import say
 from serac_jax.edits import records
 from serac_jax.edits.operations import Operation
 from serac_jax.edits.records import Edit
 
 SHORT = 8  # digits of an id that people are shown
 AT_MOST = 10  # edits of one operation that people are shown
-# no-break and ideographic space, and the joiners that scripts and emoji need: printed as they are
-HARMLESS = frozenset("\u00a0\u3000\u200c\u200d")
-# DEL, C1 controls, line separators and bidirectional controls, which JSON would leave as they are
-UNSAFE = re.compile("[\x7f-\x9f\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-
-
-def say(line: str, file: TextIO | None = None) -> None:
-    """Prints one line; whatever could move a terminal's cursor is escaped."""
-    print(visible(line), file=file)
-
-
-def complain(line: str) -> None:
-    """Prints one line on the standard error."""
-    say(line, sys.stderr)
-
-
-def visible(text: str) -> str:
-    """A text on one line, with control and format characters escaped as in Python."""
-    return "".join(
-        letter if letter.isprintable() or letter in HARMLESS else repr(letter)[1:-1]
-        for letter in text
-    )
-
-
-def show_json(value: Any) -> None:
-    """Prints one line of JSON; control characters are escaped."""
-    text = json.dumps(value, ensure_ascii=False)
-    print(UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 def one_line(edit: Edit) -> str:

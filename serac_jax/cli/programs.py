@@ -8,6 +8,7 @@ from pathlib import Path
 
 from serac_jax.cli.command import OK, Command
 from serac_jax.cli.options import configured, launch, named, parse, parser, sibling
+from serac_jax.core.console import say
 from serac_jax.core.types import Config
 
 TRAIN = """Train an editor. A run that was killed or stopped goes on, without a difference, when it
@@ -183,10 +184,11 @@ def show_config(options: Namespace) -> int:
 
     config = configured(chosen)
     for name, fields in sections.SECTIONS.items():
-        print(f"{name or 'run'}")
+        say(name or "run")
         for field, described in fields.items():
             full = f"{name}.{field}" if name else field
-            print(f"  {full} = {value_of(config, full)!r}\n      {described.meaning}")
+            say(f"  {full} = {value_of(config, full)!r}")
+            say(f"      {described.meaning}")
     return OK
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from serac_jax.cli.answering import editor_argument, mesh_of, named
 from serac_jax.cli.command import OK, Command, memory_path
 from serac_jax.cli.options import packages_of
-from serac_jax.cli.printing import complain, say, show_json
+from serac_jax.core.console import complain, say, show_json
 from serac_jax.core.errors import UserError
 
 if TYPE_CHECKING:

@@ -40,10 +40,24 @@ def resolve(path: str | Path) -> Path:
     return found
 
 
+def expanded(path: str | Path) -> Path:
+    """A path with a leading ~ replaced; it need not lead anywhere.
+
+    Raises:
+      UserError: No file can have it.
+    """
+    try:
+        found = Path(path).expanduser()
+        found.exists()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UserError(f"{path!s:.200}: not a usable path ({reason(error)})") from error
+    return found
+
+
 def reason(error: Exception) -> str:
     """An error of the system in a few words."""
     text = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
-    return text.splitlines()[0][:200] if text else type(error).__name__
+    return text.partition("\n")[0][:200] if text else type(error).__name__
 
 
 def kind(mode: int) -> str:
@@ -64,6 +78,33 @@ def read(path: Path) -> bytes:
         return b""
     except OSError as error:
         raise UserError(f"cannot read {path} ({reason(error)})") from error
+
+
+def read_text(path: Path) -> str:
+    """The text of a file.
+
+    Raises:
+      UserError: It cannot be read, or is not UTF-8.
+    """
+    try:
+        data = path.read_bytes()
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path!s:.200} ({reason(error)})") from error
+    return text_of(data, str(path))
+
+
+def text_of(data: bytes, name: str) -> str:
+    """Bytes as text, of which lines are to be divided at line feeds only: `splitlines` and files
+    that are opened as text divide at other characters too, which an answer may have.
+
+    Raises:
+      UserError: They are not UTF-8.
+    """
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{name}:{line}: not UTF-8 text") from error
 
 
 def write(path: Path, data: bytes) -> None:
@@ -112,6 +153,11 @@ def remove_leftovers(path: Path) -> None:
 def glob_safe(name: str) -> str:
     """A name as a pattern that matches only itself."""
     return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
+
+
+def appending(path: Path) -> FileIO:
+    """Opens a log, to which whole lines are appended; one that does not exist is made."""
+    return path.open("ab", buffering=0)
 
 
 def append(path: Path, size: int, data: bytes) -> None:

@@ -6,7 +6,6 @@ No edit that can be read is ever dropped.
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import NamedTuple
 
@@ -223,7 +222,7 @@ def mend_journal(disk: Disk, operations: list[Operation]) -> Path:
     """
     aside = disk.journal.with_name(disk.journal.name + ".damaged")
     data = disk.in_step(disk.read_tail()) if operations else None
-    shutil.copyfile(disk.journal, aside)
+    files.write(aside, files.read(disk.journal))
     if data is None:
         files.write(disk.journal, b"")
         return aside

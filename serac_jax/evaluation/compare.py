@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from serac_jax.core import files
+from serac_jax.core.console import say, say_lines
 from serac_jax.core.errors import UserError
 from serac_jax.core.types import Config
 from serac_jax.evaluation.comparison_table import draw, markdown
@@ -106,7 +107,7 @@ def complete(run: Run) -> None:
     run.folder.mkdir(parents=True, exist_ok=True)
     seconds = {}
     path = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    with (run.folder / "output.txt").open("a") as output:
+    with files.appending(run.folder / "output.txt") as output:
         for name, command in run.programs.items():
             since = time.monotonic()
             status = subprocess.run(
@@ -117,10 +118,10 @@ def complete(run: Run) -> None:
                 check=False,
             ).returncode
             if status:
-                said = Path(output.name).read_text().splitlines()
+                said = Path(output.name).read_text(errors="replace").strip().rpartition("\n")[2]
                 raise UserError(
                     f"{run.name}: {command[0]} ended with status {status}"
-                    f" ({said[-1] if said else 'no output'}); see {output.name}"
+                    f" ({said or 'no output'}); see {output.name}"
                 )
             seconds[name] = round(time.monotonic() - since, 1)
     files.write_json(run.folder / "seconds.json", seconds)
@@ -130,7 +131,7 @@ def complete_all(runs: list[Run], out: Path) -> list[str]:
     """Completes one run after the other, renews table and figure after each, and gives what went
     wrong."""
     ahead, failures, since = [run for run in runs if run.results() is None], [], time.monotonic()
-    print(
+    say(
         f"{len(runs)} runs, {len(runs) - len(ahead)} of them finished before; written to {out}",
         flush=True,
     )
@@ -141,14 +142,14 @@ def complete_all(runs: list[Run], out: Path) -> list[str]:
             if number
             else ""
         )
-        print(f"[{number + 1}/{len(ahead)}] {run.name}{left}", flush=True)
+        say(f"[{number + 1}/{len(ahead)}] {run.name}{left}", flush=True)
         try:
             complete(run)
         except UserError as error:
             failures.append(str(error))
-            print(f"    {error}", flush=True)
+            say(f"    {error}", flush=True)
         else:
-            print(f"    {told(entry(run))}", flush=True)
+            say(f"    {told(entry(run))}", flush=True)
             write(runs, out)
     write(runs, out)
     return failures
@@ -220,6 +221,6 @@ def compare(
     folder = program.writable(Path(out or default), "out")
     failures = complete_all(find(sources, patterns, variant, folder, load), folder)
     if (folder / "table.md").exists():
-        print("\n" + (folder / "table.md").read_text(), flush=True)
+        say_lines("\n" + (folder / "table.md").read_text(), flush=True)
     if failures:
         raise UserError(f"{len(failures)} runs failed: {'; '.join(failures)}")

@@ -7,6 +7,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from serac_jax.core import figure_files
+
 Entry = dict[str, Any]  # a run, as in table.json
 SCORES = ("edit_success", "drawdown")
 MARKERS = "osD^vPX*"
@@ -90,8 +92,7 @@ def draw(entries: list[Entry], out: Path) -> None:
         for panel, score in zip(axes, SCORES, strict=True):
             draw_panel(panel, group, score)
             panel.set_title(f"{name}: {TITLES[score]}", fontsize=10, loc="left")
-    for ending in ("svg", "png", "pdf"):
-        figure.savefig(out / f"table.{ending}", dpi=150)
+    figure_files.save(figure, out / "table", "svg", "png", "pdf")
 
 
 def draw_panel(panel: Any, group: list[Entry], score: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from serac_jax.core import files
 from serac_jax.core.batch import EditBatch
+from serac_jax.core.console import say, say_lines
 from serac_jax.core.metrics import Score
 from serac_jax.core.sharding import fetch
 from serac_jax.core.types import Config
@@ -147,8 +148,8 @@ def evaluate_and_write(
     """What eval.py does: evaluates, prints the table, and writes the files into a folder."""
     split, note = choose_split(run, config, split_asked)
     if note:
-        print(note, flush=True)
-    print(
+        say(note, flush=True)
+    say(
         f"{name}: {config.eval.edits} edits at a time, split {split!r} of {config.task}",
         flush=True,
     )
@@ -159,9 +160,10 @@ def evaluate_and_write(
         split=split,
         step=step,
         command=command,
-        progress=lambda line: print(line, flush=True),
+        progress=lambda line: say(line, flush=True),
     )
-    print(report.table(found.results), shown(found.results["examples"]), sep="\n\n")
+    say_lines(f"{report.table(found.results)}\n\n{shown(found.results['examples'])}")
     if distributed.is_primary():
         write(folder, found)
-    print(f"\nwritten: {folder / RESULTS}, {folder / PREDICTIONS}")
+    say()
+    say(f"written: {folder / RESULTS}, {folder / PREDICTIONS}")

@@ -27,6 +27,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, Self
 
+from serac_jax.core import files
 from serac_jax.core.errors import UserError
 from serac_jax.edits import records
 from serac_jax.edits.records import Edit
@@ -179,11 +180,11 @@ def run(asker: Asker, plan: Plan, file: Path, done: int) -> Iterator[int]:
     Yields:
       The number of questions that have been asked, after each batch.
     """
-    with file.open("a", encoding="utf-8", newline="\n") as out:
+    with files.appending(file) as out:
         for asked in batches(plan, BATCH, done):
             lines = asker.ask(asked)
-            out.write("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
-            out.flush()
+            new = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+            files.write_all(out, new.encode())
             done += len(lines)
             yield done
 
@@ -213,5 +214,5 @@ def written(file: Path, plan: Plan) -> list[Line]:
             f"{file} holds the answers of another evaluation; choose another --out, or remove it"
         )
     if len(whole) < len(content):
-        file.write_bytes(whole)
+        files.write(file, whole)
     return lines

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from serac_jax.core import figure_files
 from serac_jax.tasks.facts.fact_kinds import BY_NAME
 
 
@@ -45,5 +46,4 @@ def draw(found: dict[str, Any], out: Path) -> None:
         if axes.get_legend_handles_labels()[0]:
             axes.legend(fontsize="small", loc="lower left")
     panels[0].set_ylabel("share of right answers")
-    for ending in ("png", "pdf"):
-        figure.savefig(out.with_suffix(f".{ending}"), dpi=150)
+    figure_files.save(figure, out, "png", "pdf")

@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from serac_jax.core.console import escaped
 from serac_jax.tasks.kinds import Kind
 from serac_jax.text.queries import Query, TextBatch
 from serac_jax.text.squad import normalized
@@ -111,9 +112,9 @@ def examples(found: list[Prediction], count: int) -> list[Prediction]:
 def shown(found: list[Prediction]) -> str:
     """Predictions as lines of text."""
     return "\n".join(
-        f"  edit: {each['edit']['prompt']} → {each['edit']['answer']}\n"
-        f"  {each['kind']}: {each['question']}\n"
-        f"    before: {each['before']}\n"
-        f"    after:  {each['after']}"
+        f"  edit: {escaped(each['edit']['prompt'])} → {escaped(each['edit']['answer'])}\n"
+        f"  {each['kind']}: {escaped(each['question'])}\n"
+        f"    before: {escaped(str(each['before']))}\n"
+        f"    after:  {escaped(str(each['after']))}"
         for each in found
     )

@@ -34,7 +34,18 @@ def tags_of(tags: Asked | Sequence[Asked], count: int) -> list[Tags]:
         raise UserError(
             f"{len(each)} lists of tags for {count} questions; give one for each, or one for all"
         )
-    return [(one,) if isinstance(one, str) else None if one is None else tuple(one) for one in each]
+    return [None if one is None else tuple_of(one) for one in each]
+
+
+def tuple_of(tags: Any) -> tuple[str, ...]:
+    """The tags of one question."""
+    try:
+        found = (tags,) if isinstance(tags, str) else tuple(tags)
+    except TypeError:
+        found = (tags,)
+    if not all(isinstance(tag, str) for tag in found):
+        raise UserError(f"expected a tag or a tuple of tags, not {tags!r:.60}")
+    return found
 
 
 class TagTable:

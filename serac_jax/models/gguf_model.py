@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from serac_jax.core import files
 from serac_jax.core.model_files import DamagedFile
 from serac_jax.models.gguf_file import Header, read_header
 from serac_jax.models.gguf_tokenizer import ROLES, tokenizer_files
@@ -72,7 +73,7 @@ def folder_of(file: Path) -> Path:
             new = Path(made) / "new"
             new.mkdir()
             for name, content in contents.items():
-                (new / name).write_text(content, encoding="utf-8")
+                files.write(new / name, content.encode())
             (new / WEIGHTS).symlink_to(file)
             with suppress(OSError):  # another process was faster
                 new.rename(folder)

@@ -104,7 +104,7 @@ def installed(name: str) -> Path | None:
 def local(name: str) -> Path | None:
     """The folder of a name that is a path, or of a model that is shipped; None for a Hub
     repository."""
-    if (folder := Path(name).expanduser()).is_dir():
+    if (folder := files.expanded(name)).is_dir():
         return folder
     if folder.suffix == ".gguf":
         if not folder.is_file():

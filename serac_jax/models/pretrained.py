@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -240,6 +239,7 @@ def save(folder: Path, model: Model, params: Params) -> None:
     config |= classes(model.labels) if has_head else {}
     files.write_json(folder / "config.json", config)
     if (model.folder / "generation_config.json").exists():
-        shutil.copyfile(model.folder / "generation_config.json", folder / "generation_config.json")
+        generation = (model.folder / "generation_config.json").read_bytes()
+        files.write(folder / "generation_config.json", generation)
     sentence.copy(model.folder, folder)
     model.tokenizer.save_pretrained(folder)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from serac_jax.core import files
 from serac_jax.core.model_files import DamagedFile, read_json, read_json_list
 from serac_jax.models.network import WeightError
 
@@ -68,4 +68,4 @@ def copy(source: Path, folder: Path) -> None:
         return
     for file in (MODULES, *(str(place.relative_to(source)) for place in source.glob("*_*/*.json"))):
         (folder / file).parent.mkdir(exist_ok=True)
-        shutil.copyfile(source / file, folder / file)
+        files.write(folder / file, (source / file).read_bytes())

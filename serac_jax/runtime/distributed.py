@@ -21,6 +21,8 @@ from typing import Any, NoReturn
 import jax
 from jax.experimental import multihost_utils
 
+from serac_jax.core import files
+from serac_jax.core.console import complain
 from serac_jax.core.errors import UserError
 
 PATIENCE = 300  # seconds that processes wait for one another at start and end
@@ -88,7 +90,7 @@ def join(options: dict[str, Any] | None) -> bool:
     except (ValueError, RuntimeError) as error:
         where = options.get("coordinator_address", "one that JAX finds out")
         raise UserError(
-            f"the processes did not find one another ({str(error).splitlines()[0][:200]}); the"
+            f"the processes did not find one another ({files.reason(error)}); the"
             f" coordinator is {where}; start as many processes as were announced, each with a"
             f" number of its own, within {PATIENCE} seconds, and choose a port that is free and"
             " reachable"
@@ -162,7 +164,7 @@ def leave(error: BaseException) -> NoReturn:
             " with the same workdir to continue"
         )
     if message:
-        print(f"error: {message}", file=sys.stderr)
+        complain(f"error: {message}")
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(1 if message else 0)

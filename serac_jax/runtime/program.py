@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jax
 
+from serac_jax.core import files
 from serac_jax.core.errors import UserError
 from serac_jax.core.types import Config
 from serac_jax.runtime import allocator
@@ -30,7 +31,7 @@ def cache_folder(config: Config) -> Path:
     """Where downloads, prepared data and compiled programs are kept between runs. Raises UserError
     where it cannot be written."""
     return writable(
-        Path(config.data.cache).expanduser() if config.data.cache else default_cache(), "data.cache"
+        files.expanded(config.data.cache) if config.data.cache else default_cache(), "data.cache"
     )
 
 

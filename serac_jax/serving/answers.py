@@ -1,16 +1,32 @@
-"""The service's answer to a question, and what decided it."""
+"""What the service is asked, its answers, and what decided them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
+from serac_jax.core.console import escaped
+from serac_jax.core.errors import UserError
 from serac_jax.editors.protocol import Thresholds
-from serac_jax.edits.records import as_fields
+from serac_jax.edits.records import as_fields, shown, text
 from serac_jax.index.tags import Tags
 from serac_jax.serving.matching import Near, ranked
+
+
+def texts_of(questions: Any) -> list[str]:
+    """The questions of a call, checked.
+
+    Raises:
+        UserError: they are not texts that a tokenizer can read.
+    """
+    if isinstance(questions, str):
+        return [text(questions, "the question")]
+    if not isinstance(questions, Iterable):
+        raise UserError(f"expected a question or a list of them, not {shown(questions)}")
+    each = list(cast(Iterable[Any], questions))
+    return [text(question, f"question {number}") for number, question in enumerate(each, 1)]
 
 
 class Verdict(NamedTuple):
@@ -123,25 +139,23 @@ class Why(NamedTuple):
         return answer.as_fields() | rest
 
     def __str__(self) -> str:
-        answer, nearest, second = self.answer, self.answer.nearest, self.answer.runner_up
+        answer, nearest = self.answer, self.answer.nearest
         lines = [
-            f"{answer.question}\n  → {answer.text}  "
-            f" ({f'edit {answer.edit_id[:8]}' if answer.edit_id else 'the base model'})"
+            answer.question,
+            f"  → {answer.text}  "
+            f" ({f'edit {answer.edit_id[:8]}' if answer.edit_id else 'the base model'})",
         ]
-        if nearest:
-            lines.append(
-                f"  nearest    {nearest.score:.3f}  {nearest.edit.id[:8]}  {nearest.edit.prompt} →"
-                f" {nearest.edit.answer}"
-            )
-        if second:
-            lines.append(
-                f"  runner-up  {second.score:.3f}  {second.edit.id[:8]}  {second.edit.prompt} →"
-                f" {second.edit.answer}"
-            )
+        for name, near in (("nearest", nearest), ("runner-up", answer.runner_up)):
+            if near:
+                lines.append(
+                    f"  {name:<9}  {near.score:.3f}  {near.edit.id[:8]}  {near.edit.prompt} →"
+                    f" {near.edit.answer}"
+                )
         lines.append(
             f"  threshold  {self.threshold:.3f}  (margin"
             f" {self.margin:+.3f}{', unsure' if answer.unsure else ''})"
         )
         if nearest:
-            lines.append(f"  {'reads' if answer.edit_id else 'would read'}: {self.reads}")
-        return "\n".join([*lines, f"  base model: {self.base_text}"])
+            reads = f"  {'reads' if answer.edit_id else 'would read'}: {self.reads}"
+            lines += reads.split("\n")  # a chat has several
+        return "\n".join(map(escaped, [*lines, f"  base model: {self.base_text}"]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from serac_jax.core import figure_files
 from serac_jax.editors.protocol import Thresholds
 from serac_jax.serving.calibration import Scores, bins, rates, thinned
 
@@ -48,5 +49,4 @@ def draw(scores: Scores, thresholds: Thresholds, out: Path) -> None:
     meaning.set(title="calibration", xlabel="score", ylabel="share in scope")
     for axes in figure.axes:
         axes.grid(alpha=0.3)
-    for ending in ("svg", "png"):
-        figure.savefig(out.with_suffix(f".{ending}"), dpi=150)
+    figure_files.save(figure, out, "svg", "png")

@@ -5,6 +5,7 @@ Needs no JAX: an editor that finds contradictions in other words is passed as a 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
@@ -31,6 +32,10 @@ class Inserted(NamedTuple):
     edits: tuple[Edit, ...]
     conflicts: list[Conflict]
     replaced: tuple[Edit, ...] = ()
+
+
+class Contradiction(UserWarning):
+    """A new edit contradicts a stored one in other words; both are kept."""
 
 
 class ContradictionRefused(UserError):
@@ -101,6 +106,26 @@ def insert(
                 do=do,
             )
             return Inserted(stored, found, replaced)
+
+
+def policy_by(policy: Policy, calibrated: bool) -> Policy:
+    """The policy, but that scores which were never measured remove no edit: by an editor that is
+    not calibrated, "newest" settles contradictions in the same words only."""
+    return None if policy == "newest" and not calibrated else policy
+
+
+def tell_of_kept(done: Inserted, policy: Policy, calibrated: bool) -> None:
+    """Warns the caller's caller of contradictions that no one was asked about and that remain."""
+    if policy not in (None, "newest"):
+        return
+    how = (
+        "policy='newest' removes the older one"
+        if calibrated
+        else "the editor is not calibrated, so remove the wrong one yourself"
+    )
+    for conflict in done.conflicts:
+        if conflict.kind == "contradiction" and conflict.old not in done.replaced:
+            warnings.warn(f"{conflict}: both were kept; {how}", Contradiction, stacklevel=3)
 
 
 def same_words(store: Store, edits: Sequence[Edit]) -> list[Conflict]:

@@ -16,10 +16,10 @@ from serac_jax.runtime import program
 from serac_jax.serving import saved_editor
 from serac_jax.serving.answers import Answer as Answer
 from serac_jax.serving.answers import Why as Why
+from serac_jax.serving.insert import Contradiction as Contradiction
 from serac_jax.serving.insert import ContradictionRefused as ContradictionRefused
 from serac_jax.serving.matching import MakeIndex
 from serac_jax.serving.saved_editor import OtherWeights as OtherWeights
-from serac_jax.serving.service import Contradiction as Contradiction
 from serac_jax.serving.service import EditorService as EditorService
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from jax.sharding import Mesh
 
 from serac_jax import models
+from serac_jax.core import files
 from serac_jax.core.errors import UserError
 from serac_jax.core.sharding import make_mesh, placer
 from serac_jax.editors.serac import check_vocabulary
@@ -88,7 +89,7 @@ def devices(mesh: Mapping[str, int] | None) -> list[Any] | None:
 
 def located(name: str) -> Path:
     """The folder of an editor."""
-    folder = Path(name).expanduser()
+    folder = files.expanded(name)
     if folder.is_dir():
         if not (folder / specs.FILE).exists() and not (folder / "checkpoints").exists():
             raise UserError(
@@ -231,4 +232,4 @@ def save(parts: Parts, folder: Path, copy_base: bool) -> None:
 
 def is_public(name: str) -> bool:
     """Whether other machines know a model by its name: it is not a folder of this one."""
-    return not name.startswith("./") and not Path(name).expanduser().exists()
+    return not name.startswith("./") and not files.expanded(name).exists()

@@ -8,7 +8,6 @@ print(editor.ask("Who is the author of Dracula?").text)
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -26,18 +25,22 @@ from serac_jax.edits.store import Store
 from serac_jax.index.blocked import BlockedIndex
 from serac_jax.index.tags import Asked, Tags, tags_of
 from serac_jax.serving import calibration, conflicts, saved_editor
-from serac_jax.serving.answers import NOTHING_NEAR, Answer, Verdict, Why, answered, decide
+from serac_jax.serving.answers import (
+    NOTHING_NEAR,
+    Answer,
+    Verdict,
+    Why,
+    answered,
+    decide,
+    texts_of,
+)
 from serac_jax.serving.calibration import Scores
 from serac_jax.serving.editor_spec import Spec
-from serac_jax.serving.insert import Inserted, Policy, insert
+from serac_jax.serving.insert import Inserted, Policy, insert, policy_by, tell_of_kept
 from serac_jax.serving.judging import JudgingReader
 from serac_jax.serving.matching import MakeIndex, Matcher
 from serac_jax.serving.parts import Parts
 from serac_jax.serving.readers import Answering, CallableModel, TextReader, answer_ids
-
-
-class Contradiction(UserWarning):
-    """A new edit contradicts a stored one in other words; both are kept."""
 
 
 class EditorService:
@@ -83,7 +86,7 @@ class EditorService:
 
     def __repr__(self) -> str:
         spec, edits = self.parts.spec, len(self.memory.live())
-        calibrated = "calibrated" if spec.calibration else "not calibrated"
+        calibrated = "calibrated" if self.calibrated else "not calibrated"
         models = ", ".join(f"{part}={name}" for part, name in spec.parts.items())
         where = self.memory.path or "in memory"
         return (
@@ -130,16 +133,9 @@ class EditorService:
         made = self.memory.make(
             prompt, answer, tags=tags, note=note, source=source, expires=expires
         )
-        edits, found, replaced = self.edit_many([made], policy=policy)
-        kept = [conflict for conflict in found if conflict.old not in replaced]
-        for conflict in kept if policy is None else []:
-            if conflict.kind == "contradiction":
-                warnings.warn(
-                    f"{conflict}: both were kept; policy='newest' removes the older one",
-                    Contradiction,
-                    stacklevel=2,
-                )
-        return edits[0]
+        done = self.edit_many([made], policy=policy)
+        tell_of_kept(done, policy, self.calibrated)
+        return done.edits[0]
 
     def edit_many(
         self,
@@ -156,7 +152,8 @@ class EditorService:
         Args:
             edits: edits, or pairs of a prompt and its answer.
             policy: what happens to contradictions, see `serving.insert.insert`: by default, the
-                newest edit of the same words stands, and those in other words are kept.
+                newest edit of the same words stands, and those in other words are kept. Where the
+                editor is not calibrated, that is what "newest" does too.
             message, do, at, author: see `serving.insert.insert`.
 
         Returns:
@@ -168,6 +165,7 @@ class EditorService:
         made = [edit if isinstance(edit, Edit) else self.memory.make(*edit) for edit in edits]
         for edit in made:
             self.check(edit)
+        policy = policy_by(policy, self.calibrated)
         # One insert at a time, so that none has to look for conflicts again because of another. A
         # function may take its time to decide, and holds up no one.
         with nullcontext() if callable(policy) else self.inserting:
@@ -252,7 +250,7 @@ class EditorService:
             An answer; for a sequence, a list of answers.
         """
         single = isinstance(questions, str)
-        asked = [questions] if single else list(questions)
+        asked = texts_of(questions)
         seen = tags_of(tags, len(asked))
         verdicts = self.decide(asked, seen)
         texts = self.texts(asked, verdicts)
@@ -285,6 +283,11 @@ class EditorService:
             alone = self.base([questions[at] for at in misses])
         texts |= dict(zip([*hits, *misses], [*after, *alone], strict=True))
         return [texts[at] for at in range(len(questions))]
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether the threshold was fitted to a false-positive rate."""
+        return self.parts.spec.calibration is not None
 
     @property
     def thresholds(self) -> Thresholds:

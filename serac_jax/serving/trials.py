@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
+from serac_jax.core import files
 from serac_jax.core.errors import UserError
 from serac_jax.core.trial import Rows as Rows
 from serac_jax.core.trial import Trial as Trial
@@ -68,12 +69,10 @@ def of_file(file: Path) -> list[Trial]:
     Raises:
       UserError: The file cannot be read, or a line, which is named, is not a trial.
     """
-    try:
-        lines = file.read_text(encoding="utf-8").split("\n")
-    except OSError as error:
-        raise UserError(f"{file} cannot be read ({error.strerror})") from error
     return [
-        parsed(line, f"{file}:{number}") for number, line in enumerate(lines, 1) if line.strip()
+        parsed(line, f"{file}:{number}")
+        for number, line in enumerate(files.read_text(file).split("\n"), 1)
+        if line.strip()
     ]
 
 

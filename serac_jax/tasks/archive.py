@@ -6,6 +6,7 @@ import importlib.resources
 import zipfile
 from pathlib import Path
 
+from serac_jax.core import files
 from serac_jax.tasks.data_files import one_at_a_time
 from serac_jax.text.queries import DataError
 
@@ -25,7 +26,7 @@ def locate(folder: str, cache: Path) -> Path:
     if folder == "mini":
         return SHIPPED
     if folder:
-        path = Path(folder).expanduser()
+        path = files.expanded(folder)
         if not path.is_dir():
             raise DataError(
                 f"data.dir={folder!r} is not a folder; give the folder that holds zsre/, or leave"

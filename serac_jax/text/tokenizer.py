@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -160,7 +159,7 @@ class Tokenizer:
         """Copies the tokenizer's files, and writes tokenizer.json where it was made in memory."""
         for name in FILES:
             if (self.folder / name).is_file():
-                shutil.copyfile(self.folder / name, folder / name)
+                files.write(folder / name, (self.folder / name).read_bytes())
         if self.codec.serialized and not (folder / "tokenizer.json").exists():
             files.write(folder / "tokenizer.json", self.codec.serialized().encode())
 
@@ -263,7 +262,7 @@ def from_transformers(folder: Path, special_tokens: Mapping[str, str]) -> Tokeni
     except Exception as error:  # whatever the tokenizer's class raises
         raise UserError(
             f"{folder}: there is no tokenizer.json, and transformers reads no fast tokenizer from"
-            f" the other files ({type(error).__name__}: {str(error).splitlines()[0]})"
+            f" the other files ({type(error).__name__}: {files.reason(error)})"
         ) from error
     named = {role: getattr(read, role) for role in ROLES if getattr(read, role, None)}
     return Tokenizer(

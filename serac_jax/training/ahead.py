@@ -19,7 +19,8 @@ from jax.experimental import topologies
 from jax.sharding import Mesh
 
 from serac_jax import models
-from serac_jax.core import sharding
+from serac_jax.core import files, sharding
+from serac_jax.core.console import say
 from serac_jax.core.errors import UserError
 from serac_jax.core.types import Config
 from serac_jax.models import Model, convert, hub
@@ -160,7 +161,7 @@ def cost(trace: Callable[[], Any]) -> Cost:
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        raise UserError(f"DOES NOT FIT: {str(error).splitlines()[0]}") from error
+        raise UserError(f"DOES NOT FIT: {files.reason(error)}") from error
     memory, counts = compiled.memory_analysis(), dict(compiled.cost_analysis() or {})
     new = memory.temp_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
     seconds = time.perf_counter() - begun
@@ -196,7 +197,7 @@ def chips(topology: str) -> list[Any]:
         )
     except Exception as error:  # whatever the TPU's plugin raises
         raise UserError(
-            f"--topology={topology} cannot be compiled for ({str(error).splitlines()[0][:200]});"
+            f"--topology={topology} cannot be compiled for ({files.reason(error)});"
             " `pip install -r requirements-tpu.txt`, and write a topology as"
             f" {name or 'v5e'}:{shape or '2x4'}"
         ) from error
@@ -208,7 +209,7 @@ def compile_all(config: Config, run: Experiment, params: Any, gpus: bool = False
     Args:
       gpus: Lower each program for CUDA, and estimate its temporaries with the CPU's compiler.
     """
-    print(f"{'program':<9} {'GiB held':>9} {'+ GiB':>7} {'GFLOP':>9} {'GB moved':>9}  collectives")
+    say(f"{'program':<9} {'GiB held':>9} {'+ GiB':>7} {'GFLOP':>9} {'GB moved':>9}  collectives")
     costs = {}
     for name, trace in programs(config, run, params).items():
         if gpus:
@@ -222,7 +223,7 @@ def compile_all(config: Config, run: Experiment, params: Any, gpus: bool = False
             f"{found.held / GIB:>9.2f} {found.new / GIB:>7.2f} {found.flops / 1e9:>9.0f}"
             f" {found.moved / 1e9:>9.1f}"
         )
-        print(f"{name:<9} {figures}  {listed} (compiled in {found.seconds:.0f} s)", flush=True)
+        say(f"{name:<9} {figures}  {listed} (compiled in {found.seconds:.0f} s)", flush=True)
     need = needed(costs)
     kind = "GPU" if gpus else run.mesh.devices.flat[0].device_kind
     room = next((size for size in GPUS if need * GIB <= 0.9e9 * size), 0) if gpus else MEMORY[kind]

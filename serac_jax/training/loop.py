@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jax
 
+from serac_jax.core.console import say, say_lines
 from serac_jax.core.types import Config
 from serac_jax.runtime import program
 from serac_jax.training import experiment, run_folder, steps
@@ -29,10 +30,10 @@ def train(config: Config, folder: Path, evaluate: str) -> None:
     program.use_compilation_cache(cache)
     with run_folder.claimed(folder):
         run_folder.enter(folder, config)
-        print(f"run folder: {folder}", flush=True)
+        say(f"run folder: {folder}", flush=True)
         run = experiment.build(config, cache, folder=folder)
         if run.editor.loss is None:
-            print(f"{config.editor} learns nothing\nnext: {evaluate} --workdir={folder}")
+            say_lines(f"{config.editor} learns nothing\nnext: {evaluate} --workdir={folder}")
             return
         for split in (config.data.train_split, config.data.val_split):
             run.task.needs(split)  # reads every row: a malformed one ends the run before it begins
@@ -72,4 +73,4 @@ def train(config: Config, folder: Path, evaluate: str) -> None:
                 checkpoints.save(state, data, progress.loop, scores["loss"] if scores else None)
         checkpoints.save(state, data, progress.loop, None)
         checkpoints.close()
-        print(f"{reason}\nnext: {evaluate} --workdir={folder}")
+        say_lines(f"{reason}\nnext: {evaluate} --workdir={folder}")

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 
+from serac_jax.core.console import say_lines
 from serac_jax.core.types import Config
 from serac_jax.runtime import distributed
 from serac_jax.training.run_folder import Writer
@@ -94,7 +95,8 @@ class Progress:
     def tell(self, step: int, scalars: dict[str, float]) -> None:
         for writer in self.writers:
             writer.write(step, scalars)
-        print(f"step {step}/{self.train.steps}{self.left(step)}  {shown(scalars)}", flush=True)
+        line = f"step {step}/{self.train.steps}{self.left(step)}  {shown(scalars)}"
+        say_lines(line, flush=True)
 
     def left(self, step: int) -> str:
         """The estimated time left, validations included."""

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from serac_jax.cli import changing
 from serac_jax.cli import main as shell
 from serac_jax.edits.store import Store
+from tests.conftest import ASSETS
 from tests.facts import EDITS, REWORDED, UNRELATED
 
 
@@ -203,6 +205,20 @@ def test_add_asks_an_editor_about_other_words(run, dracula):
     assert {"kind": "contradiction", "id": dracula} in found["noted"]  # told, and not settled
     assert found["replaced"] == []
     assert found["answers_itself"]
+
+
+def test_an_editor_whose_base_model_reads_the_edits_is_asked_with_it(run):
+    """And one that is not calibrated says so, once."""
+    spec = json.loads((ASSETS / "editors" / "zsre" / "editor.json").read_text())
+    spec |= {"parts": spec["parts"] | {"counterfactual": None}, "calibration": None}
+    Path("reading").mkdir()
+    Path("reading/editor.json").write_text(json.dumps(spec))
+    status, printed, errors = run("add", *EDITS[0], "--editor=reading")
+    assert status == 0
+    assert errors.count("note: this editor's threshold is not calibrated") == 1
+    (said,) = re.findall(r"the editor says '(.*)', by edit", printed) or [EDITS[0][1]]
+    (answer,) = run("ask", EDITS[0][0], "--editor=reading", "--json")[1].splitlines()
+    assert json.loads(answer)["text"] == said
 
 
 def test_check_tells_which_answers_an_editor_cannot_say(run):

@@ -324,6 +324,8 @@ def test_a_damaged_editor_is_refused_with_the_field(tmp_path, change, message):
 
 def test_unknown_editors_are_refused(tmp_path):
     for name, message in (
+        ("~nosuch/x", "~nosuch/x: not a usable path"),
+        ("x" * 5_000, "not a usable path .File name too long"),
         ("mini/nothing", "there are smollm2, mini, mini/zsre, mini/fnli"),
         (tmp_path, "holds neither editor.json"),
     ):
@@ -409,6 +411,28 @@ def test_contradictions_in_other_words_are_reported_and_kept_by_default(editor):
         ("contradiction", second.id),
         ("contradiction", third.id),
     ]
+
+
+def test_an_editor_that_is_not_calibrated_takes_no_edit_away_by_its_scores(editor):
+    """Not with the policy "newest" either, unless it is asked for one conflict at a time."""
+    editor.use(editor.parts.spec._replace(calibration=None))
+    first = editor.edit(*EDITS[0])
+    with pytest.warns(loading.Contradiction, match="both were kept; the editor is not calibrated"):
+        second = editor.edit(REWORDED, "Bram Stoker", policy="newest")
+    assert set(editor.memory.edits) == {first.id, second.id}
+    done = editor.edit_many([(REWORDED, "Agatha Christie")], policy="newest")
+    assert [edit.id for edit in done.replaced] == [second.id]  # the same words
+    third = editor.edit(REWORDED, "Jules Verne", policy=lambda conflict: "newest")
+    assert set(editor.memory.edits) == {third.id}
+
+
+@pytest.mark.parametrize("asked", [None, 3, b"bytes", [None], ["Who?", 3], "a\udcff", ["\ud800"]])
+def test_questions_that_are_no_texts_are_refused(editor, asked):
+    with pytest.raises(UserError, match="question"):
+        editor.ask(asked)
+    with pytest.raises(UserError, match="expected a tag or a tuple of tags"):
+        editor.ask("Who?", 3)
+    assert editor.ask([]) == []
 
 
 def test_an_edit_answers_its_own_words_whatever_the_classifier_says(editor):
@@ -757,7 +781,7 @@ def test_trials_of_a_file_and_the_figure(loaded, tmp_path):
         file.write_text(line)
         with pytest.raises(UserError, match=message):
             trials.of_file(file)
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="cannot read"):
         trials.of_file(tmp_path / "nothing")
     with pytest.raises(UserError, match="both are needed"):
         calibration.measure(loaded.matcher, [trials.Trial(tuple(EDITS), (REWORDED,), ())])

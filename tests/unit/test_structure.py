@@ -178,6 +178,56 @@ def test_files_are_short():
     assert long == set()
 
 
+def test_only_one_module_prints():
+    """`core.console` makes texts safe to print."""
+    printing = {
+        name
+        for name, tree in MODULES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in ("print", "sys.stdout.write", "sys.stderr.write")
+    }
+    assert printing == {"core.console"}
+
+
+WRITING = {"write_text", "write_bytes", "savefig", "save_file", "tofile", "copyfile"}
+
+
+def writes(node: ast.AST) -> bool:
+    """Whether a piece of code calls what opens a file to write it."""
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute | ast.Name):
+        return False
+    name = node.func.attr if isinstance(node.func, ast.Attribute) else node.func.id
+    modes = {each.value for each in node.args if isinstance(each, ast.Constant)}
+    opens = name == "open" and any(set("wax+") & set(str(mode)) for mode in modes)
+    return opens or name in WRITING
+
+
+def test_files_are_written_in_one_way():
+    """By `core.files`, or where the new file is that its `replacing` gives."""
+    others = set()
+    for name, tree in MODULES.items():
+        new = {
+            id(node)
+            for block in ast.walk(tree)
+            if isinstance(block, ast.With) and "files.replacing(" in ast.unparse(block.items[0])
+            for node in ast.walk(block)
+        }
+        for node in ast.walk(tree):
+            if writes(node) and id(node) not in new and "os.devnull" not in ast.unparse(node):
+                others.add((name, ast.unparse(node)))
+    assert {
+        other for other in others if other[0] not in ("core.files", "training.run_folder")
+    } == set()
+
+
+def test_lines_of_files_end_at_line_feeds_only():
+    """`splitlines` ends them at U+2028 and form feeds too, which texts may have."""
+    for name in MODULES.keys() - {"training.run_folder"}:
+        used = {getattr(node, "attr", "") for node in ast.walk(MODULES[name])}
+        assert "splitlines" not in used, name
+
+
 def test_every_config_field_is_read_by_some_code():
     files = [*PACKAGE.rglob("*.py"), ROOT / "train.py", ROOT / "eval.py"]
     code = "".join(file.read_text() for file in files)

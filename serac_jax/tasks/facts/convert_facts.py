@@ -73,13 +73,7 @@ def form_of(row: Row, where: str) -> str:
 
 def rows_of(path: Path) -> Iterator[tuple[str, Row]]:
     """The rows of a file, each with its place."""
-    try:
-        content = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise UserError(f"{path}:{line}: not UTF-8 text") from error
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path!s:.200} ({files.reason(error)})") from error
+    content = files.read_text(path)
     if path.suffix.lower() != ".csv":
         yield from exchange.json_rows(content, str(path))
         return

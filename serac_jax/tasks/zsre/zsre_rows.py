@@ -23,6 +23,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
+from serac_jax.core import files
 from serac_jax.tasks.data_files import check_text, check_texts, expect, read_json
 from serac_jax.text.queries import DataError
 
@@ -186,7 +187,7 @@ def read_yes_no(path: Path) -> dict[int, str]:
         return {}
     return {
         number: text.strip()
-        for number, text in enumerate(path.read_text(encoding="utf-8").split("\n"))
+        for number, text in enumerate(files.read_text(path).split("\n"))
         if text.strip()
     }
 
