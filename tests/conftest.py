@@ -6,14 +6,26 @@ import gc
 import os
 import shutil
 import tempfile
+import typing
 from collections.abc import Iterator
 from pathlib import Path
 
+import flax.linen.linear
 import jax
 import pytest
 from absl import flags
+from jaxtyping import install_import_hook
 
 from tests import compiled
+
+# Arguments and results must be what their annotations say, shapes included. In this process only:
+# those that tests start run the program as users do.
+CHECKED = ("core", "editors", "index", "models")
+typing.runtime_checkable(flax.linen.linear.PromoteDtypeFn)  # of a field of nn.Embed
+install_import_hook(
+    [f"serac_jax.{folder}" for folder in CHECKED],
+    "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",  # an int is a float
+)
 
 # of this process, for what is made before there is a fixture
 TEMPORARY = Path(tempfile.mkdtemp(prefix="serac-jax-tests-"))

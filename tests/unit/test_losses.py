@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jaxtyping import TypeCheckError
 
 from serac_jax.core import losses
 
@@ -60,3 +61,10 @@ def test_scope_loss_of_a_certain_mistake_is_large_but_finite():
     assert value > 10
     assert np.isfinite(gradient).all()
     assert gradient[0] > 0
+
+
+def test_shapes_are_checked_while_tests_run():
+    with pytest.raises(TypeCheckError, match="labels"):
+        losses.token_log_probs(LOGITS, LABELS[:, :4])
+    with pytest.raises(TypeCheckError, match="labels"):
+        losses.token_log_probs(LOGITS, LABELS.astype(jnp.float32))
