@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 
 import uvicorn
@@ -15,6 +16,7 @@ from serac_jax.server.settings import Settings
 from serac_jax.serving.loading import load
 
 SETTINGS = "SERAC_SERVE"  # the environment variable by which processes get their settings
+SWITCH = 0.001  # seconds after which the thread that works lets the one with the requests go on
 STARTING = 300  # seconds in which a process loads its models
 
 
@@ -45,6 +47,7 @@ def run(settings: Settings) -> None:
 def make_app() -> FastAPI:
     """The app of one process."""
     settings = Settings.from_json(os.environ[SETTINGS])
+    sys.setswitchinterval(SWITCH)
     request_log.configure()
     store = Store.open(settings.memory, settings.author)
     editor = load(settings.editor, memory=store, rerank=settings.rerank, mesh=settings.mesh)
