@@ -27,9 +27,7 @@ def read_template(file: str) -> str:
     if not file:
         return DEFAULT
     path = files.resolve(file)
-    if not path.exists():
-        raise UserError(f"--template: there is no file {path}")
-    text = files.read(path).decode(errors="replace").strip("\n")
+    text = files.read_text(path).strip("\n")
     named = set(PLACE.findall(text))
     if not {"question", "answer"} <= named <= set(NAMES):
         raise UserError(

@@ -90,7 +90,7 @@ class KeyFile:
             return
         if not stamp[1]:
             raise UserError(f"{self.path}: there is no API key; `serac serve key NAME` makes one")
-        self.tenants = parsed(files.read(self.path).decode(errors="replace"), self.path)
+        self.tenants = parsed(files.read_text(self.path), self.path)
         self.stamp = stamp
 
 
@@ -132,7 +132,7 @@ def make_key(path: Path, name: str, tags: Iterable[str], may_edit: bool) -> str:
     }
     try:
         with files.locked(path.with_name(f"{path.name}.lock")):
-            text = files.read(path).decode(errors="replace")
+            text = files.text_of(files.read(path), str(path))
             if any(one.name == name for one in parsed(text, path).values()):
                 raise UserError(
                     f"{path} has a key of the name {name!r}; remove its line to withdraw it"
