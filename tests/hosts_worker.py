@@ -64,7 +64,7 @@ def train(
         assert int(jax.device_get(state.step)) == SAVED
     else:
         state, checkpoints = go_on(first, data, SAVED), Checkpoints(out / editor)
-        checkpoints.save(state, data, {}, None)
+        checkpoints.save(state, data, {})
         checkpoints.close()
     return named(go_on(state, data, STEPS).params)
 

@@ -232,7 +232,7 @@ def import_archive(config: Config, file: Path, folder: Path) -> None:
     state = state._replace(step=jnp.full_like(state.step, step), params=params)
     checkpoints = Checkpoints(folder)
     checkpoints.save(
-        state, iter(run.task.batches(config.data.train_split, config.train.edits, True)), {}, None
+        state, iter(run.task.batches(config.data.train_split, config.train.edits, True)), {}
     )
     checkpoints.close()
     say_lines(f"{file}, step {step} → {folder}\nnext: {sibling('eval')} --workdir={folder}")

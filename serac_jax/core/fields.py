@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -34,13 +35,25 @@ def one_of(*choices: str) -> Rule:
     return Rule(f"one of {', '.join(map(repr, choices))}", lambda value: value in choices)
 
 
-COUNT = Rule("an integer of at least 1", lambda value: value >= 1)
-NATURAL = Rule("an integer of at least 0", lambda value: value >= 0)
+LARGEST = 2**31 - 1  # of whole numbers: steps are counted in 32 bits
+COUNT = Rule("an integer from 1 to 2147483647", lambda value: 1 <= value <= LARGEST)
+NATURAL = Rule("an integer from 0 to 2147483647", lambda value: 0 <= value <= LARGEST)
 POSITIVE = Rule("a finite number above 0", lambda value: 0 < value < math.inf)
 NOT_NEGATIVE = Rule("a finite number of at least 0", lambda value: 0 <= value < math.inf)
 SHARE = Rule("a number from 0 to 1", lambda value: 0 <= value <= 1)
 BELOW_ONE = Rule("a number of at least 0 and below 1", lambda value: 0 <= value < 1)
 FINITE = Rule("a finite number", math.isfinite)
 AXIS = Rule(
-    "a number of devices, or -1 for all that are left", lambda value: value >= 1 or value == -1
+    "a number of devices, or -1 for all that are left",
+    lambda value: 1 <= value <= LARGEST or value == -1,
 )
+PATTERNS = Rule("a tuple of regular expressions", lambda value: all(map(is_pattern, value)))
+
+
+def is_pattern(value: Any) -> bool:
+    """Whether a value is a regular expression."""
+    try:
+        re.compile(value)
+    except (re.error, TypeError, RecursionError, OverflowError):
+        return False
+    return isinstance(value, str)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import jax
+import numpy as np
 from jax.experimental import multihost_utils
 
 from serac_jax.core import files
@@ -181,9 +182,16 @@ def wait(place: str) -> None:
         multihost_utils.sync_global_devices(place)
 
 
-def stopped(step: int) -> bool:
-    """Whether a process received SIGTERM and all have agreed to stop at this step.
+def all_agree(holds: bool) -> bool:
+    """Whether something holds in every process, which all have to ask."""
+    if jax.process_count() == 1:
+        return holds
+    return bool(multihost_utils.process_allgather(np.asarray(holds)).all())
 
-    Must be called at every step.
+
+def stopped(count: int) -> bool:
+    """Whether a process received SIGTERM and all have agreed to stop now.
+
+    All have to ask equally often; `count` is how often they have.
     """
-    return jax.process_count() > 1 and multihost_utils.reached_preemption_sync_point(step)
+    return jax.process_count() > 1 and multihost_utils.reached_preemption_sync_point(count)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from serac_jax.runtime import allocator
 
 def prepare() -> None:
     """Sets up a process that trains or evaluates. Nothing may have touched a device before."""
-    from absl import flags, logging  # which answering does without
+    from absl import flags  # which answering does without
 
     allocator.prepare()
     # Programs that overlap on several fake devices can wait for one another's threads forever.
@@ -24,7 +26,27 @@ def prepare() -> None:
         "jax_cpu_enable_async_dispatch", jax.config.values["jax_num_cpu_devices"] <= 1
     )
     flags.FLAGS.mark_as_parsed()  # grain's worker processes read them
-    logging.set_verbosity(logging.WARNING)  # libraries announce every checkpoint and data file
+    quiet_libraries()
+
+
+def quiet_libraries() -> None:
+    """Keeps libraries from announcing checkpoints and data files, and from printing what they also
+    raise."""
+    import absl.logging
+
+    absl.logging.set_verbosity(absl.logging.FATAL)
+    # Where orbax fails to read or write one array, it leaves the others alone: asyncio logs that
+    # nobody asked how they ended, and each finds its event loop closed.
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    sys.unraisablehook = unheard
+
+
+def unheard(found: sys.UnraisableHookArgs) -> None:
+    """Prints what can be raised nowhere, except that an event loop is closed."""
+    if not isinstance(found.exc_value, RuntimeError) or "loop is closed" not in str(
+        found.exc_value
+    ):
+        sys.__unraisablehook__(found)
 
 
 def cache_folder(config: Config) -> Path:

@@ -23,7 +23,7 @@ from serac_jax.models import Load, Model
 from serac_jax.tasks.measured_sizes import with_measured_sizes
 from serac_jax.tasks.task import Task
 from serac_jax.text.templates import TEMPLATES
-from serac_jax.training import registry
+from serac_jax.training import registry, sections
 
 
 class Experiment(NamedTuple):
@@ -50,6 +50,7 @@ def build(
     devices: of which the mesh is made; by default this machine's.
     folder: of a training run, which keeps the measured sizes of its batches.
     """
+    sections.check(config)
     mesh = sharding.make_mesh(
         data=config.mesh.data, fsdp=config.mesh.fsdp, model=config.mesh.model, devices=devices
     )

@@ -47,18 +47,12 @@ def train(config: Config, folder: Path, evaluate: str) -> None:
         update_step = steps.make_update_step(optimizer, state)
         eval_step = steps.make_eval_step(run.editor, run.base, run.task.score)
         step = int(jax.device_get(state.step))
-        progress = Progress(train, folder, run_folder.writers(folder, config, step), step, loop)
+        writers = run_folder.writers(folder, config, step)
+        skipped = int(jax.device_get(state.opt_state.skipped))
+        progress = Progress(train, folder, writers, step, skipped, loop)
 
         while not (reason := progress.finished(step)):
-            with jax.transfer_guard("disallow"):  # every transfer is explicit
-                batch = steps.shard_batch(next(data), run.mesh)
-                state, metrics = train_step(state, run.base_params, batch)
-                step += 1
-                if step % train.accumulate == 0:
-                    state = update_step(state)
-                progress.trained(step, metrics, state.opt_state.skipped)
-            scores = None
-            if step % train.val_every == 0 or step == train.steps:
+            if progress.validation_is_due(step):  # also one that a signal has ended before
                 scores = steps.evaluate(
                     eval_step,
                     state.params,
@@ -67,10 +61,21 @@ def train(config: Config, folder: Path, evaluate: str) -> None:
                     run.mesh,
                     train.val_batches,
                     run.task.kinds,
+                    progress.stopping,
                 )
-                progress.validated(step, scores)
-            if scores or step % train.save_every == 0:
-                checkpoints.save(state, data, progress.loop, scores["loss"] if scores else None)
-        checkpoints.save(state, data, progress.loop, None)
+                if scores is not None:
+                    progress.validated(step, scores)
+                    checkpoints.save(state, data, progress.loop)
+                continue
+            with jax.transfer_guard("disallow"):  # every transfer is explicit
+                batch = steps.shard_batch(next(data), run.mesh)
+                state, metrics = train_step(state, run.base_params, batch)
+                step += 1
+                if step % train.accumulate == 0:
+                    state = update_step(state)
+                progress.trained(step, metrics, state.opt_state.skipped)
+            if step % train.save_every == 0 and not progress.validation_is_due(step):
+                checkpoints.save(state, data, progress.loop)
+        checkpoints.save(state, data, progress.loop)
         checkpoints.close()
         say_lines(f"{reason}\nnext: {evaluate} --workdir={folder}")

@@ -9,28 +9,40 @@ from typing import Any
 
 import jax
 
+from serac_jax.core import files
 from serac_jax.core.console import say_lines
+from serac_jax.core.errors import UserError
 from serac_jax.core.types import Config
 from serac_jax.runtime import distributed
 from serac_jax.training.run_folder import Writer
 from serac_jax.training.steps import Sums, averages
 
+HOPELESS = 100  # so many batches that are skipped one after the other end a run
+
 
 class Progress:
     """Averages the metrics of steps, prints and logs them, and decides when to stop.
 
-    `loop` is what a resumed run needs: the best validation loss so far and its step.
+    `loop` is what a resumed run needs: the step of the last validation, the best validation loss so
+    far and its step.
     """
 
     def __init__(
-        self, train: Config, folder: Path, writers: list[Writer], step: int, loop: dict[str, float]
+        self,
+        train: Config,
+        folder: Path,
+        writers: list[Writer],
+        step: int,
+        skipped: int,
+        loop: dict[str, float],
     ):
         self.train, self.folder, self.writers, self.loop = train, folder, writers, dict(loop)
         self.pending: list[Sums] = []
+        self.skipped, self.looked, self.kept = skipped, step, step
         # the first step compiles and is not part of the estimate
         self.start: tuple[int, float] | None = None
         self.since = step, time.monotonic()
-        self.signalled = False
+        self.signalled, self.asked = False, 0
         signal.signal(signal.SIGINT, self.on_signal)
         if jax.process_count() == 1:  # with several, JAX handles SIGTERM and informs all processes
             signal.signal(signal.SIGTERM, self.on_signal)
@@ -41,13 +53,24 @@ class Progress:
         else:
             signal.raise_signal(signal.SIGTERM)
 
+    def stopping(self) -> bool:
+        """Whether a signal asks to stop. All processes ask equally often."""
+        self.asked += 1
+        return self.signalled or distributed.stopped(self.asked)
+
+    def validation_is_due(self, step: int) -> bool:
+        """Whether this step is to be validated, and was not yet."""
+        here = step % self.train.val_every == 0 or step == self.train.steps
+        return here and step != self.loop["validated"]
+
     def finished(self, step: int) -> str:
         """Why training stops at this step; empty to continue."""
-        if self.signalled or distributed.stopped(step):
-            return "stopped by a signal; run the same command with this workdir to continue"
-        if step >= self.train.steps:
+        due = self.validation_is_due(step)
+        if step >= self.train.steps and not due:
             return "all steps done"
-        if step - self.loop.get("best_step", step) >= self.train.patience:
+        if self.stopping():
+            return "stopped by a signal; run the same command with this workdir to continue"
+        if not due and step - self.loop.get("best_step", step) >= self.train.patience:
             return (
                 "stopped early: the validation loss has not improved since step"
                 f" {int(self.loop['best_step'])}"
@@ -65,6 +88,7 @@ class Progress:
             return
         scalars = averages(self.pending) | {"skipped": float(jax.device_get(skipped))}
         self.pending = []
+        self.check_skipped(step, int(scalars["skipped"]))
         if step > self.since[0]:
             scalars["steps_per_second"] = (step - self.since[0]) / (
                 time.monotonic() - self.since[1]
@@ -74,8 +98,21 @@ class Progress:
         self.since = step, time.monotonic()
         self.tell(step, scalars)
 
+    def check_skipped(self, step: int, skipped: int) -> None:
+        """Raises UserError where too many batches were skipped, one after the other."""
+        if skipped - self.skipped < step - self.looked:
+            self.kept = step
+        self.skipped, self.looked = skipped, step
+        if step > self.kept and (step - self.kept >= HOPELESS or step == self.train.steps):
+            raise UserError(
+                f"step {step}: the loss or its gradient was not finite in any of the last"
+                f" {step - self.kept} batches, so that all of them were skipped; lower train.lr, or"
+                " look into the models and rows that the config names"
+            )
+
     def validated(self, step: int, scores: dict[str, float]) -> None:
         """Records a validation, whose time does not count as training time."""
+        self.loop["validated"] = step
         if scores["loss"] < self.loop.get("best_loss", float("inf")):
             self.loop |= {"best_loss": scores["loss"], "best_step": step}
         self.tell(step, {f"val_{name}": value for name, value in scores.items()})
@@ -93,8 +130,15 @@ class Progress:
             jax.profiler.stop_trace()
 
     def tell(self, step: int, scalars: dict[str, float]) -> None:
-        for writer in self.writers:
-            writer.write(step, scalars)
+        """Writes and prints numbers. Raises UserError where they cannot be written."""
+        try:
+            for writer in self.writers:
+                writer.write(step, scalars)
+        except OSError as error:
+            raise UserError(
+                f"step {step}: cannot write the log of {self.folder} ({files.reason(error)}); make"
+                " room, and run the same command again to continue from the last checkpoint"
+            ) from error
         line = f"step {step}/{self.train.steps}{self.left(step)}  {shown(scalars)}"
         say_lines(line, flush=True)
 

@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import platform
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ import jax
 
 from serac_jax.core import files
 from serac_jax.core.errors import UserError
+from serac_jax.core.model_files import DamagedFile, read_json
 from serac_jax.core.types import Config
 from serac_jax.runtime import distributed
 from serac_jax.runtime.program import writable
@@ -118,10 +120,16 @@ def claimed(workdir: Path) -> Iterator[None]:
     with (workdir / "lock").open("w") as file:  # let go when this process ends, however it ends
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             raise UserError(
                 f"another program trains in {workdir}; wait for it, or give another --workdir"
             ) from error
+        except OSError as error:
+            warnings.warn(
+                f"the file system of {workdir} has no locks ({files.reason(error)}); nothing keeps"
+                " a second program from training there",
+                stacklevel=2,
+            )
         yield
 
 
@@ -164,8 +172,19 @@ def write_config(workdir: Path, config: Config) -> None:
 
 
 def saved_fields(file: Path) -> dict[str, Any]:
-    """The fields of a run's config.json, by full name, those of version 0.2 renewed."""
-    return flat(upgraded(json.loads(file.read_text())))
+    """The fields of a run's config.json, by full name, those of version 0.2 renewed.
+
+    Raises:
+      UserError: The file is damaged.
+    """
+    try:
+        return flat(upgraded(read_json(file)))
+    except (DamagedFile, AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
+        problem = str(error) if isinstance(error, DamagedFile) else f"{file}: is no config"
+        raise UserError(
+            f"{problem}; restore it, or delete it and start `serac train` with this --workdir and"
+            " the preset and fields of the run"
+        ) from error
 
 
 def completed(saved: dict[str, Any], file: Path) -> dict[str, Any]:
@@ -198,9 +217,12 @@ def config_of(workdir: Path, changes: dict[str, Any]) -> Config:
             f"{fixed[0]} is part of the trained run in {workdir} and cannot be changed now; fields"
             " that can begin with eval., data. or mesh."
         )
-    config = sections.defaults()
-    config.update_from_flattened_dict({name: tuples(value) for name, value in saved.items()})
-    return overrides.apply(config, changes)
+    try:
+        config = sections.defaults()
+        config.update_from_flattened_dict({name: tuples(value) for name, value in saved.items()})
+        return overrides.apply(config, changes)
+    except (TypeError, ValueError, OverflowError, UserError) as error:
+        raise UserError(f"{file}: {error}") from error
 
 
 def tuples(saved: Any) -> Any:
@@ -218,11 +240,15 @@ class JsonLines:
     off."""
 
     def __init__(self, file: Path, step: int):
-        kept = (
-            [line for line in file.read_text().splitlines() if json.loads(line)["step"] <= step]
-            if file.exists()
-            else []
-        )
+        lines = files.read(file).decode(errors="replace").split("\n")
+        steps = [step_of(line) for line in lines]
+        if damaged := sum(found is None for found in steps):
+            warnings.warn(f"{file}: left out {damaged} damaged lines", stacklevel=2)
+        kept = [
+            line
+            for line, found in zip(lines, steps, strict=True)
+            if found is not None and 0 <= found <= step
+        ]
         files.write(file, "".join(line + "\n" for line in kept).encode())
         self.file = file
 
@@ -231,15 +257,30 @@ class JsonLines:
             lines.write(json.dumps({"step": step} | scalars) + "\n")
 
 
-class TensorBoard:
-    def __init__(self, folder: Path):
-        from tensorboardX import SummaryWriter
+def step_of(line: str) -> int | None:
+    """The step of a line of metrics.jsonl; −1 of an empty one, None of one that is damaged."""
+    try:
+        return int(json.loads(line)["step"]) if line else -1
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
 
-        self.events = SummaryWriter(str(folder))
+
+class TensorBoard:
+    """An event file, written at once: a thread of its own would die of a full disk unheard."""
+
+    def __init__(self, folder: Path):
+        from tensorboardX.event_file_writer import EventsWriter
+
+        self.events = EventsWriter(str(folder / "events"))
 
     def write(self, step: int, scalars: dict[str, float]) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.summary import scalar
+
         for name, value in scalars.items():
-            self.events.add_scalar(name, value, step)
+            self.events.write_event(
+                Event(wall_time=time.time(), step=step, summary=scalar(name, value))
+            )
         self.events.flush()
 
 

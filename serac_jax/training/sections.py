@@ -17,6 +17,7 @@ from serac_jax.core.fields import (
     COUNT,
     NATURAL,
     NOT_NEGATIVE,
+    PATTERNS,
     POSITIVE,
     Field,
     Fields,
@@ -37,6 +38,7 @@ TOP: Fields = {
         (),
         "kernels of the base model that editors of weights change: patterns of whole paths; by"
         " default those of the last feed-forward layers",
+        PATTERNS,
     ),
 }
 BASE: Fields = {

@@ -255,13 +255,19 @@ def evaluate(
     mesh: Mesh,
     limit: int,
     kinds: tuple[Kind, ...],
-) -> dict[str, float]:
-    """Average scores, by kind and pooled, over at most `limit` batches (0: all)."""
+    stopping: Callable[[], bool] = lambda: False,
+) -> dict[str, float] | None:
+    """Average scores, by kind and pooled, over at most `limit` batches (0: all).
+
+    None where `stopping`, which is asked before every batch, ends it.
+    """
     summed = jax.jit(partial(total, kinds=kinds))
-    sums = [
-        summed(eval_step(params, base, shard_batch(batch, mesh))[0])
-        for batch in itertools.islice(batches, limit or None)
-    ]
+    sums: list[Sums] = []
+    for batch in itertools.islice(batches, limit or None):
+        if stopping():
+            return None
+        sums.append(summed(eval_step(params, base, shard_batch(batch, mesh))[0]))
+        jax.block_until_ready(sums[-2:-1])  # no more is under way than a batch and the next
     return averages(sums)
 
 

@@ -123,7 +123,7 @@ def restarted(fields, cache, folder):
 
     whole = go_on(*begin(), 5)
     checkpoints = Checkpoints(folder)
-    checkpoints.save(go_on(state, data, 3), data, {}, None)
+    checkpoints.save(go_on(state, data, 3), data, {})
     checkpoints.close()
     state, data = begin()
     state, _ = Checkpoints(folder).restore_or_start(state, data, "")

@@ -50,7 +50,7 @@ def test_a_run_answers_as_in_its_evaluation(run, cache, tmp_path, monkeypatch):
         built.mesh,
     )
     checkpoints = Checkpoints(run_folder.enter(tmp_path, config))
-    checkpoints.save(state, iter(built.task.batches(config.eval.split, 4, True)), {}, None)
+    checkpoints.save(state, iter(built.task.batches(config.eval.split, 4, True)), {})
     checkpoints.close()
 
     texts = next(iter(built.task.batches(config.eval.split, 4, False, lambda batch: batch)))

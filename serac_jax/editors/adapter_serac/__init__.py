@@ -4,7 +4,7 @@ Mitchell et al. 2022 with a reader that shares the base model's weights and judg
 
 from __future__ import annotations
 
-from serac_jax.core.fields import BELOW_ONE, COUNT, POSITIVE, SHARE, Field, Fields, one_of
+from serac_jax.core.fields import BELOW_ONE, COUNT, PATTERNS, POSITIVE, SHARE, Field, Fields, one_of
 from serac_jax.editors.adapter_serac.adapter_serac_editor import Networks, Options, adapter_serac
 from serac_jax.editors.adapter_serac.judge import judge
 from serac_jax.editors.protocol import Built, Setup, Thresholds
@@ -19,11 +19,14 @@ FIELDS: Fields = {
     "encoder_rank": Field(16, "rank of the encoder's adapter", COUNT),
     "reader_rank": Field(16, "rank of the reader's adapter", COUNT),
     "encoder_layers": Field(
-        (r"block_\d+/.*",), "layers of the encoder that get adapters: patterns of whole paths"
+        (r"block_\d+/.*",),
+        "layers of the encoder that get adapters: patterns of whole paths",
+        PATTERNS,
     ),
     "reader_layers": Field(
         (r"block_\d+/.*",),
         "layers of the base model that get adapters: patterns of whole paths",
+        PATTERNS,
     ),
     "dropout": Field(0.0, "rate of dropout in the adapters", BELOW_ONE),
     "temperature": Field(0.05, "of the encoder's contrastive loss", POSITIVE),
