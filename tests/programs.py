@@ -5,6 +5,10 @@ import os
 import subprocess
 import sys
 
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
 from tests.conftest import ROOT
 from tests.tiny import tiny
 
@@ -35,7 +39,7 @@ def arguments(cache, workdir, **fields):
     ]
 
 
-def start(program, *args, devices=1, folder=ROOT):
+def start(program, *args, devices=1, folder=ROOT, before=None):
     environment = os.environ | {
         "JAX_NUM_CPU_DEVICES": str(devices),
         "PYTHONUNBUFFERED": "1",
@@ -48,6 +52,7 @@ def start(program, *args, devices=1, folder=ROOT):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=before,
     )
 
 
@@ -62,3 +67,32 @@ def losses(workdir):
     return {line["step"]: line["loss"] for line in lines if "loss" in line}, {
         line["step"]: line["val_loss"] for line in lines if "val_loss" in line
     }
+
+
+def final(workdir):
+    """The last checkpoint's leaves, bit for bit."""
+    with ocp.CheckpointManager(workdir / "checkpoints") as manager:
+        step = manager.latest_step()
+        items = ocp.args.Composite(
+            params=ocp.args.StandardRestore(), opt_state=ocp.args.StandardRestore()
+        )
+        restored = manager.restore(step, args=items)
+        return step, [
+            np.asarray(leaf)
+            for leaf in jax.tree.leaves((restored["params"], restored["opt_state"]))
+        ]
+
+
+def same(one, other, last=STEPS):
+    """Two runs ended with the same parameters and went through the same losses, to the bit."""
+    assert losses(one) == losses(other)
+    (step, leaves), (end, others) = final(one), final(other)
+    assert step == end == last
+    assert all(np.array_equal(a, b) for a, b in zip(leaves, others, strict=True))
+
+
+def read_until(process, text):
+    for line in process.stdout:
+        if text in line:
+            return
+    raise AssertionError(process.stderr.read())

@@ -71,6 +71,27 @@ def batches(
     )
 
 
+def go_to(data: grain.DatasetIterator, saved: dict[str, Any], count: int) -> None:
+    """Moves an iterator of `batches` to a saved state.
+
+    Where that is of another number of workers, to the same batch: the order is the same for all.
+
+    Args:
+      saved: what `get_state` gave, of an iterator that had given `count` batches.
+    """
+    start = data.get_state()
+    turns = "iterators_in_use_states"  # of worker processes, which take turns
+    if start.keys() == saved.keys() and len(start.get(turns, ())) == len(saved.get(turns, ())):
+        data.set_state(saved)
+        return
+    if turns not in start:
+        data.set_state(start | {"next_index": count})
+        return
+    workers = len(start[turns])
+    given = [{"next_index": -(-(count - number) // workers)} for number in range(workers)]
+    data.set_state(start | {"next_index_in_cycle": count % workers, turns: given})
+
+
 def require_rows(rows: int, size: int, split: str, train: bool, others: bool) -> None:
     """Raises UserError where a split has too few rows for batches of `size` edits."""
     field = "train.edits" if train else "eval.edits (in validation, train.edits)"

@@ -26,6 +26,7 @@ from serac_jax.core.errors import UserError
 from serac_jax.core.sharding import place
 from serac_jax.editors.protocol import Editor
 from serac_jax.runtime import distributed, program
+from serac_jax.tasks.sampling import go_to
 from serac_jax.training import checksums
 from serac_jax.training.steps import TrainState
 
@@ -141,7 +142,7 @@ class Checkpoints:
         stands = self.manager.latest_step()
         return (
             f"the checkpoint of step {step} could not be written to {self.manager.directory}"
-            f" ({files.reason(error)});"
+            f" ({brief(error)});"
             f" {'there is none yet' if stands is None else f'that of step {stands} stands'}"
         )
 
@@ -178,7 +179,7 @@ class Checkpoints:
         read = partial(self.read, trees=arrays_of(state))
         step, saved, damaged = self.first_whole(steps, read)
         self.put_aside(damaged)
-        data.set_state(saved["data"])
+        go_to(data, saved["data"], step)
         # Version 0.4 saved no step of the last validation, and never before a validation.
         loop = {"validated": step} | saved["loop"]
         self.kept.best = int(loop.get("best_step", -1))
@@ -291,6 +292,12 @@ class Checkpoints:
                 f"the last steps are not saved in {self.workdir}; make room, and run the same"
                 " command again"
             )
+
+
+def brief(error: Exception) -> str:
+    """Why something could not be written: of the library's message, what the system said."""
+    whole, code = str(error), " [os_error_code"
+    return whole.partition(code)[0].rpartition(": ")[2] if code in whole else files.reason(error)
 
 
 def require_room(folder: Path, trees: Any) -> None:

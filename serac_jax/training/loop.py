@@ -78,4 +78,5 @@ def train(config: Config, folder: Path, evaluate: str) -> None:
                 checkpoints.save(state, data, progress.loop)
         checkpoints.save(state, data, progress.loop)
         checkpoints.close()
+        data.close()  # ends its worker processes
         say_lines(f"{reason}\nnext: {evaluate} --workdir={folder}")

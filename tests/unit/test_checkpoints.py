@@ -16,6 +16,7 @@ from serac_jax.core.errors import UserError
 from serac_jax.training import checksums
 from serac_jax.training.checkpoints import Checkpoints, DamagedCheckpoint, UnsavedCheckpoint
 from serac_jax.training.steps import TrainState
+from tests import damage
 from tests.tiers import fast
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -68,44 +69,11 @@ def steps_on_disk(workdir):
     return sorted(int(path.name) for path in (workdir / "checkpoints").iterdir())
 
 
-def files_of(folder):
-    return sorted(path for path in folder.rglob("*") if path.is_file())
-
-
-def truncate(folder):
-    for file in files_of(folder):
-        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-
-
-def empty(folder):
-    for file in files_of(folder):
-        file.write_bytes(b"")
-
-
-def half(folder):
-    for file in files_of(folder)[::2]:
-        file.unlink()
-
-
-def nothing(folder):
-    shutil.rmtree(folder)
-    folder.mkdir()
-
-
-def flip(folder):
-    """16 bits of the largest file of parameters."""
-    file = max(files_of(folder / "params"), key=lambda file: file.stat().st_size)
-    content = bytearray(file.read_bytes())
-    for place in np.random.default_rng(0).choice(len(content), 16, replace=False):
-        content[place] ^= 1
-    file.write_bytes(content)
-
-
-@pytest.mark.parametrize("damage", fast([truncate, empty, half, nothing, flip], [flip, half]))
-def test_a_run_goes_on_from_the_newest_checkpoint_that_is_whole(tmp_path, damage):
+@pytest.mark.parametrize("way", fast(damage.WAYS, [damage.flip, damage.half]))
+def test_a_run_goes_on_from_the_newest_checkpoint_that_is_whole(tmp_path, way):
     saved(tmp_path, 2, 4, 6)
     assert steps_on_disk(tmp_path) == [4, 6]
-    damage(tmp_path / "checkpoints" / "6")
+    way(tmp_path / "checkpoints" / "6")
     with pytest.warns(DamagedCheckpoint) as told:
         assert restored(tmp_path) == 4
     (message,) = (str(one.message) for one in told)
@@ -134,7 +102,7 @@ def test_any_changed_byte_is_noticed_or_harmless(tmp_path):
     """Each time in another file of the checkpoint."""
     rng = np.random.default_rng(5)
     whole = saved(tmp_path / "whole", 4, 6)
-    for number, file in enumerate(files_of(whole / "checkpoints" / "6")):
+    for number, file in enumerate(damage.files_of(whole / "checkpoints" / "6")):
         workdir = shutil.copytree(whole, tmp_path / str(number))
         content = bytearray(file.read_bytes())
         for _ in range(min(4, len(content))):
@@ -148,7 +116,7 @@ def test_any_changed_byte_is_noticed_or_harmless(tmp_path):
 def test_no_whole_checkpoint_is_one_line_that_says_what_to_do(tmp_path):
     saved(tmp_path, 4, 6)
     for step in (4, 6):
-        empty(tmp_path / "checkpoints" / str(step))
+        damage.empty(tmp_path / "checkpoints" / str(step))
     with pytest.raises(UserError, match=r"no checkpoint in .* is whole .*delete the folder to"):
         restored(tmp_path)
     assert steps_on_disk(tmp_path) == [4, 6]
@@ -158,7 +126,7 @@ def test_a_damaged_best_checkpoint_is_passed_over_when_a_run_is_read(tmp_path):
     saved(tmp_path, 2, 4, 6, best=2)
     assert steps_on_disk(tmp_path) == [2, 4, 6]
     assert Checkpoints(tmp_path).best_params(state(0).params)[0] == 2
-    flip(tmp_path / "checkpoints" / "2")
+    damage.flip(tmp_path / "checkpoints" / "2")
     with pytest.warns(DamagedCheckpoint, match="step 2 .* that of step 6 is used instead"):
         step, params = Checkpoints(tmp_path).best_params(state(0).params)
     assert step == 6

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import jax
@@ -18,35 +19,13 @@ from serac_jax.evaluation import report
 from serac_jax.training import experiment, steps
 from serac_jax.training.checkpoints import Checkpoints
 from tests.conftest import MODELS, ROOT
-from tests.programs import STEPS, arguments, finish, losses, start
+from tests.programs import STEPS, arguments, finish, losses, read_until, same, start
 from tests.tiny import config_of, tiny
 
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
-
-
-def final(workdir):
-    """The last checkpoint's leaves, bit for bit."""
-    with ocp.CheckpointManager(workdir / "checkpoints") as manager:
-        step = manager.latest_step()
-        items = ocp.args.Composite(
-            params=ocp.args.StandardRestore(), opt_state=ocp.args.StandardRestore()
-        )
-        restored = manager.restore(step, args=items)
-        return step, [
-            np.asarray(leaf)
-            for leaf in jax.tree.leaves((restored["params"], restored["opt_state"]))
-        ]
-
-
-def same(one, other):
-    """Two runs ended with the same parameters and went through the same losses, to the bit."""
-    assert losses(one) == losses(other)
-    (step, leaves), (last, others) = final(one), final(other)
-    assert step == last == STEPS
-    assert all(np.array_equal(a, b) for a, b in zip(leaves, others, strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -58,13 +37,6 @@ def finished(cache, tmp_path_factory):
     assert "left" in out
     assert f"python eval.py --workdir={workdir}" in out
     return workdir
-
-
-def read_until(process, text):
-    for line in process.stdout:
-        if text in line:
-            return
-    raise AssertionError(process.stderr.read())
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
@@ -93,6 +65,29 @@ def test_sigterm_saves_and_ends_cleanly(finished, cache, tmp_path):
         assert 22 <= manager.latest_step() < STEPS
     finish(start("train.py", *arguments(cache, workdir)))
     same(finished, workdir)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+@pytest.mark.slow
+def test_sigterm_is_obeyed_during_a_validation_which_is_made_up_for(cache, tmp_path):
+    """Of 37 batches; the step before it is saved."""
+    fields = {"train.val_batches": 0, "train.steps": 60}
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    finish(start("train.py", *arguments(cache, whole, **fields)))
+    process = start("train.py", *arguments(cache, stopped, **fields))
+    read_until(process, "step 40/")
+    process.send_signal(signal.SIGTERM)
+    since = time.monotonic()
+    out = finish(process)
+    assert time.monotonic() - since < 10  # most of it: the program of a batch is compiled or read
+    assert out.count("next: ") == 1
+    assert "stopped by a signal" in out
+    assert "all steps done" not in out
+    assert losses(stopped)[1] == {}
+    with ocp.CheckpointManager(stopped / "checkpoints") as manager:
+        assert manager.latest_step() == 40
+    finish(start("train.py", *arguments(cache, stopped, **fields)))
+    same(whole, stopped, last=60)
 
 
 def restarted(fields, cache, folder):

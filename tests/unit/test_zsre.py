@@ -13,6 +13,7 @@ from serac_jax.core.errors import UserError
 from serac_jax.evaluation.evaluate import choose_split
 from serac_jax.models import load_tokenizer
 from serac_jax.tasks import zsre
+from serac_jax.tasks.sampling import go_to
 from serac_jax.tasks.zsre import zsre_questions, zsre_rows
 from serac_jax.text.queries import DataError
 from tests.conftest import ASSETS
@@ -198,6 +199,26 @@ def test_worker_processes_prepare_the_same_batches(task):
     alone = iter(task().batches("train", 4, True))
     helped = iter(task(**{"data.workers": 2}).batches("train", 4, True))
     assert all(equal(next(alone), next(helped)) for _ in range(4))
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_with_another_number_of_workers(task):
+    """Checkpoints keep the state of the iterator, which depends on that number."""
+
+    def begin(workers):
+        return iter(task(**{"data.workers": workers}).batches("train", 4, True))
+
+    states = {}
+    for workers in (0, 2, 3):
+        data = begin(workers)
+        for _ in range(5):
+            next(data)
+        states[workers], following = data.get_state(), next(data)
+    for before, now in ((0, 2), (2, 3), (3, 0), (0, 0)):
+        data = begin(now)
+        go_to(data, states[before], 5)
+        assert data.get_state() == states[now]
+        assert equal(next(data), following)
 
 
 def test_an_evaluation_scores_every_row_once(task):
