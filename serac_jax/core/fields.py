@@ -35,6 +35,14 @@ def one_of(*choices: str) -> Rule:
     return Rule(f"one of {', '.join(map(repr, choices))}", lambda value: value in choices)
 
 
+def some_of(*choices: str) -> Rule:
+    """A tuple of such words, which may be empty."""
+    return Rule(
+        f"a tuple of some of {', '.join(map(repr, choices))}",
+        lambda value: all(one in choices for one in value),
+    )
+
+
 LARGEST = 2**31 - 1  # of whole numbers: steps are counted in 32 bits
 COUNT = Rule("an integer from 1 to 2147483647", lambda value: 1 <= value <= LARGEST)
 NATURAL = Rule("an integer from 0 to 2147483647", lambda value: 0 <= value <= LARGEST)

@@ -8,9 +8,12 @@ config.train.steps = 100
 
 from __future__ import annotations
 
-import importlib.util
+import runpy
+import traceback
 from collections.abc import Callable
 from pathlib import Path
+
+from ml_collections import ConfigDict
 
 from serac_jax.core.errors import UserError
 from serac_jax.core.types import Config
@@ -18,7 +21,7 @@ from serac_jax.presets.bases import BASES
 from serac_jax.presets.experiments import EXPERIMENTS, MINI
 from serac_jax.presets.methods import METHODS
 from serac_jax.training import sections
-from serac_jax.training.overrides import near
+from serac_jax.training.sections import near
 
 NAMES = tuple(f"{experiment}_{method}" for experiment in EXPERIMENTS for method in METHODS)
 
@@ -77,12 +80,27 @@ def load(name: str) -> Config:
     file, _, variant = name.partition(":")
     if not file.endswith(".py"):
         return preset(name)
-    path = Path(file)
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if not path.is_file() or spec is None or spec.loader is None:
+    if not Path(file).is_file():
         raise UserError(f"there is no config file {file}; presets are {', '.join(NAMES)}")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    if not hasattr(module, "get_config"):
-        raise UserError(f"{file} defines no function get_config")
-    return module.get_config(variant) if variant else module.get_config()
+    try:
+        get_config = runpy.run_path(file).get("get_config")
+        found = get_config and (get_config(variant) if variant else get_config())
+    except UserError:
+        raise
+    except Exception as error:  # whatever the file does
+        raise UserError(f"{file}{line_of(error, file)}: {type(error).__name__}: {error}") from error
+    if not isinstance(found, ConfigDict):
+        raise UserError(f"{file} defines no function get_config that gives a config")
+    return found
+
+
+def line_of(error: Exception, file: str) -> str:
+    """The line of a file at which an error arose, as ":3"; "" where it did not arise there."""
+    if isinstance(error, SyntaxError):
+        return f":{error.lineno}"
+    lines = [
+        place.lineno
+        for place in traceback.extract_tb(error.__traceback__)
+        if place.filename == file
+    ]
+    return f":{lines[-1]}" if lines else ""

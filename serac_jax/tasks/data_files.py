@@ -1,4 +1,4 @@
-"""Data files: checked field by field, and turned into TFDS data sets once."""
+"""Data files as TFDS data sets, which are built once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from typing import Any, Generic, SupportsIndex, TypeVar
 import tensorflow_datasets as tfds
 
 from serac_jax.core.files import locked
-from serac_jax.text.queries import DataError
 
 Row = TypeVar("Row")
 
@@ -38,45 +37,6 @@ class Rows(Generic[Row]):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)
-
-
-def read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}: not JSON ({error})") from error
-
-
-def expect(row: Any, field: str, kind: type, where: str) -> Any:
-    if not isinstance(row, dict):
-        raise DataError(
-            f"{where}: expected an object with a field {field!r}, got {type(row).__name__}"
-        )
-    if field not in row:
-        raise DataError(
-            f"{where}: the field {field!r} is missing; it has"
-            f" {', '.join(sorted(row)) or 'no fields'}"
-        )
-    if not isinstance(row[field], kind):
-        raise DataError(
-            f"{where}: field {field!r} should be a {kind.__name__}, not {type(row[field]).__name__}"
-            f" ({str(row[field])[:60]!r})"
-        )
-    return row[field]
-
-
-def check_text(text: Any, where: str) -> str:
-    if not isinstance(text, str) or not text.strip():
-        raise DataError(f"{where}: expected a text that is not empty, got {text!r}")
-    return text
-
-
-def check_texts(texts: list[Any], where: str) -> list[str]:
-    """The texts that are not empty; real files contain empty ones."""
-    for index, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise DataError(f"{where}[{index}]: expected a text, got {text!r}")
-    return [text for text in texts if text.strip()]
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from serac_jax.core import files
+from serac_jax.core.model_files import DamagedFile, read_json, read_json_list
 from serac_jax.core.types import Config
 from serac_jax.tasks.task import Task
 from serac_jax.text import sizes
@@ -51,13 +52,13 @@ def remembered(
     split, size, train = stream
     kept = run / "sizes.json" if run else None
     name = f"{'train' if train else 'evaluate'} {split}, {size} edits"
-    known = json.loads(kept.read_text()) if kept and kept.exists() else {}
-    if name in known:
-        return restored(known[name])
+    known = read_json(kept) if kept and kept.exists() else {}
+    if kept and name in known:
+        return restored(known[name], kept)
     file = cache / "sizes" / f"{digest(task, config, stream)}.json"
-    if file.exists():
-        found = restored(json.loads(file.read_text()))
-    else:
+    try:
+        found = restored(read_json_list(file), file)
+    except DamagedFile:  # or there is none
         found = measure(task, config.data.sizes, split, size, train)
         write(file, described(found))
     if kept:
@@ -106,8 +107,12 @@ def described(found: tuple[Size, ...]) -> list[dict[str, Any]]:
     return [size._asdict() for size in found]
 
 
-def restored(written: list[dict[str, Any]]) -> tuple[Size, ...]:
-    return tuple(Size(**size) for size in written)
+def restored(written: Any, file: Path) -> tuple[Size, ...]:
+    """The sizes that a file holds. Raises DamagedFile."""
+    try:
+        return tuple(Size(**size) for size in written)
+    except TypeError as error:
+        raise DamagedFile(file, "does not hold sizes of batches") from error
 
 
 def write(file: Path, content: Any) -> None:

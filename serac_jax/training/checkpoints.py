@@ -11,7 +11,7 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -74,11 +74,11 @@ class Checkpoints:
     def __init__(self, workdir: Path):
         program.quiet_libraries()
         self.workdir, self.kept = workdir, Kept()
-        self.manager = self.opened()
         self.last: tuple[int, dict[str, float]] | None = None  # what was saved or restored last
 
-    def opened(self) -> ocp.CheckpointManager:
-        """A manager of what is on disk now."""
+    @cached_property
+    def manager(self) -> ocp.CheckpointManager:
+        """Of what is on disk; makes the folder where there is none."""
         options = ocp.CheckpointManagerOptions(preservation_policy=self.kept)
         return ocp.CheckpointManager((self.workdir / FOLDER).resolve(), options=options)
 
@@ -138,7 +138,7 @@ class Checkpoints:
             self.manager.close()
         self.last = None
         self.remove_unfinished()
-        self.manager = self.opened()
+        del self.manager
         stands = self.manager.latest_step()
         return (
             f"the checkpoint of step {step} could not be written to {self.manager.directory}"
@@ -196,7 +196,7 @@ class Checkpoints:
         Raises:
           UserError: There is no checkpoint yet, or none is whole.
         """
-        if not (steps := self.newest_first()):
+        if not (steps := (self.workdir / FOLDER).is_dir() and self.newest_first()):
             raise UserError(
                 f"{self.workdir} has no checkpoint yet; continue the run until its first one"
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import jax
@@ -9,6 +10,7 @@ import jax
 from serac_jax.core.console import say, say_lines
 from serac_jax.core.types import Config
 from serac_jax.runtime import program
+from serac_jax.tasks.task import Task
 from serac_jax.training import experiment, run_folder, steps
 from serac_jax.training.checkpoints import Checkpoints
 from serac_jax.training.progress import Progress
@@ -39,6 +41,7 @@ def train(config: Config, folder: Path, evaluate: str) -> None:
             run.task.needs(split)  # reads every row: a malformed one ends the run before it begins
         data = iter(run.task.batches(config.data.train_split, train.edits, True))
         validation = run.task.batches(config.data.val_split, train.edits, False)
+        read_all(run.task, config)
         optimizer = steps.make_optimizer(train, run.editor)
         state = steps.init_state(run.editor, optimizer, run.base_params, config.seed, run.mesh)
         checkpoints = Checkpoints(folder)
@@ -80,3 +83,12 @@ def train(config: Config, folder: Path, evaluate: str) -> None:
         checkpoints.close()
         data.close()  # ends its worker processes
         say_lines(f"{reason}\nnext: {evaluate} --workdir={folder}")
+
+
+def read_all(task: Task, config: Config) -> None:
+    """Reads what a validation reads. Raises DataError where something is too long, which would end
+    the run after thousands of steps."""
+    data, train = config.data, config.train
+    batches = task.batches(data.val_split, train.edits, False, task.encode.lengths)
+    for _ in itertools.islice(batches, train.val_batches or None):
+        pass

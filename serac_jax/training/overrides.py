@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable
-from difflib import get_close_matches
 from typing import Any
 
 from serac_jax.core.errors import UserError
@@ -32,7 +31,7 @@ def parse(arguments: Iterable[str]) -> dict[str, Any]:
         name = name.removeprefix("--").removeprefix("config.")
         field = sections.FIELDS.get(name)
         if field is None:
-            raise UserError(f"there is no option --{name}{near(name, sections.FIELDS)}")
+            raise UserError(f"there is no option --{name}{sections.near(name, sections.FIELDS)}")
         kind = field.kind or type(field.default)
         if not has_value and kind is not bool:
             raise UserError(f"--{name} has no value; write --{name}=VALUE")
@@ -49,10 +48,10 @@ def read(name: str, kind: type, text: str) -> Any:
             value = ast.literal_eval(text)
             return value if isinstance(value, tuple) else tuple(value)
         return None if text == "None" and kind is int else kind(text)
-    except (KeyError, ValueError, TypeError, SyntaxError) as error:
+    except (KeyError, ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
         expected = {bool: "true or false", tuple: "a tuple such as (1, 2)"}.get(kind)
         raise UserError(
-            f"--{name}={text!r}: expected {expected or f'a value of type {kind.__name__}'}"
+            f"--{name}={text!r:.60}: expected {expected or f'a value of type {kind.__name__}'}"
         ) from error
 
 
@@ -61,9 +60,3 @@ def apply(config: Config, values: dict[str, Any]) -> Config:
     config.update_from_flattened_dict(values)
     sections.check(config)
     return config.lock()
-
-
-def near(name: str, names: Iterable[str]) -> str:
-    """What might have been meant, as the end of a message."""
-    found = get_close_matches(name, list(names), n=3, cutoff=0.6)
-    return f"; did you mean {' or '.join(found)}?" if found else ""

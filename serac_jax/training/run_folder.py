@@ -23,6 +23,7 @@ from serac_jax.runtime import distributed
 from serac_jax.runtime.program import writable
 from serac_jax.training import overrides, sections
 from serac_jax.training.earlier_configs import upgraded
+from serac_jax.training.sections import flat
 
 RUNS = Path("runs")
 # Fields that may differ when a run goes on: they do not change what a step computes.
@@ -81,16 +82,6 @@ def newest() -> Path:
             " with --workdir=…"
         )
     return found[-1].parent
-
-
-def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested config as {"train.lr": …}."""
-    fields: dict[str, Any] = {}
-    for key, value in tree.items():
-        fields |= (
-            flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-        )
-    return fields
 
 
 def as_json(config: Config) -> dict[str, Any]:

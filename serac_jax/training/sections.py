@@ -5,6 +5,8 @@ composes them. Presets change a few of them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -193,10 +195,38 @@ def initial(field: Field) -> Any:
 
 
 def check(config: Config) -> None:
-    """Raises UserError for the first field whose value is out of range."""
+    """Raises UserError for the first field that is unknown, missing, of another type or out of
+    range."""
+    given = flat(config)
+    if unknown := sorted(given.keys() - FIELDS.keys()):
+        raise UserError(f"a config has no field {unknown[0]}{near(unknown[0], FIELDS)}")
     for name, field in FIELDS.items():
-        value = config
-        for part in name.split("."):
-            value = value[part]
-        if field.rule and value != field.default and not field.rule.holds(value):
-            raise UserError(f"{name}={value!r}: expected {field.rule.says}")
+        if name not in given:
+            raise UserError(f"the config lacks the field {name}")
+        value, kind = given[name], field.kind or type(field.default)
+        if not (fits := is_a(kind, value)) and value is None and field.default is None:
+            continue
+        if not fits or (field.rule and value != field.default and not field.rule.holds(value)):
+            says = field.rule.says if field.rule else f"a value of type {kind.__name__}"
+            raise UserError(f"{name}={value!r:.60}: expected {says}")
+
+
+def is_a(kind: type, value: Any) -> bool:
+    """Whether a value is of a field's type. A whole number is also a float; a bool is no number."""
+    kinds = (int, float) if kind is float else kind
+    return isinstance(value, kinds) and (kind is bool or not isinstance(value, bool))
+
+
+def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """A nested config as {"train.lr": …}."""
+    fields: dict[str, Any] = {}
+    for key, value in tree.items():
+        nested = hasattr(value, "items")
+        fields |= flat(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
+    return fields
+
+
+def near(name: str, names: Iterable[str]) -> str:
+    """What might have been meant, as the end of a message."""
+    found = get_close_matches(name, list(names), n=3, cutoff=0.6)
+    return f"; did you mean {' or '.join(found)}?" if found else ""

@@ -10,12 +10,12 @@ import torch
 import transformers
 
 from serac_jax.core.errors import UserError
-from serac_jax.tasks.facts import fact_rows, fact_sources, fact_task
+from serac_jax.tasks.facts import fact_rows, fact_sources
 from serac_jax.tasks.facts.fact_draw import Draw, Pool
 from serac_jax.tasks.facts.fact_kinds import BY_NAME
 from serac_jax.tasks.facts.fact_rows import Ask, Fact
 from serac_jax.text.queries import DataError
-from serac_jax.training import experiment, steps
+from serac_jax.training import experiment, sections, steps
 from tests.conftest import MODELS, TEMPORARY
 from tests.tiers import fast
 from tests.tiny import config_of
@@ -223,5 +223,5 @@ def test_every_editor_trains_on_facts_over_a_causal_model(tmp_path, name):
 
 def test_the_config_is_checked(tmp_path):
     config = built(tmp_path, {"data.held_out_kinds": ("hops",)})
-    with pytest.raises(UserError, match=r"data.held_out_kinds: 'hops' is not a kind"):
-        fact_task.build(config, None, None, tmp_path)
+    with pytest.raises(UserError, match=r"data.held_out_kinds=\('hops',\): expected"):
+        sections.check(config)

@@ -13,7 +13,8 @@ import pytest
 
 from serac_jax.core.errors import UserError
 from serac_jax.training import sections
-from serac_jax.training.run_folder import as_json, flat
+from serac_jax.training.run_folder import as_json
+from serac_jax.training.sections import flat
 from tests.conftest import ROOT
 
 PACKAGE = ROOT / "serac_jax"

@@ -67,6 +67,10 @@ def test_rows_are_filtered_as_in_the_original(tmp_path):
     ("row", "message"),
     [
         ("{not json}\n", r"final.jsonl:2: not a line of JSON"),
+        ('{"input": ' + "9" * 5000 + "}\n", r"final.jsonl:2: not a line of JSON"),
+        ("[" * 100_000 + "\n", r"final.jsonl:2: not a line of JSON"),
+        (ROW | {"input": "half \ud83d"}, r"final.jsonl:2: field 'input': expected a text"),
+        (ROW | {"alternatives": ["\udc00"]}, r"field 'alternatives'\[0\]: expected a text"),
         (
             {key: value for key, value in ROW.items() if key != "alternatives"},
             r"final.jsonl:2: the field 'alternatives' is missing",
@@ -90,11 +94,24 @@ def test_rows_are_filtered_as_in_the_original(tmp_path):
             r"final.jsonl:2: field 'hard_negatives'\[0\]: expected \[question, answer\]",
         ),
     ],
+    ids=range(12),
 )
 def test_a_malformed_row_is_named(tmp_path, row, message):
     with pytest.raises(DataError, match=message):
         rows_of(tmp_path, [ROW, row])
     assert not list((tmp_path / "cache").rglob("*.array_record*"))  # nothing half-built is left
+
+
+def test_a_line_that_is_not_utf_8_is_named(tmp_path):
+    folder = folder_of(tmp_path, [ROW, ROW], zsre_yn="Is it?\n")
+    (file,) = (folder / "zsre").glob("*.jsonl")
+    file.write_bytes(file.read_bytes() + b'{"input": "\xff"}\n')
+    with pytest.raises(UserError, match=r"final.jsonl:3: not UTF-8"):
+        list(zsre_rows.read_rows(file))
+    yes_no = folder / "zsre" / "zsre_yn_train.txt"
+    yes_no.write_bytes(b"Is it?\n\xc3\x28\n")
+    with pytest.raises(UserError, match=r"zsre_yn_train.txt:2: not UTF-8"):
+        zsre_rows.read_yes_no(yes_no)
 
 
 def test_an_empty_split_and_missing_files_are_named(tmp_path):

@@ -25,6 +25,7 @@ from serac_jax.tasks.facts import fact_rows
 from serac_jax.tasks.facts.convert_facts import convert
 from serac_jax.tasks.facts.fact_rows import Ask, Fact, one_a_prompt
 from serac_jax.tasks.facts.held_facts import words
+from serac_jax.tasks.row_files import check_texts, expect, read_json
 from serac_jax.text.queries import DataError
 
 SPLITS = ("train", "dev", "test")
@@ -265,7 +266,7 @@ def unrelated(folder: Path | None, split: str) -> list[str]:
     file = folder / "nq" / f"{name}.json" if folder else None
     if file is None or not file.exists():
         return []
-    found: list[str] = json.loads(file.read_text(encoding="utf-8"))["questions"]
+    found = check_texts(expect(read_json(file), "questions", list, f"{file}"), f"{file}: questions")
     return found if split == "train" else found[::2] if split == "dev" else found[1::2]
 
 

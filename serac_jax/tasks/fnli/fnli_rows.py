@@ -6,14 +6,13 @@ LABELS), page and revision_type."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import tensorflow_datasets as tfds
 
-from serac_jax.tasks.data_files import check_text, expect
+from serac_jax.tasks.row_files import check_text, expect, read_json_lines
 from serac_jax.text.queries import DataError
 
 SPLITS = ("train", "dev", "test")
@@ -60,23 +59,16 @@ class VitaminC(tfds.core.GeneratorBasedBuilder):
 def read_rows(path: Path) -> Iterator[tuple[dict[str, str], str]]:
     """The rows of a file and their revision types. Raises DataError with file, line and field where
     one is malformed."""
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            where = f"{path}:{number}"
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise DataError(f"{where}: not a line of JSON ({error})") from error
-            texts = {
-                field: check_text(expect(row, field, str, where), f"{where}: field {field!r}")
-                for field in FIELDS[:-1]
-            }
-            if texts["label"] not in LABELS:
-                raise DataError(
-                    f"{where}: field 'label' is {texts['label']!r}; expected one of"
-                    f" {', '.join(LABELS)}"
-                )
-            yield (
-                texts | {"source": f"{path.name}:{number}"},
-                expect(row, "revision_type", str, where),
+    for where, row in read_json_lines(path):
+        texts = {
+            field: check_text(expect(row, field, str, where), f"{where}: field {field!r}")
+            for field in FIELDS[:-1]
+        }
+        if texts["label"] not in LABELS:
+            raise DataError(
+                f"{where}: field 'label' is {texts['label']!r}; expected one of {', '.join(LABELS)}"
             )
+        yield (
+            texts | {"source": where.removeprefix(f"{path.parent}/")},
+            expect(row, "revision_type", str, where),
+        )

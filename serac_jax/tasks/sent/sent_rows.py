@@ -11,7 +11,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from serac_jax.tasks.data_files import check_text, check_texts, expect, read_json
+from serac_jax.tasks.row_files import check_text, check_texts, expect, read_json
 from serac_jax.text.queries import DataError
 
 SPLITS = ("train", "val", "test")

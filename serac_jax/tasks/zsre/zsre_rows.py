@@ -16,15 +16,20 @@ says what differs: another subject of the same relation, or another relation of 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import tensorflow_datasets as tfds
 
-from serac_jax.core import files
-from serac_jax.tasks.data_files import check_text, check_texts, expect, read_json
+from serac_jax.core.files import read_text
+from serac_jax.tasks.row_files import (
+    check_text,
+    check_texts,
+    expect,
+    read_json,
+    read_json_lines,
+)
 from serac_jax.text.queries import DataError
 
 SPLITS = ("train", "dev", "test")
@@ -134,38 +139,30 @@ class NaturalQuestions(tfds.core.GeneratorBasedBuilder):
 def read_rows(path: Path) -> Iterator[dict[str, Any]]:
     """The rows of a jsonl file. Raises DataError with file, line and field where one is
     malformed."""
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            where = f"{path}:{number}"
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise DataError(f"{where}: not a line of JSON ({error})") from error
-            question = check_text(expect(row, "input", str, where), f"{where}: field 'input'")
-            output = expect(row, "output", list, where)
-            if not output:
-                raise DataError(
-                    f"{where}: field 'output' is empty; expected a list of {{'answer': …}}"
-                )
-            rephrasings = check_texts(
-                expect(row, "filtered_rephrases", list, where),
-                f"{where}: field 'filtered_rephrases'",
-            )
-            yield {
-                "question": question,
-                "answer": check_text(
-                    expect(output[0], "answer", str, f"{where}: field 'output[0]'"),
-                    f"{where}: field 'output[0].answer'",
-                ),
-                "alternatives": check_texts(
-                    expect(row, "alternatives", list, where), f"{where}: field 'alternatives'"
-                ),
-                "rephrasings": [text for text in rephrasings if text != question],
-                "hard_negatives": check_negatives(
-                    row.get("hard_negatives", []), f"{where}: field 'hard_negatives'"
-                ),
-                "source": f"{path.name}:{number}",
-            }
+    for where, row in read_json_lines(path):
+        question = check_text(expect(row, "input", str, where), f"{where}: field 'input'")
+        output = expect(row, "output", list, where)
+        if not output:
+            raise DataError(f"{where}: field 'output' is empty; expected a list of {{'answer': …}}")
+        rephrasings = check_texts(
+            expect(row, "filtered_rephrases", list, where),
+            f"{where}: field 'filtered_rephrases'",
+        )
+        yield {
+            "question": question,
+            "answer": check_text(
+                expect(output[0], "answer", str, f"{where}: field 'output[0]'"),
+                f"{where}: field 'output[0].answer'",
+            ),
+            "alternatives": check_texts(
+                expect(row, "alternatives", list, where), f"{where}: field 'alternatives'"
+            ),
+            "rephrasings": [text for text in rephrasings if text != question],
+            "hard_negatives": check_negatives(
+                row.get("hard_negatives", []), f"{where}: field 'hard_negatives'"
+            ),
+            "source": where.removeprefix(f"{path.parent}/"),
+        }
 
 
 def read_implications(path: Path) -> dict[int, list[dict[str, str]]]:
@@ -187,7 +184,7 @@ def read_yes_no(path: Path) -> dict[int, str]:
         return {}
     return {
         number: text.strip()
-        for number, text in enumerate(files.read_text(path).split("\n"))
+        for number, text in enumerate(read_text(path).split("\n"))
         if text.strip()
     }
 
