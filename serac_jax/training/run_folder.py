@@ -265,7 +265,7 @@ class TensorBoard:
         self.events = EventsWriter(str(folder / "events"))
 
     def write(self, step: int, scalars: dict[str, float]) -> None:
-        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.proto.event_pb2 import Event  # pyright: ignore
         from tensorboardX.summary import scalar
 
         for name, value in scalars.items():
