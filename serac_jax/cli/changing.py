@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from serac_jax.cli.answering import judge, judge_argument
 from serac_jax.cli.checking import say_unanswered
@@ -23,10 +22,7 @@ from serac_jax.core.console import complain, is_terminal, say, show_json
 from serac_jax.edits import operations, records
 from serac_jax.edits.same_prompt import Conflict
 from serac_jax.serving.checkup import unanswered
-from serac_jax.serving.insert import ContradictionRefused, Judge, Policy, insert
-
-if TYPE_CHECKING:
-    from serac_jax.serving.service import EditorService
+from serac_jax.serving.insert import ContradictionRefused, Policy, insert
 
 POLICIES = ("newest", "refuse", "ask")
 
@@ -79,11 +75,6 @@ def refused(options: Namespace, conflicts: Sequence[Conflict]) -> int:
     return NOTHING
 
 
-def judge_of(editor: EditorService) -> Judge:
-    """Finds conflicts by an editor, and says in which state the store was."""
-    return lambda edits: ([Conflict(*found) for found in editor.conflicts_of(edits)], editor.state)
-
-
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "prompt", help="the question, or whatever the model is given; after -- it may begin with -"
@@ -128,7 +119,7 @@ def add(options: Namespace) -> int:
             store,
             [edit],
             policy_of(options),
-            judge=judge_of(editor) if editor else None,
+            judge=editor.judge if editor else None,
             message=options.message,
         )
     except ContradictionRefused as error:

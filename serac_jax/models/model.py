@@ -62,6 +62,12 @@ class Model:
         """The ids that end an answer."""
         return (*ends_of(self.module.config), *self.stops)
 
+    @property
+    def window(self) -> int | None:
+        """The most tokens that it reads and says together; None: no number is set, as in T5, whose
+        positions are relative."""
+        return getattr(self.module.config, "positions", None)
+
     def stopping_at(self, ids: tuple[int, ...]) -> Model:
         """The same network, whose answers end at these ids too."""
         return replace(self, stops=ids)

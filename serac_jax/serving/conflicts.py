@@ -58,6 +58,19 @@ def near(
     ]
 
 
+def among(
+    matcher: Matcher,
+    new: Sequence[Edit],
+    edits: Sequence[Edit],
+    questions: Vectors,
+    keys: Vectors,
+) -> list[list[Edit]]:
+    """What `near` would find if only new edits were stored."""
+    alone = matcher.empty()
+    alone.add(new)
+    return near(alone, edits, questions, keys)
+
+
 def judged(
     thresholds: Thresholds,
     new: Edit,

@@ -17,7 +17,7 @@ from serac_jax.models import adapters
 from serac_jax.serving import scope_score
 from serac_jax.serving.classifiers import Judgement
 from serac_jax.serving.editor_spec import JudgeSpec
-from serac_jax.serving.readers import TextReader
+from serac_jax.serving.readers import History, TextReader
 from serac_jax.text.buckets import chunks, shard_rows, tokens
 from serac_jax.text.encoder import Encoder
 
@@ -32,7 +32,6 @@ class JudgingReader(TextReader):
         super().__init__(judge.reader, params, encoder)
         self.adapter, self.spec = adapter, spec
         self.limit: int | None = spec.proposals
-        steps = encoder.answer_widths[-1]
 
         def verdicts(
             params: Any, adapter: Any, edits: Tokens, questions: Tokens, width: int, count: int
@@ -41,16 +40,29 @@ class JudgingReader(TextReader):
             change = adapters.interventions(adapter)
             return judge.verdicts(params, change, edits, questions, layout)
 
-        def after(params: Any, adapter: Any, edits: Tokens, questions: Tokens) -> Int[Array, "n s"]:
-            change = adapters.interventions(adapter)
-            return judge.answer_after(params, change, edits, questions, steps)
+        def follow(params: Any, adapter: Any, read: Tokens, steps: int) -> Int[Array, "n s"]:
+            return judge.answer(params, adapters.interventions(adapter), read, steps)
 
-        self.verdicts, self.follow = jax.jit(verdicts, static_argnums=(4, 5)), jax.jit(after)
-        self.answer_after = self.answered
+        self.verdicts = jax.jit(verdicts, static_argnums=(4, 5))
+        self.follow = jax.jit(follow, static_argnums=3)
 
-    def answered(self, params: Any, edits: Tokens, questions: Tokens) -> Array:
-        """The ids of answers that follow from edits."""
-        return cast(Array, self.follow(params, self.adapter, edits, questions))
+    def after(
+        self,
+        edits: Sequence[Edit],
+        questions: Sequence[str],
+        histories: Sequence[History] | None = None,
+        limit: int | None = None,
+    ) -> list[str]:
+        rows = self.rows_after(edits, questions, histories)
+
+        def follow(params: Any, read: Tokens, steps: int) -> Any:
+            return cast(Array, self.follow(params, self.adapter, read, steps))
+
+        return self.answers(rows, self.joined, limit, follow)
+
+    def room(self, steps: int) -> int:
+        """Of that, one token less: a verdict comes before the answer."""
+        return super().room(steps + 1)
 
     def read_pairs(self, pairs: Sequence[tuple[Edit, str]]) -> list[list[float]]:
         """Log-probabilities of the verdicts on each pair. Pairs of like lengths are read together,
@@ -63,8 +75,8 @@ class JudgingReader(TextReader):
         found: dict[int, list[float]] = {}
         for group in chunks(order):
             read = (
-                tokens([edits[at] for at in group], self.widths("stated")[-1:]),
-                tokens([questions[at] for at in group], self.widths("query")[-1:]),
+                tokens([edits[at] for at in group], (self.trained("stated")[-1],)),
+                tokens([questions[at] for at in group], (self.trained("query")[-1],)),
             )
             count = int(sum(part.mask.sum() for part in read))
             placed = (shard_rows(self.params, part) for part in read)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast, runtime_checkable
 
@@ -13,71 +14,165 @@ from serac_jax.core.errors import UserError
 from serac_jax.core.types import Params
 from serac_jax.editors.serac.reader import Reader
 from serac_jax.edits.records import Edit
-from serac_jax.text.buckets import chunks, shard_rows, tokens
+from serac_jax.text.buckets import bucket, chunks, shard_rows, tokens
 from serac_jax.text.encoder import Encoder
-from serac_jax.text.templates import plain_text
+from serac_jax.text.templates import Turn, plain_text
 from serac_jax.text.tokens import bare, cut_to
+
+FAR = 4096  # tokens that a model reads at most where it sets no limit itself
+History = Sequence[Turn]  # earlier turns of a conversation
 
 
 @runtime_checkable
 class Answering(Protocol):
-    """Answers questions, by itself or after reading an edit."""
+    """Answers questions, by itself or after reading an edit.
 
-    def __call__(self, questions: Sequence[str]) -> list[str]:
+    `histories` are the earlier turns of each question's conversation, which are read first; `limit`
+    is the most tokens of an answer, by default the editor's own.
+    """
+
+    def __call__(
+        self,
+        questions: Sequence[str],
+        histories: Sequence[History] | None = None,
+        limit: int | None = None,
+    ) -> list[str]:
         """The model's own answers."""
         ...
 
-    def after(self, edits: Sequence[Edit], questions: Sequence[str]) -> list[str]:
+    def after(
+        self,
+        edits: Sequence[Edit],
+        questions: Sequence[str],
+        histories: Sequence[History] | None = None,
+        limit: int | None = None,
+    ) -> list[str]:
         """The answer to each question after reading the edit of the same place."""
         ...
 
-    def input_of(self, edit: Edit, question: str) -> str:
+    def input_of(self, edit: Edit, question: str, history: History = ()) -> str:
         """The text that the model reads."""
         ...
 
 
 class TextReader:
-    """A reader with its parameters and tokenizer; each pair of a number of rows, a power of two,
-    and a width compiles once."""
+    """A reader with its parameters and tokenizer.
+
+    Each number of rows, a power of two, compiles once with each width: those of the editor and,
+    for longer texts, twice the last one, four times and so on.
+    """
 
     def __init__(self, reader: Reader, params: Params, encoder: Encoder):
-        self.params, self.encoder = params, encoder
-        steps = encoder.answer_widths[-1]
+        self.params, self.encoder, self.model = params, encoder, reader.model
 
-        def answer(params: Params, questions: Tokens) -> Int[Array, "n s"]:
-            return reader.answer(params, questions, steps)
+        def answer(params: Params, read: Tokens, steps: int) -> Int[Array, "n s"]:
+            return reader.answer(params, read, steps)
 
-        def answer_after(params: Params, edits: Tokens, questions: Tokens) -> Int[Array, "n s"]:
-            return reader.answer_after(params, edits, questions, steps)
+        self.answer = jax.jit(answer, static_argnums=2)
 
-        self.answer, self.answer_after = jax.jit(answer), jax.jit(answer_after)
+    def __call__(
+        self,
+        questions: Sequence[str],
+        histories: Sequence[History] | None = None,
+        limit: int | None = None,
+    ) -> list[str]:
+        rows = [self.row(*asked) for asked in paired(questions, histories)]
+        return self.answers(rows, self.trained("query"), limit, self.answer)
 
-    def __call__(self, questions: Sequence[str]) -> list[str]:
+    def after(
+        self,
+        edits: Sequence[Edit],
+        questions: Sequence[str],
+        histories: Sequence[History] | None = None,
+        limit: int | None = None,
+    ) -> list[str]:
+        return self.answers(
+            self.rows_after(edits, questions, histories), self.joined, limit, self.answer
+        )
+
+    def rows_after(
+        self,
+        edits: Sequence[Edit],
+        questions: Sequence[str],
+        histories: Sequence[History] | None = None,
+    ) -> list[list[int]]:
+        """The token ids of earlier turns, an edit and a question, as one text each."""
+        put = self.encoder.form.behind_context
+        asked = zip(self.contexts(edits), paired(questions, histories), strict=True)
+        return [
+            put(put(self.context(history), edit), self.row(question))
+            for edit, (question, history) in asked
+        ]
+
+    def answers(
+        self,
+        rows: Sequence[list[int]],
+        widths: Sequence[int],
+        limit: int | None,
+        answer: Callable[..., Any],
+    ) -> list[str]:
+        """What is said to rows of token ids.
+
+        Args:
+            widths: of the texts that the editor was made for.
+            limit: the most tokens of an answer.
+            answer: (parameters, tokens, steps) -> ids.
+
+        Raises:
+            UserError: a row is longer than what the model reads.
+        """
+        own = self.encoder.answer_widths[-1]
+        # The editor's own number, or twice as many, four times and so on: few programs.
+        steps = own if limit is None else own * bucket(-(-limit // own))
+        room = self.room(steps)
+        longer = (widths[-1] << power for power in range(1, room.bit_length()))
+        widths = (*widths, *(min(width, room) for width in longer if width < 2 * room))
         texts: list[str] = []
-        for group in chunks(questions):
-            read = shard_rows(self.params, self.inputs(group))
-            texts += self.words(cast(Array, self.answer(self.params, read)), len(group))
+        for group in chunks(rows):
+            if (longest := max(map(len, group))) > room:
+                raise UserError(
+                    f"the question and what is read before it have {longest} tokens, more than the"
+                    f" {room} for which {self.model.name} has room; shorten the question, or leave"
+                    " out earlier turns"
+                )
+            read = shard_rows(self.params, tokens(group, widths))
+            found = cast(Array, answer(self.params, read, steps))
+            texts += [
+                self.encoder.words(ids if limit is None else ids[:limit])
+                for ids in jax.device_get(found)[: len(group)]
+            ]
         return texts
 
-    def after(self, edits: Sequence[Edit], questions: Sequence[str]) -> list[str]:
-        texts: list[str] = []
-        for pairs in chunks(list(zip(edits, questions, strict=True))):
-            context = tokens(self.contexts([edit for edit, _ in pairs]), self.widths("stated"))
-            asked = self.inputs([question for _, question in pairs])
-            read = (shard_rows(self.params, part) for part in (context, asked))
-            answers = cast(Array, self.answer_after(self.params, *read))
-            texts += self.words(answers, len(pairs))
-        return texts
+    def room(self, steps: int) -> int:
+        """The most tokens that are read before so many are said, which causal models read too."""
+        said = steps if self.encoder.form.adds_words else 0
+        return (self.model.window or FAR) - said
 
-    def widths(self, part: str) -> tuple[int, ...]:
-        """The widths of a field of `Size`."""
+    @property
+    def longest(self) -> int:
+        """The most tokens of a question that are read. Causal models read it whole; of others, it
+        is cut where those of training were, as in the original."""
+        return sys.maxsize if self.encoder.form.adds_words else self.encoder.question_widths[-1]
+
+    def trained(self, part: str) -> list[int]:
+        """The widths of the editor, of a field of `Size`."""
         label = self.encoder.answer_widths[-1]
         sizes = [self.encoder.size_of(width, label) for width in self.encoder.question_widths]
-        return tuple(getattr(size, part) for size in sizes)
+        return [getattr(size, part) for size in sizes]
 
-    def inputs(self, questions: Sequence[str]) -> Tokens:
-        rows = self.encoder.form.questions(questions, self.encoder.question_widths[-1])
-        return tokens(rows, self.widths("query"))
+    @property
+    def joined(self) -> list[int]:
+        """The widths of the editor, of an edit and a question as one text."""
+        pairs = zip(self.trained("stated"), self.trained("query"), strict=True)
+        return [stated + query - self.encoder.form.lead for stated, query in pairs]
+
+    def row(self, question: str, history: History = ()) -> list[int]:
+        """The token ids of a question behind earlier turns."""
+        return self.encoder.form.conversation(history, question, self.longest)
+
+    def context(self, history: History) -> list[int]:
+        """The token ids of earlier turns."""
+        return self.encoder.form.context_of(history, self.longest)
 
     def contexts(self, edits: Sequence[Edit]) -> list[list[int]]:
         """The token ids of edits, to be read before a question."""
@@ -89,14 +184,15 @@ class TextReader:
             return self.encoder.contexts(prompts, [[]] * len(edits))
         return self.encoder.contexts(prompts, [answer_ids(edit, self.encoder) for edit in edits])
 
-    def input_of(self, edit: Edit, question: str) -> str:
+    def input_of(self, edit: Edit, question: str, history: History = ()) -> str:
         form = self.encoder.form
         if form.adds_words:
-            (asked,) = form.questions([question], self.encoder.question_widths[-1])
-            read = self.contexts([edit])[0] + asked[form.lead :]
+            stated = form.behind_context(self.context(history), self.contexts([edit])[0])
+            read = form.behind_context(stated, self.row(question))
             return str(self.encoder.base.decode(read, skip_special_tokens=True))
         stated = [] if self.encoder.classes else [edit.answer]
-        return plain_text(self.seen(edit.prompt), *stated, self.seen(question))
+        before = map(self.seen, texts_of(history))
+        return plain_text(*before, self.seen(edit.prompt), *stated, self.seen(question))
 
     def seen(self, text: str) -> str:
         """A text as it is, or, where it is too long, the part that is read, as its tokens spell
@@ -108,8 +204,12 @@ class TextReader:
             return text
         return f"{tokenizer.decode(cut_to(row, room), skip_special_tokens=True)} …"
 
-    def words(self, answers: Int[Array, "n s"], count: int) -> list[str]:
-        return [self.encoder.words(answer) for answer in jax.device_get(answers)[:count]]
+
+def paired(
+    questions: Sequence[str], histories: Sequence[History] | None
+) -> list[tuple[str, History]]:
+    """Questions, each with the earlier turns of its conversation."""
+    return list(zip(questions, histories or [()] * len(questions), strict=True))
 
 
 def answer_ids(edit: Edit, encoder: Encoder) -> list[int]:
@@ -127,6 +227,23 @@ def answer_ids(edit: Edit, encoder: Encoder) -> list[int]:
     return ids
 
 
+def check_answer(edit: Edit, encoder: Encoder) -> None:
+    """Raises UserError where the models could not say an edit's answer."""
+    answer = f"edit {edit.id[:8]}: the answer {edit.answer[:60]!r}"
+    if encoder.classes and edit.answer not in encoder.classes:
+        raise UserError(f"{answer} is not one that this editor gives: {', '.join(encoder.classes)}")
+    if not encoder.classes and encoder.base.unk_token_id in answer_ids(edit, encoder):
+        raise UserError(
+            f"{answer} has letters that this editor's vocabulary lacks, so it cannot be said;"
+            " write it without them"
+        )
+
+
+def texts_of(history: History) -> list[str]:
+    """The questions and answers of a conversation, in their order."""
+    return [text for turn in history for text in turn]
+
+
 class CallableModel:
     """A base model that is a function from a text to a text: a pipeline, a model behind HTTP. It
     reads an edit as words before the question."""
@@ -134,17 +251,31 @@ class CallableModel:
     def __init__(self, function: Callable[[str], Any]):  # it should return a text
         self.function = function
 
-    def __call__(self, questions: Sequence[str]) -> list[str]:
-        return [self.answer(question) for question in questions]
-
-    def after(self, edits: Sequence[Edit], questions: Sequence[str]) -> list[str]:
+    def __call__(
+        self,
+        questions: Sequence[str],
+        histories: Sequence[History] | None = None,
+        limit: int | None = None,
+    ) -> list[str]:
         return [
-            self.answer(self.input_of(edit, question))
-            for edit, question in zip(edits, questions, strict=True)
+            self.answer(plain_text(*texts_of(history), question))
+            for question, history in paired(questions, histories)
         ]
 
-    def input_of(self, edit: Edit, question: str) -> str:
-        return plain_text(edit.prompt, edit.answer, question)
+    def after(
+        self,
+        edits: Sequence[Edit],
+        questions: Sequence[str],
+        histories: Sequence[History] | None = None,
+        limit: int | None = None,
+    ) -> list[str]:
+        return [
+            self.answer(self.input_of(edit, question, history))
+            for edit, (question, history) in zip(edits, paired(questions, histories), strict=True)
+        ]
+
+    def input_of(self, edit: Edit, question: str, history: History = ()) -> str:
+        return plain_text(*texts_of(history), edit.prompt, edit.answer, question)
 
     def answer(self, question: str) -> str:
         answer = self.function(question)

@@ -194,20 +194,25 @@ def adapted(part: Part, folder: Path, adapter: str) -> Part:
     return Part(part.model, params, found)
 
 
-def save(parts: Parts, folder: Path, copy_base: bool) -> None:
-    """Writes the editor; where `copy_base` is false, the base model is only named.
+def save(parts: Parts, folder: Path, base: str) -> None:
+    """Writes the editor.
 
     An adapter is written beside the name of its model. A scope classifier that has an adapter, but
     no name that other machines know, is written as a whole, with the adapter's changes in it.
 
+    Args:
+        base: "copy", or "reference": the base model is only named.
+
     Raises:
-        UserError: the base model has no name that other machines know.
+        UserError: `base` is neither, or the base model has no name that other machines know.
     """
+    if base not in ("copy", "reference"):
+        raise UserError(f"base={base!r} is not known; use 'copy' or 'reference'")
     program.writable(folder, "folder")
     if any(folder.iterdir()) and not (folder / specs.FILE).exists():
         raise UserError(f"{folder} is not empty and holds no editor; choose another folder")
     named = {part: f"./{part}" for part in parts.networks}
-    if not copy_base and "base" in parts.spec.parts:
+    if base == "reference" and "base" in parts.spec.parts:
         named["base"] = parts.spec.parts["base"]
         if not is_public(named["base"]):
             raise UserError(

@@ -10,11 +10,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from threading import RLock
 from typing import Any, overload
 
-from serac_jax.core.errors import UserError
 from serac_jax.core.trial import Trial
 from serac_jax.editors.protocol import Thresholds
 from serac_jax.edits.changes import difference
@@ -24,7 +24,7 @@ from serac_jax.edits.same_prompt import Conflict
 from serac_jax.edits.store import Store
 from serac_jax.index.blocked import BlockedIndex
 from serac_jax.index.tags import Asked, Tags, tags_of
-from serac_jax.serving import calibration, conflicts, saved_editor
+from serac_jax.serving import calibration, conflicts, generation, saved_editor
 from serac_jax.serving.answers import (
     NOTHING_NEAR,
     Answer,
@@ -40,7 +40,13 @@ from serac_jax.serving.insert import Inserted, Policy, insert, policy_by, tell_o
 from serac_jax.serving.judging import JudgingReader
 from serac_jax.serving.matching import MakeIndex, Matcher
 from serac_jax.serving.parts import Parts
-from serac_jax.serving.readers import Answering, CallableModel, TextReader, answer_ids
+from serac_jax.serving.readers import (
+    Answering,
+    CallableModel,
+    History,
+    TextReader,
+    check_answer,
+)
 
 
 class EditorService:
@@ -191,18 +197,12 @@ class EditorService:
                 new = [edit for edit in edits if edit.id not in self.matcher.edits]
                 near, state = conflicts.near(self.matcher, edits, questions, keys), self.state
             if len(new) > 1:  # also with one another
-                alone = self.matcher.empty()
-                alone.add(new)
-                others = conflicts.near(alone, edits, questions, keys)
+                others = conflicts.among(self.matcher, new, edits, questions, keys)
                 near = [[*one, *other] for one, other in zip(near, others, strict=True)]
             known = {edit.id for edit in new}
             rows = [row for row in zip(edits, near, strict=True) if row[0].id in known]
             chosen, found = [edit for edit, _ in rows], [others for _, others in rows]
             return conflicts.find(self.matcher, chosen, found, self.thresholds), state
-
-    def conflicts_of(self, edits: Sequence[Edit]) -> list[Conflict]:
-        """The conflicts that edits would have, were they stored."""
-        return self.judge(edits)[0]
 
     def conflicts(self) -> list[Conflict]:
         """All conflicts among the stored edits, by the later edit's place."""
@@ -217,27 +217,31 @@ class EditorService:
 
     def check(self, edit: Edit) -> None:
         """Raises UserError where the models could not say an edit's answer."""
-        answer = f"edit {edit.id[:8]}: the answer {edit.answer[:60]!r}"
-        classes = self.encoder.classes
-        if classes and edit.answer not in classes:
-            raise UserError(f"{answer} is not one that this editor gives: {', '.join(classes)}")
-        if not classes and self.encoder.base.unk_token_id in answer_ids(edit, self.encoder):
-            raise UserError(
-                f"{answer} has letters that this editor's vocabulary lacks, so it cannot be said;"
-                " write it without them"
-            )
+        check_answer(edit, self.encoder)
 
     @overload
     def ask(  # pyright: ignore[reportOverlappingOverload]  (a str is a Sequence of str)
-        self, questions: str, tags: Asked = None
+        self,
+        questions: str,
+        tags: Asked = None,
+        history: History = (),
+        max_tokens: int | None = None,
     ) -> Answer: ...
     @overload
     def ask(
-        self, questions: Sequence[str], tags: Asked | Sequence[Asked] = None
+        self,
+        questions: Sequence[str],
+        tags: Asked | Sequence[Asked] = None,
+        history: Sequence[History] = (),
+        max_tokens: int | None = None,
     ) -> list[Answer]: ...
 
     def ask(
-        self, questions: str | Sequence[str], tags: Asked | Sequence[Asked] = None
+        self,
+        questions: str | Sequence[str],
+        tags: Asked | Sequence[Asked] = None,
+        history: History | Sequence[History] = (),
+        max_tokens: int | None = None,
     ) -> Answer | list[Answer]:
         """Answers a question, or several together.
 
@@ -245,16 +249,30 @@ class EditorService:
             questions: a text, or a sequence of texts.
             tags: None sees all edits; a tag, or a tuple of tags, those edits that have one of them
                 or none at all. A list gives each question its own.
+            history: earlier turns of the conversation, pairs of a question and its answer, which
+                are read before the question; the router reads the question alone. For a sequence
+                of questions, one history each, or none.
+            max_tokens: the most tokens of a generated answer; None: as many as in training. The
+                answer of an edit is never cut.
 
         Returns:
             An answer; for a sequence, a list of answers.
+
+        Raises:
+            UserError: a question, with its history, is longer than the model's window.
         """
         single = isinstance(questions, str)
         asked = texts_of(questions)
         seen = tags_of(tags, len(asked))
+        histories: Any = [history] if single else history or [()] * len(asked)
         verdicts = self.decide(asked, seen)
-        texts = self.texts(asked, verdicts)
-        answers = [self.answer(*row) for row in zip(asked, texts, verdicts, strict=True)]
+        texts = self.texts(asked, verdicts, histories, max_tokens)
+        answers = [
+            answered(question, text, verdict, partial(self.alone, history))
+            for question, text, verdict, history in zip(
+                asked, texts, verdicts, histories, strict=True
+            )
+        ]
         return answers[0] if single else answers
 
     def decide(self, questions: Sequence[str], tags: Sequence[Tags]) -> list[Verdict]:
@@ -271,18 +289,20 @@ class EditorService:
         thresholds = self.thresholds
         return [decide(near, seen, thresholds) for near, seen in zip(nears, tags, strict=True)]
 
-    def texts(self, questions: Sequence[str], verdicts: Sequence[Verdict]) -> list[str]:
-        """The answers: an edit's own where the question asks the same, else the reader's where an
-        edit answers, and only for the rest the base model's."""
-        found = {at: each.first for at, each in enumerate(verdicts) if each.hit and each.first}
-        texts = {at: near.edit.answer for at, near in found.items() if near.verdict == "same"}
-        hits = {at: near.edit for at, near in found.items() if at not in texts}
-        misses = [at for at, verdict in enumerate(verdicts) if not verdict.hit]
+    def texts(
+        self,
+        questions: Sequence[str],
+        verdicts: Sequence[Verdict],
+        histories: Sequence[History] | None = None,
+        limit: int | None = None,
+    ) -> list[str]:
+        """The answers by what was decided, see `generation.texts`."""
         with self.running:
-            after = self.reader.after(list(hits.values()), [questions[at] for at in hits])
-            alone = self.base([questions[at] for at in misses])
-        texts |= dict(zip([*hits, *misses], [*after, *alone], strict=True))
-        return [texts[at] for at in range(len(questions))]
+            return generation.texts(self.base, self.reader, questions, verdicts, histories, limit)
+
+    def alone(self, history: History, question: str) -> str:
+        """The base model's answer."""
+        return self.base([question], [history])[0]
 
     @property
     def calibrated(self) -> bool:
@@ -294,21 +314,19 @@ class EditorService:
         """The thresholds for as many edits as are stored."""
         return self.parts.spec.thresholds(len(self.matcher.edits))
 
-    def answer(self, question: str, text: str, verdict: Verdict) -> Answer:
-        return answered(question, text, verdict, lambda question: self.base([question])[0])
-
-    def why(self, question: str, tags: Asked = None) -> Why:
+    def why(self, question: str, tags: Asked = None, history: History = ()) -> Why:
         """Shows what decides the answer to a question.
 
         Args:
             question: what is asked.
-            tags: as in `ask`.
+            tags, history: as in `ask`.
 
         Returns:
             The answer, its scores, what is read, and the base model's answer; it prints well.
         """
-        answer, threshold = self.ask(question, tags), self.thresholds.threshold
-        reads = self.reader.input_of(answer.nearest.edit, question) if answer.nearest else ""
+        answer, threshold = self.ask(question, tags, history), self.thresholds.threshold
+        near = answer.nearest
+        reads = self.reader.input_of(near.edit, question, history) if near else ""
         return Why(answer, threshold, answer.score - threshold, reads, answer.base_text)
 
     def calibrate(self, trials: Iterable[Trial], target: float = 0.05) -> dict[str, Any]:
@@ -362,9 +380,7 @@ class EditorService:
             base: "copy" writes the base model too; "reference" only names it, where it is shipped
                 or comes from the Hugging Face Hub.
         """
-        if base not in ("copy", "reference"):
-            raise UserError(f"base={base!r} is not known; use 'copy' or 'reference'")
-        saved_editor.save(self.parts, Path(path), base == "copy")
+        saved_editor.save(self.parts, Path(path), base)
 
     @contextmanager
     def following(self) -> Generator[None]:

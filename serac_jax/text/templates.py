@@ -111,14 +111,22 @@ class Template(NamedTuple):
             body = cut_to(body, max(limit + len(self.examples) - len(stated), self.lead))
         return body + stated
 
+    def context_of(self, turns: Sequence[Turn], limit: int) -> list[int]:
+        """Earlier turns of a conversation as context, as an edit is; [] for none."""
+        row: list[int] = []
+        for asked, answer in turns:
+            (said,), (reply,) = self.questions([asked], limit), self.answers([answer])
+            row = self.behind_context(row, self.context(said, reply))
+        return row
+
+    def behind_context(self, context: list[int], row: list[int]) -> list[int]:
+        """A row of a question or of an edit behind what is read before it, opened once."""
+        return context + row[self.lead :] if context else row
+
     def conversation(self, turns: Sequence[Turn], question: str, limit: int) -> list[int]:
         """A question behind earlier turns, as one row; an edit and a question are one turn."""
-        row: list[int] = []
-        for (asked, answer), again in zip(turns, [False] + [True] * len(turns), strict=False):
-            (said,), (reply,) = self.questions([asked], limit), self.answers([answer])
-            row += self.context(said, reply)[self.lead if again else 0 :]
         (last,) = self.questions([question], limit)
-        return row + last[self.lead if turns else 0 :]
+        return self.behind_context(self.context_of(turns, limit), last)
 
 
 def without_end(row: Sequence[int], end: Piece) -> Sequence[int]:

@@ -58,7 +58,7 @@ def folder(tmp_path_factory):
     }
     parts = Parts(spec, networks, model.tokenizer, model.network.template)
     saved = tmp_path_factory.mktemp("editor") / "saved"
-    saved_editor.save(parts, saved, copy_base=True)
+    saved_editor.save(parts, saved, base="copy")
     return saved
 
 
@@ -119,6 +119,59 @@ def test_same_is_answered_by_the_edit_and_the_rest_by_the_reader(editor, monkeyp
     assert editor.texts([question], [same]) == [near.edit.answer]
     assert editor.texts([question], [follows]) == editor.reader.after([near.edit], [question])
     assert editor.texts([question], [verdict._replace(hit=False)]) == editor.base([question])
+
+
+HISTORY = (("Who was he?", "a monk"), ("And she?", "a nun"))
+
+
+def test_earlier_turns_are_read_before_the_question_but_not_by_the_router(editor):
+    question = "What was she?"
+    turns = [f"{asked}\nAnswer: {answer}\nQuestion: " for asked, answer in HISTORY]
+    assert editor.base([question], [HISTORY]) == editor.base(["".join(turns) + question])
+    (plain, told) = (editor.ask(question, history=turns) for turns in ((), HISTORY))
+    assert (plain.score, plain.nearest) == (told.score, told.nearest)
+    assert told.text in (editor.base([question], [HISTORY])[0], told.nearest.edit.answer) or (
+        told.text == editor.reader.after([told.nearest.edit], [question], [HISTORY])[0]
+    )
+    reads = editor.why(question, history=HISTORY).reads
+    texts = [text for turn in HISTORY for text in turn]
+    places = [reads.index(text) for text in [*texts, told.nearest.edit.prompt, question]]
+    assert places == sorted(places)
+
+
+def test_conversations_of_one_batch_do_not_meet(editor):
+    asked, histories = ["What was she?", "And?"], [HISTORY, HISTORY[:1]]
+    edits = list(editor.memory.live().values())[:2]
+    together = editor.base(asked, histories), editor.reader.after(edits, asked, histories)
+    for at in range(2):
+        question, history = asked[at : at + 1], histories[at : at + 1]
+        assert editor.base(question, history) == together[0][at : at + 1]
+        assert (
+            editor.reader.after(edits[at : at + 1], question, history) == (together[1][at : at + 1])
+        )
+
+
+def test_an_answer_has_at_most_as_many_tokens_as_asked_for(editor):
+    question, own = "What was she?", editor.encoder.answer_widths[-1]
+    long = editor.base([question], limit=2 * own + 3)[0]
+    rows = editor.encoder.form.answers([long, editor.base([question])[0]])
+    assert len(rows[0]) - 1 > own >= len(rows[1]) - 1
+    for limit in (1, own + 1):
+        short = editor.base([question], limit=limit)[0]
+        assert long.startswith(short)
+        assert len(short) < len(long)
+    assert editor.ask("Where is it?", max_tokens=1).text == "Rome"  # an edit's own is never cut
+
+
+def test_a_long_question_is_read_whole_and_one_that_does_not_fit_is_refused(editor):
+    window, widths = editor.base.model.window, editor.encoder.question_widths
+    long = "Who was it " * widths[-1] + "?"
+    assert editor.base([long]) != editor.base(["Who was it " * (widths[-1] - 1) + "?"])
+    with pytest.raises(UserError, match=rf"more than the {window - 8} for which"):
+        editor.base(["Who was it " * window + "?"])
+    turns = [("Who was it?", "Rome")] * window
+    with pytest.raises(UserError, match="leave out earlier turns"):
+        editor.base(["Who?"], [turns])
 
 
 def test_an_edit_below_the_border_is_not_judged(editor):

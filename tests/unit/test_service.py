@@ -522,7 +522,7 @@ def test_models_on_several_devices_answer_as_on_one(editor):
     assert len(index.stored.keys.sharding.device_set) == 8
     assert spread.why(REWORDED).answer.edit_id == edits[0].id
     assert [
-        found.kind for found in spread.conflicts_of([editor.memory.make(REWORDED, "Bram Stoker")])
+        found.kind for found in spread.judge([editor.memory.make(REWORDED, "Bram Stoker")])[0]
     ] == ["contradiction"]
     with pytest.raises(UserError, match="mesh has no axis 'rows'"):
         serac_jax.load("mini", mesh={"rows": 2})

@@ -69,17 +69,11 @@ class Judge(NamedTuple):
         word = jnp.full((read.ids.shape[0], 1), self.words[FOLLOWS], read.ids.dtype)
         return splice(read, Tokens(word, jnp.ones(word.shape, bool)), 0)
 
-    def answer_after(
-        self,
-        params: Params,
-        change: Mapping[str, Intervention],
-        edits: Tokens,
-        questions: Tokens,
-        steps: int,
+    def answer(
+        self, params: Params, change: Mapping[str, Intervention], read: Tokens, steps: int
     ) -> Int[Array, "n s"]:
-        """Answers that follow from edits, by greedy decoding."""
-        read = self.following(self.reader.joined(edits, questions))
-        return generate(self.model, params, read, steps=steps, interventions=change)
+        """Answers that follow from what was read, by greedy decoding."""
+        return generate(self.model, params, self.following(read), steps=steps, interventions=change)
 
 
 def judge(reader: Reader) -> Judge:
