@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,6 +22,7 @@ HELP = """Ask anything, or
   /edit ANSWER              … to the last question
   /why [QUESTION]           show what decided the last answer, or the answer to this question
   /history                  show the conversation so far
+  /new                      begin a new conversation
   /undo, /redo              take back the last change of the edits, or do it again
   /list                     show the edits
   /help                     show this text
@@ -31,17 +32,22 @@ MISTAKEN = re.compile(r"\?\s*\S|(^|\s)(=|==|:=|->|→|>)\s")
 
 
 class Turn(NamedTuple):
-    """A question and its answer, as they were shown."""
+    """A question, its answer, and what was shown: the answer and where it came from."""
 
     question: str
-    answer: str
+    answer: str = ""
+    shown: str = ""
 
 
 class Session:
-    """A conversation: its turns, and the commands that act on the edits."""
+    """A conversation: its turns, and the commands that act on the edits.
 
-    def __init__(self, editor: EditorService, tags: tuple[str, ...] | None):
-        self.editor, self.tags = editor, tags
+    Args:
+        follows: whether the models read earlier turns before a question.
+    """
+
+    def __init__(self, editor: EditorService, tags: tuple[str, ...] | None, follows: bool):
+        self.editor, self.tags, self.follows = editor, tags, follows
         self.turns: list[Turn] = []
         self.commands: dict[str, Callable[[str], None]] = {
             "/edit": self.edit,
@@ -49,6 +55,7 @@ class Session:
             "/undo": lambda rest: say(f"undone: {title(editor.undo())}"),
             "/redo": lambda rest: say(f"done again: {title(editor.redo())}"),
             "/history": self.history,
+            "/new": lambda rest: self.turns.clear(),
             "/list": self.list,
             "/help": lambda rest: say_lines(HELP),
         }
@@ -57,6 +64,10 @@ class Session:
     def last(self) -> str:
         """The last question."""
         return self.turns[-1].question if self.turns else ""
+
+    def before(self, turns: Sequence[Turn]) -> list[tuple[str, str]]:
+        """Turns as the models read them; those that failed are left out."""
+        return [(turn.question, turn.answer) for turn in turns if turn.shown and self.follows]
 
     def say(self, line: str) -> bool:
         """Answers a line, or does what it commands; whether the session goes on, which errors do
@@ -78,10 +89,11 @@ class Session:
         return True
 
     def ask(self, question: str) -> None:
-        self.turns.append(Turn(question, ""))  # also where the model fails to answer
-        answer = self.editor.ask(question, self.tags)
+        history = self.before(self.turns)
+        self.turns.append(Turn(question))  # also where the model fails to answer
+        answer = self.editor.ask(question, self.tags, history)
         shown = f"{answer.text}  ({origin(answer)})"
-        self.turns[-1] = Turn(question, shown)
+        self.turns[-1] = Turn(question, answer.text, shown)
         say(shown)
 
     def history(self, rest: str) -> None:
@@ -89,8 +101,8 @@ class Session:
             say("nothing was asked yet")
         for turn in self.turns:
             say(f"> {turn.question}")
-            if turn.answer:
-                say(turn.answer)
+            if turn.shown:
+                say(turn.shown)
 
     def edit(self, rest: str) -> None:
         question, arrow, answer = (part.strip() for part in rest.rpartition("=>"))
@@ -115,7 +127,8 @@ class Session:
     def why(self, rest: str) -> None:
         if not (question := rest or self.last):
             raise UserError("nothing was asked yet")
-        say_lines(str(self.editor.why(question, self.tags)))
+        history = self.before(self.turns if rest else self.turns[:-1])
+        say_lines(str(self.editor.why(question, self.tags, history)))
 
     def list(self, rest: str) -> None:
         edits = self.editor.memory.live().values()
@@ -127,7 +140,11 @@ def chat(options: Namespace) -> int:
     if options.json:
         raise UserError("chat is for people; for programs there are ask, why and add with --json")
     people = standard_input().isatty()
-    session = Session(opened(options), tags_of(options))
+    editor = opened(options)
+    # A command gets the question alone, and other models than causal ones were made for one
+    # question.
+    follows = not options.base_command and editor.encoder.form.adds_words
+    session = Session(editor, tags_of(options), follows)
     if people:
         with suppress(ImportError):  # then lines are edited by the terminal alone
             import readline  # noqa: F401 gives `input` keys to edit and recall lines

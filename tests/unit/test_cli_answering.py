@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from serac_jax.cli import changing
+from serac_jax.cli import changing, chatting
 from serac_jax.cli import main as shell
 from serac_jax.edits.store import Store
+from serac_jax.serving.answers import Verdict, answered
 from tests.conftest import ASSETS
 from tests.facts import EDITS, REWORDED, UNRELATED
 
@@ -314,6 +315,25 @@ def test_a_session_keeps_the_conversation(run):
         "> Nothing?",
         said[1],
     ]
+
+
+def test_a_model_of_conversations_reads_the_earlier_turns(monkeypatch, capsys):
+    read: list[list[tuple[str, str]]] = []
+
+    class Editor:
+        """Answers by how many turns it reads."""
+
+        def ask(self, question, tags, history):
+            read.append(list(history))
+            verdict = Verdict(None, None, False, False)
+            return answered(question, f"{len(history)}", verdict, str)
+
+    session = chatting.Session(Editor(), None, follows=True)
+    for line in ("One?", "Two?", "/new", "Three?"):
+        assert session.say(line)
+    assert read == [[], [("One?", "0")], []]
+    chatting.Session(Editor(), None, follows=False).say("Four?")
+    assert capsys.readouterr().out.count("0  (base model)") == 3
 
 
 def test_errors_do_not_end_a_session(run):
