@@ -82,13 +82,13 @@ def check(editor, asked, refused):
 class Repeating:
     """A reader that says the edit's answer; its base model says nothing."""
 
-    def __call__(self, questions):
+    def __call__(self, questions, histories=None, limit=None):
         return ["" for _ in questions]
 
-    def after(self, edits, questions):
+    def after(self, edits, questions, histories=None, limit=None):
         return [edit.answer for edit in edits]
 
-    def input_of(self, edit, question):
+    def input_of(self, edit, question, history=()):
         return question
 
 

@@ -15,8 +15,11 @@ from jaxtyping import Float
 
 from serac_jax.core.arrays import AnyArray
 from serac_jax.editors.protocol import Thresholds
+from serac_jax.edits.changes import difference
+from serac_jax.edits.operations import State
 from serac_jax.edits.records import Edit
 from serac_jax.edits.same_prompt import normal
+from serac_jax.edits.store import Store
 from serac_jax.index.blocked import BlockedIndex, Index
 from serac_jax.index.distance import Distance
 from serac_jax.index.tags import Tags, TagTable, visible
@@ -123,6 +126,20 @@ class Matcher:
                 del same[edit.id]
                 if not same:
                     del self.words[words]
+
+    def follow(self, memory: Store, state: State) -> State:
+        """Makes findable what a store holds now. Takes and returns the state of the store that was
+        followed last."""
+        expired, now = memory.expired(), memory.state
+        if state[0] == now[0]:
+            added, removed = memory.changes_since(state[1])
+        else:  # at the beginning, and where an operation that was followed does not stand
+            change = difference(self.edits, memory.edits)
+            added, removed = [new for _, new in change.added], [old.id for _, old in change.removed]
+        self.remove(removed)
+        self.add(edit for edit in added if edit.id not in expired)
+        self.remove(expired)
+        return now
 
     def nearest(self, questions: Sequence[str], tags: Sequence[Tags]) -> list[list[Near]]:
         """The edits that each question is nearest to, among those that its tags let it see: at most

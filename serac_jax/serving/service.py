@@ -17,7 +17,6 @@ from typing import Any, overload
 
 from serac_jax.core.trial import Trial
 from serac_jax.editors.protocol import Thresholds
-from serac_jax.edits.changes import difference
 from serac_jax.edits.operations import Operation, State
 from serac_jax.edits.records import Edit
 from serac_jax.edits.same_prompt import Conflict
@@ -40,13 +39,7 @@ from serac_jax.serving.insert import Inserted, Policy, insert, policy_by, tell_o
 from serac_jax.serving.judging import JudgingReader
 from serac_jax.serving.matching import MakeIndex, Matcher
 from serac_jax.serving.parts import Parts
-from serac_jax.serving.readers import (
-    Answering,
-    CallableModel,
-    History,
-    TextReader,
-    check_answer,
-)
+from serac_jax.serving.readers import Answering, CallableModel, History, TextReader, check_answer
 
 
 class EditorService:
@@ -388,7 +381,7 @@ class EditorService:
         with self.memory.reading(self.keep_answering):
             self.matcher.lock.acquire()
             try:
-                self._follow()
+                self.state = self.matcher.follow(self.memory, self.state)
             except BaseException:
                 self.matcher.lock.release()
                 raise
@@ -401,15 +394,3 @@ class EditorService:
         """Brings what can be found up to the store as it is now."""
         with self.running, self.following():
             pass
-
-    def _follow(self) -> None:
-        expired, state = self.memory.expired(), self.memory.state
-        if self.state[0] == state[0]:
-            added, removed = self.memory.changes_since(self.state[1])
-        else:  # at the beginning, and where an operation that was followed does not stand
-            change = difference(self.matcher.edits, self.memory.edits)
-            added, removed = [new for _, new in change.added], [old.id for _, old in change.removed]
-        self.matcher.remove(removed)
-        self.matcher.add(edit for edit in added if edit.id not in expired)
-        self.state = state
-        self.matcher.remove(expired)
