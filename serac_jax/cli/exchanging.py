@@ -122,7 +122,7 @@ def contents(name: str) -> str:
     """
     if name != "-":
         return files.read_text(Path(name))
-    return files.text_of(console.standard_input().buffer.read(), name)
+    return files.text_of(console.input_bytes(), name)
 
 
 def kind(name: str, given: str | None) -> str:

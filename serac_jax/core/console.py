@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any, TextIO
+from typing import IO, Any
 
 from serac_jax.core.errors import UserError
 
@@ -28,7 +28,7 @@ def escaped(text: str) -> str:
     )
 
 
-def say(line: str = "", file: TextIO | None = None, *, flush: bool = False) -> None:
+def say(line: str = "", file: IO[str] | None = None, *, flush: bool = False) -> None:
     """Prints one line; line breaks in it are escaped too."""
     print(escaped(line), file=file, flush=flush)
 
@@ -74,12 +74,12 @@ def write(text: str) -> None:
         sys.stdout.write(text)
 
 
-def is_terminal(stream: TextIO | None) -> bool:
+def is_terminal(stream: IO[str] | None) -> bool:
     """Whether a person is at the other end; a stream that is closed has none."""
     return stream is not None and stream.isatty()
 
 
-def standard_input() -> TextIO:
+def standard_input() -> IO[str]:
     """The standard input.
 
     Raises:
@@ -88,6 +88,12 @@ def standard_input() -> TextIO:
     if sys.stdin is None:
         raise UserError("the standard input is closed")
     return sys.stdin
+
+
+def input_bytes() -> bytes:
+    """The standard input as it is. Raises UserError where it is closed."""
+    stream: Any = standard_input()
+    return stream.buffer.read()
 
 
 def input_lines() -> Iterator[str]:
