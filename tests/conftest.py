@@ -20,7 +20,7 @@ from tests import compiled
 
 # Arguments and results must be what their annotations say, shapes included. In this process only:
 # those that tests start run the program as users do.
-CHECKED = ("core", "editors", "index", "models")
+CHECKED = ("core.batch", "core.losses", "core.metrics", "editors", "index", "models")  # arrays
 typing.runtime_checkable(flax.linen.linear.PromoteDtypeFn)  # of a field of nn.Embed
 install_import_hook(
     [f"serac_jax.{folder}" for folder in CHECKED],
