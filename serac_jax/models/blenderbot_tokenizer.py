@@ -30,14 +30,17 @@ def read_codec(folder: Path) -> Codec:
         DamagedFile: a file is missing or is not what it should be.
     """
     vocab: dict[str, int] = read_json(folder / "vocab.json")
+    if not all(type(number) is int and number >= 0 for number in vocab.values()):
+        raise DamagedFile(folder / "vocab.json", "has a token whose id is no number")
     ranks = read_merges(folder / "merges.txt")
     settings: dict[str, Any] = {}
     if (folder / "tokenizer_config.json").exists():
         settings = read_json(folder / "tokenizer_config.json")
-    special = [roles(settings, SPECIAL_TOKENS)[role] for role in ROLES if role in SPECIAL_TOKENS]
+    named = roles(folder, settings, SPECIAL_TOKENS)
+    special = [named[role] for role in ROLES if role in SPECIAL_TOKENS]
     if missing := [token for token in special if token not in vocab]:
         raise DamagedFile(folder / "vocab.json", f"has no special token {missing[0]!r}")
-    unknown = vocab[roles(settings, SPECIAL_TOKENS)["unk_token"]]
+    unknown = vocab[named["unk_token"]]
     tokens = {number: token for token, number in vocab.items()}
     split = re.compile("(" + "|".join(sorted(map(re.escape, special), reverse=True)) + ")")
 

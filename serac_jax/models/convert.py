@@ -306,4 +306,6 @@ READERS: dict[str, Callable[[Path], dict[str, Reader]]] = {
 
 
 def as_float32(array: np.ndarray) -> np.ndarray:
-    return np.asarray(array, np.float32)
+    """The numbers as float32; of larger ones infinity, which is refused by its weight's name."""
+    with np.errstate(over="ignore"):
+        return np.asarray(array, np.float32)

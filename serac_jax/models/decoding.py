@@ -35,6 +35,13 @@ READ = {
     "min_length": "min_length",
     "no_repeat_ngram_size": "no_repeat",
 }
+# By the fields of Decoding.
+RANGES: dict[str, tuple[float, float]] = {
+    "beams": (1, 1000),
+    "length_penalty": (-100.0, 100.0),
+    "min_length": (0, 2**20),
+    "no_repeat": (0, 2**20),
+}
 # What wrote the file, tokens that config.json names too, lengths, which are the caller's, how to
 # cache and compile, and what only sampling reads.
 INERT = frozenset(
@@ -88,7 +95,7 @@ def read(folder: Path, ends: tuple[int, ...], sampled: bool = False) -> Decoding
     forced = asked.pop(FORCED, None)
     if forced is not None and forced not in ends:
         raise WeightError(
-            f"{file} sets {FORCED}={forced!r}, but config.json says that answers end with"
+            f"{file} sets {FORCED}={forced!r:.60}, but config.json says that answers end with"
             f" {' or '.join(map(str, ends))}"
         )
     if sampled:
@@ -96,11 +103,21 @@ def read(folder: Path, ends: tuple[int, ...], sampled: bool = False) -> Decoding
     for key in asked.keys() - READ.keys() - INERT:
         if asked[key] != DEFAULTS.get(key):
             raise WeightError(
-                f"{file} sets {key}={asked[key]!r}, which decoding does not implement; it reads"
+                f"{file} sets {key}={asked[key]!r:.60}, which decoding does not implement; it reads"
                 f" {', '.join(READ)}, {FORCED}"
             )
     found = {READ[key]: asked[key] for key in READ.keys() & asked.keys()}
+    for name, value in found.items():
+        check(file, name, value)
     return Decoding(**found, forced_end=forced is not None)
+
+
+def check(file: Path, name: str, value: Any) -> None:
+    """Raises WeightError where an option is no number, or is out of range."""
+    low, high = RANGES[name]
+    kinds = (int, float) if isinstance(low, float) else int
+    if not isinstance(value, kinds) or isinstance(value, bool) or not low <= value <= high:
+        raise WeightError(f"{file}: expected a {name} from {low} to {high}, not {value!r:.60}")
 
 
 def options_in(folder: Path) -> dict[str, Any]:

@@ -31,6 +31,12 @@ FIXED = {
 }
 
 
+LARGEST = 2**31 - 1  # number of a configuration
+LAYERS = frozenset(
+    """num_layers num_decoder_layers num_hidden_layers n_layers n_layer encoder_layers
+    decoder_layers""".split()
+)
+MOST_LAYERS = 1000  # more would take minutes to refuse
 # Attributes of a model of text and images that hold for its text part, too.
 SHARED = ("bos_token_id", "eos_token_id", "pad_token_id")
 
@@ -74,10 +80,12 @@ def attributes(name: str, folder: Path, network: Network) -> dict[str, Any]:
             continue
         if key in fixed or key not in passed:
             raise WeightError(
-                f"{name}: config.json sets {key}={value!r}, which this network does not implement"
-                f" (default: {fixed.get(key)!r})"
+                f"{name}: config.json sets {key}={value!r:.60}, which this network does not"
+                f" implement (default: {fixed.get(key)!r})"
             )
-        if key != "eos_token_id":  # one id or several
+        if key == "eos_token_id":
+            check_ends(name, value)
+        else:
             check_type(name, key, value, network.attributes.get(key))
     chosen = dict(network.attributes)
     chosen |= {key: value for key, value in given.items() if key in chosen and value is not None}
@@ -85,10 +93,23 @@ def attributes(name: str, folder: Path, network: Network) -> dict[str, Any]:
 
 
 def check_type(name: str, key: str, value: Any, default: Any) -> None:
-    """Raises WeightError where a value is of another type than the attribute's default."""
+    """Raises WeightError where a value is of another type than the attribute's default, or a number
+    out of range."""
     wanted = type(default)
     fits = isinstance(value, (int, float) if wanted is float else wanted)
     if default is not None and (not fits or isinstance(value, bool) != (wanted is bool)):
         raise WeightError(
-            f"{name}: config.json sets {key}={value!r}; expected a value like {default!r}"
+            f"{name}: config.json sets {key}={value!r:.60}; expected a value like {default!r}"
         )
+    most = MOST_LAYERS if key in LAYERS else LARGEST
+    if isinstance(value, int | float) and not -LARGEST <= value <= most:  # nor is NaN
+        raise WeightError(
+            f"{name}: config.json sets {key}={value!r:.60}; expected at most {most:,}"
+        )
+
+
+def check_ends(name: str, value: Any) -> None:
+    """Raises WeightError unless a value is an id, or several, with which answers end."""
+    ids = value if isinstance(value, list) else [value]
+    if not ids or not all(type(one) is int and 0 <= one <= LARGEST for one in ids):
+        raise WeightError(f"{name}: expected the ids of tokens in eos_token_id, not {value!r:.60}")

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import flax.linen as nn
 import jax
@@ -17,6 +17,8 @@ from safetensors.numpy import save_file
 
 from serac_jax.core import files
 from serac_jax.core.batch import Tokens
+from serac_jax.core.errors import UserError
+from serac_jax.core.model_files import DamagedFile
 from serac_jax.core.sharding import path_name
 from serac_jax.core.types import Params
 from serac_jax.models import convert, decoding, hf_config, hub, sentence, weights_digest
@@ -29,6 +31,7 @@ from serac_jax.text import tokenizer
 from serac_jax.text.tokenizer import Tokenizer
 
 Place = Callable[[str, np.ndarray], Any]  # (path, leaf) -> the leaf on its devices
+Built = TypeVar("Built")
 Load = Callable[..., tuple[Model, Params]]  # a function such as `load`
 
 OUTPUTS = {
@@ -83,7 +86,8 @@ def load(
     model = outline(
         name, folder, output=output, labels=labels, dropout=dropout, dtype=dtype, remat=remat
     )
-    network, leaves = model.network, abstract(model.module)
+    network = model.network
+    leaves = described(folder, lambda: abstract(model.module))
     tensors = convert.from_hf(
         weights,
         leaves,
@@ -150,8 +154,9 @@ def outline(
         labels = labels or attributes["num_labels"] or len(attributes["id2label"])
         attributes |= classes(labels)
     if ends := decoding.options_in(folder).get("eos_token_id"):
+        hf_config.check_ends(name, ends)
         attributes["eos_token_id"] = ends  # which `transformers` prefers to that of config.json
-    config = network.config(attributes, output, dropout, dtype, remat)
+    config = described(folder, lambda: network.config(attributes, output, dropout, dtype, remat))
     read = load_tokenizer(folder)
     if len(read) > attributes["vocab_size"]:
         raise WeightError(
@@ -160,6 +165,22 @@ def outline(
         )
     answers = Decoding() if output else decoding.read(folder, ends_of(config), network.sampled)
     return Model(name, folder, network.module(config), network, read, answers, output, labels, unit)
+
+
+def described(folder: Path, build: Callable[[], Built]) -> Built:
+    """What `build` makes of the numbers of a configuration, which may contradict each other.
+
+    Raises:
+        DamagedFile: they describe no network.
+    """
+    try:
+        return build()
+    except UserError:
+        raise
+    except Exception as error:  # of any arithmetic with such numbers
+        said = str(error).splitlines()
+        problem = f"describes no network ({type(error).__name__}: {said[0] if said else ''!s:.120})"
+        raise DamagedFile(folder / "config.json", problem) from error
 
 
 def network_of(name: str, folder: Path) -> Network:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import math
 import pickle
+import pickletools
 import zipfile
 import zlib
 from collections import OrderedDict
@@ -36,6 +37,10 @@ DTYPES = {
     "ByteStorage": np.dtype(np.uint8),
     "BoolStorage": np.dtype(bool),
 }
+
+
+PLACES = ("PUT", "BINPUT", "LONG_BINPUT")  # operations of pickles
+SMALL = 2**20  # bytes of a pickle that may be packed
 
 
 class Storage(NamedTuple):
@@ -174,6 +179,14 @@ class Unpickler(pickle.Unpickler):
         return Storage(self.source, f"{self.root}data/{key}", DTYPES[kind])
 
 
+def check_places(pickled: bytes) -> None:
+    """Raises ValueError where a pickle remembers an object at a place that no list of so few
+    objects has: Python would make room for all places before it."""
+    for operation, place, _ in pickletools.genops(pickled):
+        if operation.name in PLACES and int(place or 0) > len(pickled):
+            raise ValueError(f"it remembers an object at place {place}")
+
+
 def opened(file: Path) -> zipfile.ZipFile:
     """The archive. Raises DamagedFile where the file is none."""
     try:
@@ -204,10 +217,11 @@ def load(file: Path) -> Any:
         order = f"{root}byteorder"
         if order in names and contained(archive, file, order) != b"little":
             raise DamagedFile(file, "was written on a big-endian machine, whose bytes differ")
-        if archive.getinfo(pickles[0]).file_size > 1000 * file.stat().st_size:
-            raise DamagedFile(file, "its pickle unpacks to more than 1,000 times the file's size")
+        if archive.getinfo(pickles[0]).file_size > max(file.stat().st_size, SMALL):
+            raise DamagedFile(file, "its pickle is larger than the whole file")
         pickled = contained(archive, file, pickles[0])
     try:
+        check_places(pickled)
         return Unpickler(file, root, io.BytesIO(pickled)).load()
     except DamagedFile:
         raise

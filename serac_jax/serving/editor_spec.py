@@ -39,6 +39,7 @@ from typing import Any, NamedTuple, cast
 
 from serac_jax.core import files
 from serac_jax.core.errors import UserError
+from serac_jax.core.fields import COUNT, FINITE, SHARE, Rule, one_of
 from serac_jax.editors.protocol import Thresholds
 from serac_jax.index.distance import SQUARED, Distance
 from serac_jax.text.templates import TEMPLATES
@@ -131,9 +132,9 @@ def read(folder: Path) -> Spec:
     file = folder / FILE
     try:
         read: Any = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(
-            f"{file} cannot be read ({error}); name a folder that `save` has written"
+            f"{file} cannot be read ({error!s:.200}); name a folder that `save` has written"
         ) from error
     fields = cast(dict[str, Any], read if isinstance(read, dict) else {})
     if fields.pop("format", None) != FORMAT:
@@ -184,7 +185,7 @@ def read(folder: Path) -> Spec:
             f"{file}: field 'template' should be one of {', '.join(TEMPLATES)}, not"
             f" {json.dumps(fields['template'])[:60]}"
         )
-    return Spec(
+    spec = Spec(
         parts={name: part for name, part in parts.items() if part},
         answers=several(file, "answers", fields["answers"], str),
         pool=fields["pool"],
@@ -203,6 +204,36 @@ def read(folder: Path) -> Spec:
         ),
         digests=texts(file, "digests", fields["digests"]),
     )
+    check(file, spec)
+    return spec
+
+
+COSINE = Rule("a number from -1 to 1", lambda value: -1 <= value <= 1)
+ADAPTED = {"scope": "scope", "reader": "base"}  # the part that an adapter belongs to
+WIDTH = Rule("a number of tokens from 1 to 65536", lambda value: 1 <= value <= 65536)
+
+
+def check(file: Path, spec: Spec) -> None:
+    """Raises UserError for the first number of an editor.json that is out of range."""
+    judge = spec.judge or JudgeSpec()
+    for name, values, rule in (
+        ("question_widths", spec.question_widths, WIDTH),
+        ("answer_widths", spec.answer_widths, WIDTH),
+        ("distance.heads", [spec.distance.heads], COUNT),
+        ("decision", spec.decision, SHARE),
+        ("decisions.edits", [one.edits for one in spec.decisions], COUNT),
+        ("decisions", [number for one in spec.decisions for number in one[1:]], SHARE),
+        ("judge.proposals", [judge.proposals], COUNT),
+        ("judge.border", [judge.border], COSINE),
+        ("judge.weights", judge.weights, FINITE),
+        ("judge.template", [judge.template], one_of(*TEMPLATES)),
+    ):
+        for value in values:
+            if not rule.holds(value):
+                raise UserError(f"{file}: field {name!r} is {value!r:.60}; expected {rule.says}")
+    for adapter in spec.adapters:
+        if ADAPTED.get(adapter) not in spec.parts:
+            raise UserError(f"{file}: field 'adapters' names {adapter!r}, which adapts no part")
 
 
 NUMBERS: dict[str, Any] = dict.fromkeys(Decision._fields, (int, float))
@@ -210,7 +241,7 @@ NUMBERS: dict[str, Any] = dict.fromkeys(Decision._fields, (int, float))
 
 def adapters_of(file: Path, value: Any) -> dict[str, Any]:
     """The field "adapters"."""
-    return record(file, "adapters", value, dict.fromkeys(value, str)) if value else {}
+    return texts(file, "adapters", value) if value else {}
 
 
 def judge_of(file: Path, value: Any) -> JudgeSpec | None:

@@ -190,7 +190,7 @@ def read(
     return Tokenizer(
         folder,
         found(folder),
-        roles(settings, special_tokens),
+        roles(folder, settings, special_tokens),
         bool(settings.get("clean_up_tokenization_spaces", False)),
         written,
     )
@@ -212,13 +212,17 @@ def chat_template(folder: Path, settings: Mapping[str, Any]) -> str:
     return found
 
 
-def roles(settings: Mapping[str, Any], defaults: Mapping[str, str]) -> dict[str, str]:
-    """The special tokens by role; tokens may be written as text or as an object with `content`."""
+def roles(folder: Path, settings: Mapping[str, Any], defaults: Mapping[str, str]) -> dict[str, str]:
+    """The special tokens by role; tokens may be written as text or as an object with `content`.
+
+    Raises DamagedFile where one is neither."""
     found = dict(defaults)
     for role in ROLES:
         token = settings.get(role)
         if token is not None:
-            found[role] = token["content"] if isinstance(token, dict) else token
+            found[role] = token.get("content") if isinstance(token, dict) else token
+            if not isinstance(found[role], str):
+                raise DamagedFile(folder / "tokenizer_config.json", f"has a {role} without a text")
     return found
 
 

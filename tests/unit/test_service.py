@@ -299,6 +299,11 @@ def classifier(name, folder):
     return str(folder)
 
 
+NAN = float("nan")
+DISTANCE = {"cosine": False, "square": True, "bounded": False, "heads": 1}
+JUDGE = {"template": "turns", "proposals": 4, "border": 0.3, "weights": []}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -313,6 +318,23 @@ def classifier(name, folder):
         ),
         ({"question_widths": []}, "field 'question_widths' should be a list of int"),
         ({"decision": {"threshold": "high", "unsure_from": 0.5}}, "field 'decision' should be"),
+        (
+            {"decision": {"threshold": NAN, "unsure_from": 0.5}},
+            "'decision' is nan; expected a",
+        ),
+        ({"decision": {"threshold": 2, "unsure_from": 0.5}}, "'decision' is 2; expected a number"),
+        (
+            {"decisions": [{"edits": 0, "threshold": 0.5, "unsure_from": 0.5}]},
+            "decisions.edits' is",
+        ),
+        ({"question_widths": [0]}, "'question_widths' is 0; expected a number of tokens"),
+        ({"answer_widths": [10**12]}, "'answer_widths' is 1000000000000; expected a number of"),
+        ({"distance": DISTANCE | {"heads": 0}}, "'distance.heads' is 0; expected an integer"),
+        ({"judge": JUDGE | {"border": NAN}}, "'judge.border' is nan; expected a number from -1"),
+        ({"judge": JUDGE | {"weights": [NAN]}}, "'judge.weights' is nan; expected a finite"),
+        ({"judge": JUDGE | {"template": "x"}}, "'judge.template' is 'x'; expected one of"),
+        ({"adapters": ["scope"]}, "field 'adapters' should be an object"),
+        ({"adapters": {"rerank": "./x"}}, "'adapters' names 'rerank', which adapts no part"),
     ],
 )
 def test_a_damaged_editor_is_refused_with_the_field(tmp_path, change, message):

@@ -3,6 +3,7 @@ ever run."""
 
 import os
 import pickle
+import tracemalloc
 import zipfile
 from collections import OrderedDict
 
@@ -144,6 +145,40 @@ def test_damaged_files_are_named(tmp_path):
         torch_file.load(tmp_path / "cut.pt")["weight"].read()
     with pytest.raises(DamagedFile, match=r"broken.pt: its pickle cannot be read"):
         torch_file.load(tmp_path / "broken.pt")
+
+
+@pytest.mark.parametrize(
+    "pickled",
+    [
+        b"\x80\x02Nr\xff\xff\xff\x07.",  # remember None at place 134,217,727
+        b"Np134217727\n.",
+        b"\x80\x05\x96\x00\x00\x00\x40\x00\x00\x00\x00.",  # a gigabyte of bytes
+        b"\x80\x04\x8d\x00\x00\x00\x40\x00\x00\x00\x00.",  # a gigabyte of text
+        b"\x80\x02\x8b\xff\xff\xff\x7f.",  # a number of 2 gigabytes
+    ],
+    ids=range(5),
+)
+def test_a_small_file_takes_little_memory(tmp_path, pickled):
+    with zipfile.ZipFile(tmp_path / "file.pt", "w") as archive:
+        archive.writestr("file/data.pkl", pickled)
+    tracemalloc.start()
+    with pytest.raises(DamagedFile, match=r"file.pt: its pickle cannot be read"):
+        torch_file.load(tmp_path / "file.pt")
+    assert tracemalloc.get_traced_memory()[1] < 10**6
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("member", ["data.pkl", "data/0"])
+def test_what_is_packed_may_not_be_larger_than_the_file(tmp_path, member):
+    file = saved(tmp_path, {"weight": torch.ones(100)})
+    with zipfile.ZipFile(file) as old:
+        content = {name: old.read(name) for name in old.namelist()}
+    content[f"file/{member}"] += bytes(2**22)
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as new:
+        for name, data in content.items():
+            new.writestr(name, data)
+    with pytest.raises(DamagedFile, match="than the whole file"):
+        torch_file.load(file)["weight"].read()
 
 
 def test_the_originals_fact_checker_is_read():
