@@ -178,8 +178,7 @@ def described(folder: Path, build: Callable[[], Built]) -> Built:
     except UserError:
         raise
     except Exception as error:  # of any arithmetic with such numbers
-        said = str(error).splitlines()
-        problem = f"describes no network ({type(error).__name__}: {said[0] if said else ''!s:.120})"
+        problem = f"describes no network ({type(error).__name__}: {files.reason(error):.120})"
         raise DamagedFile(folder / "config.json", problem) from error
 
 

@@ -45,7 +45,7 @@ def test_a_run_that_skips_every_batch_stops(begin, log_every):
 
 def test_a_short_run_that_skips_every_batch_does_not_end_well(begin):
     progress = begin(steps=5)
-    with pytest.raises(UserError, match="step 5: .* any of the last 5 batches"):
+    with pytest.raises(UserError, match=r"step 5: .* any of the last 5 batches"):
         trained(progress, range(1, 6), range(1, 6))
 
 
