@@ -6,18 +6,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, asynccontextmanager
+from functools import partial
 from typing import NamedTuple
 
 from serac_jax.index.tags import Tags
 from serac_jax.server.batching import Batcher
 from serac_jax.server.measures import Measures
 from serac_jax.server.problems import Problem
+from serac_jax.server.speaking import Speaker, speaks
 from serac_jax.server.upstream import Upstream
 from serac_jax.serving.answers import Answer, Verdict, Why, answered
+from serac_jax.serving.matching import Near
+from serac_jax.serving.readers import Answering, History, TextReader
 from serac_jax.serving.service import EditorService
 from serac_jax.text.tokens import bare
 
 MOST = 32  # questions that a program reads at once: more would make the first wait for the last
+
+
+MOST_TOKENS = 1024  # of an answer, whatever a request asks for
 
 
 class Asked(NamedTuple):
@@ -25,6 +32,27 @@ class Asked(NamedTuple):
 
     question: str
     tags: Tags
+
+
+class Piece(NamedTuple):
+    """A part of an answer; the last one says why the answer ended, "stop" or "length"."""
+
+    text: str
+    reason: str = "stop"
+
+
+class Told(NamedTuple):
+    """What is answered.
+
+    Attributes:
+        question: what is asked.
+        history: earlier turns of the conversation, which the router doesn't read.
+        limit: the most tokens that are generated; None: the editor's own number.
+    """
+
+    question: str
+    history: History = ()
+    limit: int | None = None
 
 
 class Engine:
@@ -42,7 +70,10 @@ class Engine:
         self.editor, self.upstream, self.measures = editor, upstream, measures
         self.timeout = timeout
         self.routing = Batcher(self.decide_all, MOST, "route")
+        # Readers that cannot be interrupted between two tokens answer batch by batch.
         self.generating = Batcher(self.texts_of, MOST, "generate")
+        self.base = speaker(editor.base, False) if upstream is None else None
+        self.reader = speaker(editor.reader, True)
 
     async def decide(self, question: str, tags: Tags) -> Verdict:
         """Which edit, if any, answers a question, by the edits as they are at some moment between
@@ -51,38 +82,48 @@ class Engine:
             async with in_time(self.timeout):
                 return await self.routing(Asked(question, tags))
 
-    async def pieces(self, question: str, verdict: Verdict) -> AsyncGenerator[str]:
+    async def pieces(self, told: Told, verdict: Verdict) -> AsyncGenerator[Piece]:
         """The answer that a verdict leads to, as it comes."""
-        first = verdict.first
-        if verdict.hit and first and first.verdict == "same":
-            yield first.edit.answer
-        elif self.upstream and not verdict.hit:
+        edit = verdict.first.edit if verdict.first and verdict.hit else None
+        speaker = self.reader if edit else self.base
+        if edit and verdict.first and verdict.first.verdict == "same":
+            yield Piece(edit.answer)
+        elif self.upstream and not edit:
             with self.measures.stage("upstream"):
-                yield await self.upstream.say(question)
-        else:
+                yield Piece(await self.upstream.say(told.question))
+        elif speaker is None:
             with self.measures.stage("generate"):
                 async with in_time(self.timeout):
-                    text = await self.generating((question, verdict))
-            yield text
+                    text = await self.generating((told, verdict))
+            yield Piece(text)
+        else:
+            said = speaker.begin(told.question, told.history, edit, told.limit)
+            with self.measures.stage("generate"):
+                async with aclosing(speaker.pieces(said)) as pieces:
+                    async for text in in_time_each(self.timeout, pieces):
+                        yield Piece(text)
+            yield Piece("", said.reason)
 
-    async def say(self, question: str, verdict: Verdict) -> str:
+    async def say(self, told: Told, verdict: Verdict) -> Piece:
         """The whole answer that a verdict leads to."""
-        async with aclosing(self.pieces(question, verdict)) as pieces:
-            return "".join([piece async for piece in pieces])
+        async with aclosing(self.pieces(told, verdict)) as pieces:
+            found = [piece async for piece in pieces]
+        return Piece("".join(piece.text for piece in found), found[-1].reason)
 
     async def ask(self, question: str, tags: Tags) -> Answer:
         """A question's answer."""
         verdict = await self.decide(question, tags)
-        text = await self.say(question, verdict)
+        text = (await self.say(Told(question), verdict)).text
         self.count(verdict)
         return answered(question, text, verdict, str)
 
     async def why(self, question: str, tags: Tags) -> Why:
         """What decides a question's answer, see `EditorService.why`."""
-        verdict = await self.decide(question, tags)
-        text = await self.say(question, verdict)
+        verdict, told = await self.decide(question, tags), Told(question)
+        text = (await self.say(told, verdict)).text
         answer, threshold = answered(question, text, verdict, str), self.editor.thresholds.threshold
-        base = await self.say(question, verdict._replace(hit=False)) if verdict.hit else text
+        alone = verdict._replace(hit=False)
+        base = (await self.say(told, alone)).text if verdict.hit else text
         reads = self.editor.reader.input_of(verdict.first.edit, question) if verdict.first else ""
         return Why(answer, threshold, answer.score - threshold, reads, base)
 
@@ -100,24 +141,43 @@ class Engine:
         """Decides on several questions, in the router's thread."""
         return self.editor.decide([one.question for one in asked], [one.tags for one in asked])
 
-    def texts_of(self, decided: Sequence[tuple[str, Verdict]]) -> list[str]:
+    def texts_of(self, decided: Sequence[tuple[Told, Verdict]]) -> list[str]:
         """Answers several questions, in the thread of generation."""
-        return self.editor.texts([one for one, _ in decided], [verdict for _, verdict in decided])
+        found: dict[int, str] = {}
+        for limit in {told.limit for told, _ in decided}:  # seldom more than one
+            places = [at for at, (told, _) in enumerate(decided) if told.limit == limit]
+            rows = [decided[at] for at in places]
+            texts = self.editor.texts(
+                [told.question for told, _ in rows],
+                [verdict for _, verdict in rows],
+                [told.history for told, _ in rows],
+                limit,
+            )
+            found |= dict(zip(places, texts, strict=True))
+        return [found[at] for at in range(len(decided))]
 
     async def warm_up(self) -> None:
         """Compiles the programs of the first questions."""
+        matcher, loop = self.editor.matcher, asyncio.get_running_loop()
+        edit = self.editor.memory.make("Who?", "Nobody")
         count = 1
         while count <= MOST:
-            asked = [Asked("Who?", None)] * count
-            await asyncio.get_running_loop().run_in_executor(
-                self.routing.thread, self.decide_all, asked
-            )
+            asked = ["Who?"] * count
+            work = partial(matcher.nearest, asked, [None] * count)
+            await loop.run_in_executor(self.routing.thread, work)
+            await loop.run_in_executor(self.routing.thread, matcher.alike, [edit] * count)
             count *= 2
+        near = Near(edit, 1.0)
+        for hit in (True, False) if self.upstream is None else (True,):
+            await self.say(Told("Who?"), Verdict(near, None, hit, False))
 
     async def close(self) -> None:
         """Ends its threads, and the connections to the upstream."""
         self.routing.close()
         self.generating.close()
+        for speaker in (self.base, self.reader):
+            if speaker:
+                speaker.close()
         if self.upstream:
             await self.upstream.close()
 
@@ -130,3 +190,21 @@ async def in_time(seconds: float) -> AsyncGenerator[None]:
             yield
     except TimeoutError as error:
         raise Problem(504, "the answer took too long; try again", "timeout") from error
+
+
+async def in_time_each(seconds: float, pieces: AsyncGenerator[str]) -> AsyncGenerator[str]:
+    """The pieces, each of which has to come within the limit."""
+    while True:
+        async with in_time(seconds):
+            try:
+                piece = await anext(pieces)
+            except StopAsyncIteration:
+                return
+        yield piece
+
+
+def speaker(reader: Answering, after: bool) -> Speaker | None:
+    """What generates a reader's answers token by token, where that is possible."""
+    return (
+        Speaker(reader, after, MOST) if isinstance(reader, TextReader) and speaks(reader) else None
+    )

@@ -7,9 +7,13 @@ import secrets
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from serac_jax.server.problems import Problem
+from serac_jax.text.templates import Turn
+
+Question = tuple[str, tuple[Turn, ...], bool]
 
 
 class Request(NamedTuple):
@@ -18,6 +22,8 @@ class Request(NamedTuple):
     Attributes:
         fields: the whole body.
         question: the last message of the user, or the prompt.
+        history: earlier turns, pairs of a question and its answer.
+        limit: the most tokens of the answer.
         answered: whether messages follow it, such as the results of tools.
         stream: whether the answer is wanted as it comes.
         usage: whether a stream ends with numbers of tokens.
@@ -25,6 +31,8 @@ class Request(NamedTuple):
 
     fields: dict[str, Any]
     question: str
+    history: tuple[Turn, ...] = ()
+    limit: int | None = None
     answered: bool = False
     stream: bool = False
     usage: bool = False
@@ -43,7 +51,7 @@ def read(body: bytes, form: Form) -> Request:
         raise Problem(400, f"the body is not JSON ({str(error)[:100]})", "json") from error
     if not isinstance(fields, dict):
         raise Problem(400, "the body should be a JSON object", "json")
-    question, answered = form.question_of(fields)
+    question, history, answered = form.question_of(fields)
     stream, options = fields.get("stream") or False, fields.get("stream_options") or {}
     if not isinstance(stream, bool):
         raise Problem(400, "'stream' should be true or false", param="stream")
@@ -54,7 +62,17 @@ def read(body: bytes, form: Form) -> Request:
         question.encode()
     except UnicodeEncodeError as error:
         raise Problem(400, "the question has a lone surrogate", param=form.field) from error
-    return Request(fields, question, answered, stream, usage)
+    return Request(fields, question, history, limit_of(fields), answered, stream, usage)
+
+
+def limit_of(fields: dict[str, Any]) -> int | None:
+    """The most tokens of the answer."""
+    for name in ("max_completion_tokens", "max_tokens"):
+        if (limit := fields.get(name)) is not None:
+            if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
+                raise Problem(400, f"'{name}' should be a number from 1", param=name)
+            return limit
+    return None
 
 
 class Form(ABC):
@@ -66,8 +84,8 @@ class Form(ABC):
     prefix: str  # of ids
 
     @abstractmethod
-    def question_of(self, fields: dict[str, Any]) -> tuple[str, bool]:
-        """The question, and whether messages follow it."""
+    def question_of(self, fields: dict[str, Any]) -> Question:
+        """The question, earlier turns, and whether messages follow it."""
 
     @abstractmethod
     def with_question(self, fields: dict[str, Any], question: str) -> dict[str, Any]:
@@ -81,9 +99,9 @@ class Form(ABC):
     def part(self, text: str, first: bool) -> dict[str, Any]:
         """A part of an answer."""
 
-    def response(self, request: Request, model: str, text: str, usage: dict[str, int]) -> Any:
+    def response(self, model: str, text: str, reason: str, usage: dict[str, int]) -> Any:
         """The body of a whole answer."""
-        choice = {"index": 0, **self.choice(text), "logprobs": None, "finish_reason": "stop"}
+        choice = {"index": 0, **self.choice(text), "logprobs": None, "finish_reason": reason}
         return self.head(self.kind, model) | {"choices": [choice], "usage": usage}
 
     def head(self, kind: str, model: str) -> dict[str, Any]:
@@ -110,9 +128,9 @@ class Stream(NamedTuple):
         """The next text."""
         return self.of(self.form.part(text, first), None)
 
-    def end(self, usage: dict[str, int] | None) -> Iterator[str]:
+    def end(self, reason: str, usage: dict[str, int] | None) -> Iterator[str]:
         """What ends the stream."""
-        yield self.of(self.form.part("", False), "stop")
+        yield self.of(self.form.part("", False), reason)
         if usage:
             yield json.dumps(self.head | {"choices": [], "usage": usage})
         yield "[DONE]"
@@ -128,13 +146,14 @@ class Chat(Form):
     field, kind, chunk = "messages", "chat.completion", "chat.completion.chunk"
     prefix = "chatcmpl"
 
-    def question_of(self, fields: dict[str, Any]) -> tuple[str, bool]:
+    def question_of(self, fields: dict[str, Any]) -> Question:
         messages = fields.get("messages")
         if not isinstance(messages, list) or not all(isinstance(one, dict) for one in messages):
             raise Problem(400, "'messages' should be a list of objects", param="messages")
         for place in reversed(range(len(messages))):
             if messages[place].get("role") == "user":
-                return text_of(messages[place].get("content")), place < len(messages) - 1
+                question = text_of(messages[place].get("content"))
+                return question, turns_of(messages[:place]), place < len(messages) - 1
         raise Problem(400, "'messages' has no message of the user", param="messages")
 
     def with_question(self, fields: dict[str, Any], question: str) -> dict[str, Any]:
@@ -163,13 +182,13 @@ class Completion(Form):
     field, kind, chunk = "prompt", "text_completion", "text_completion"
     prefix = "cmpl"
 
-    def question_of(self, fields: dict[str, Any]) -> tuple[str, bool]:
+    def question_of(self, fields: dict[str, Any]) -> Question:
         prompt = fields.get("prompt")
         if isinstance(prompt, list) and len(prompt) == 1:
             (prompt,) = prompt
         if not isinstance(prompt, str):
             raise Problem(400, "'prompt' should be one text", param="prompt")
-        return prompt, False
+        return prompt, (), False
 
     def with_question(self, fields: dict[str, Any], question: str) -> dict[str, Any]:
         return fields | {"prompt": question}
@@ -179,6 +198,15 @@ class Completion(Form):
 
     def part(self, text: str, first: bool) -> dict[str, Any]:
         return {"text": text}
+
+
+def turns_of(messages: list[dict[str, Any]]) -> tuple[Turn, ...]:
+    """Earlier turns: messages of the user, each with the assistant's answer that follows it."""
+    turns: list[Turn] = []
+    for asked, said in pairwise(messages):
+        if (asked.get("role"), said.get("role")) == ("user", "assistant"):
+            turns.append((text_of(asked.get("content")), text_of(said.get("content") or "")))
+    return tuple(turns)
 
 
 def text_of(content: Any) -> str:

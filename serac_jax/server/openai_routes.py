@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 from fastapi import APIRouter, Request
 from sse_starlette import EventSourceResponse
 from starlette.responses import JSONResponse, Response
 
+from serac_jax.core.errors import UserError
 from serac_jax.server import inject, openai_bodies, schemas
 from serac_jax.server.ask_routes import check_length
 from serac_jax.server.context import Context, context_of, tenant_of
+from serac_jax.server.engine import MOST_TOKENS, Told
 from serac_jax.server.openai_bodies import CHAT, COMPLETION, Form
-from serac_jax.server.problems import Problem
+from serac_jax.server.problems import Problem, of_user_error
 from serac_jax.server.upstream import Headers, unless_gone
 from serac_jax.serving.answers import NOTHING_NEAR, Verdict
 
@@ -114,9 +117,9 @@ async def local(
         events = stream(here, form, asked, verdict, name)
         response: Response = EventSourceResponse(events)
     else:
-        text = await unless_gone(request, here.engine.say(asked.question, verdict))
-        usage = here.engine.usage(asked.question, text)
-        response = JSONResponse(form.response(asked, name, text, usage))
+        said = await unless_gone(request, here.engine.say(told_of(asked), verdict))
+        usage = here.engine.usage(asked.question, said.text)
+        response = JSONResponse(form.response(name, said.text, said.reason, usage))
     response.raw_headers += headers
     return response
 
@@ -125,17 +128,27 @@ async def stream(
     here: Context, form: Form, asked: openai_bodies.Request, verdict: Verdict, name: str
 ) -> AsyncGenerator[str]:
     """The events of a stream. What goes wrong on the way is its last event."""
-    parts, first, text = form.chunks(name), True, ""
+    parts, text, reason = form.chunks(name), "", "stop"
+    yield parts.part("", first=True)
     try:
-        async for piece in here.engine.pieces(asked.question, verdict):
-            yield parts.part(piece, first)
-            first, text = False, text + piece
-    except Problem as problem:
+        async with aclosing(here.engine.pieces(told_of(asked), verdict)) as pieces:
+            async for piece in pieces:
+                if piece.text:
+                    yield parts.part(piece.text, first=False)
+                text, reason = text + piece.text, piece.reason
+    except (Problem, UserError) as error:
+        problem = error if isinstance(error, Problem) else of_user_error(error)
         yield json.dumps({"error": problem.fields})
         return
     usage = here.engine.usage(asked.question, text) if asked.usage else None
-    for event in parts.end(usage):
+    for event in parts.end(reason, usage):
         yield event
+
+
+def told_of(asked: openai_bodies.Request) -> Told:
+    """What the engine is told."""
+    limit = None if asked.limit is None else min(asked.limit, MOST_TOKENS)
+    return Told(asked.question, asked.history, limit)
 
 
 def told(verdict: Verdict) -> Headers:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import jax
@@ -14,6 +14,7 @@ from serac_jax.core.batch import Layout, Tokens
 from serac_jax.editors.adapter_serac.judge import FOLLOWS, SAME, UNRELATED, Judge
 from serac_jax.edits.records import Edit
 from serac_jax.models import adapters
+from serac_jax.models.linear import Intervention
 from serac_jax.serving import scope_score
 from serac_jax.serving.classifiers import Judgement
 from serac_jax.serving.editor_spec import JudgeSpec
@@ -30,7 +31,7 @@ class JudgingReader(TextReader):
 
     def __init__(self, judge: Judge, params: Any, adapter: Any, encoder: Encoder, spec: JudgeSpec):
         super().__init__(judge.reader, params, encoder)
-        self.adapter, self.spec = adapter, spec
+        self.adapter, self.spec, self.judge = adapter, spec, judge
         self.limit: int | None = spec.proposals
 
         def verdicts(
@@ -59,6 +60,15 @@ class JudgingReader(TextReader):
             return cast(Array, self.follow(params, self.adapter, read, steps))
 
         return self.answers(rows, self.joined, limit, follow)
+
+    def prompt(self, question: str, history: History = (), edit: Edit | None = None) -> list[int]:
+        """Behind an edit and a question stands the verdict that an answer follows."""
+        read = super().prompt(question, history, edit)
+        return read if edit is None else [*read, self.judge.words[FOLLOWS]]
+
+    @property
+    def change(self) -> Mapping[str, Intervention]:
+        return adapters.interventions(self.adapter)
 
     def room(self, steps: int) -> int:
         """Of that, one token less: a verdict comes before the answer."""
@@ -89,11 +99,6 @@ class JudgingReader(TextReader):
             rows = cast(np.ndarray, jax.device_get(said))[: len(group)]
             found |= dict(zip(group, rows.tolist(), strict=True))
         return [found[at] for at in range(len(pairs))]
-
-    @property
-    def several_devices(self) -> bool:
-        """Whether the models are split over devices, so that rows of padding are added."""
-        return jax.tree.leaves(self.params)[0].sharding.num_devices > 1
 
     def views(
         self, pairs: Sequence[tuple[Edit, str]], similarities: Sequence[float]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, cast, runtime_checkable
 
 import jax
@@ -14,6 +14,7 @@ from serac_jax.core.errors import UserError
 from serac_jax.core.types import Params
 from serac_jax.editors.serac.reader import Reader
 from serac_jax.edits.records import Edit
+from serac_jax.models.linear import Intervention
 from serac_jax.text.buckets import bucket, chunks, shard_rows, tokens
 from serac_jax.text.encoder import Encoder
 from serac_jax.text.templates import Turn, plain_text
@@ -121,27 +122,54 @@ class TextReader:
         Raises:
             UserError: a row is longer than what the model reads.
         """
-        own = self.encoder.answer_widths[-1]
-        # The editor's own number, or twice as many, four times and so on: few programs.
-        steps = own if limit is None else own * bucket(-(-limit // own))
-        room = self.room(steps)
-        longer = (widths[-1] << power for power in range(1, room.bit_length()))
-        widths = (*widths, *(min(width, room) for width in longer if width < 2 * room))
+        steps = self.steps(limit)
         texts: list[str] = []
         for group in chunks(rows):
-            if (longest := max(map(len, group))) > room:
-                raise UserError(
-                    f"the question and what is read before it have {longest} tokens, more than the"
-                    f" {room} for which {self.model.name} has room; shorten the question, or leave"
-                    " out earlier turns"
-                )
-            read = shard_rows(self.params, tokens(group, widths))
+            read = shard_rows(self.params, self.padded(group, widths, steps))
             found = cast(Array, answer(self.params, read, steps))
             texts += [
                 self.encoder.words(ids if limit is None else ids[:limit])
                 for ids in jax.device_get(found)[: len(group)]
             ]
         return texts
+
+    @property
+    def several_devices(self) -> bool:
+        """Whether the models are split over devices, so that rows of padding are added."""
+        return jax.tree.leaves(self.params)[0].sharding.num_devices > 1
+
+    def steps(self, limit: int | None) -> int:
+        """How many tokens are decoded for an answer: the editor's own number, or twice as many,
+        four times and so on, so that few programs are compiled."""
+        own = self.encoder.answer_widths[-1]
+        return own if limit is None else own * bucket(-(-limit // own))
+
+    def padded(self, rows: Sequence[list[int]], widths: Sequence[int], steps: int) -> Tokens:
+        """Rows as arrays, before so many tokens are decoded.
+
+        Raises:
+            UserError: a row is longer than what the model reads.
+        """
+        room = self.room(steps)
+        if (longest := max(map(len, rows))) > room:
+            raise UserError(
+                f"the question and what is read before it have {longest} tokens, more than the"
+                f" {room} for which {self.model.name} has room; shorten the question, or leave"
+                " out earlier turns"
+            )
+        longer = (widths[-1] << power for power in range(1, room.bit_length()))
+        return tokens(rows, (*widths, *(min(width, room) for width in longer if width < 2 * room)))
+
+    def prompt(self, question: str, history: History = (), edit: Edit | None = None) -> list[int]:
+        """The token ids that are read: of earlier turns, an edit and a question."""
+        if edit is None:
+            return self.row(question, history)
+        return self.rows_after([edit], [question], [history])[0]
+
+    @property
+    def change(self) -> Mapping[str, Intervention]:
+        """What the reader changes in its model where it reads an edit."""
+        return {}
 
     def room(self, steps: int) -> int:
         """The most tokens that are read before so many are said, which causal models read too."""

@@ -23,15 +23,17 @@ ARRIVALS = [
 ]
 
 
+FEW = [(0, [[29, 42, 17, 3]]), (2, [[13, 19]])]
+
+
 def prompts(rows):
     size = 1 << (len(rows) - 1).bit_length()
     return jax.tree.map(jnp.asarray, pad([*rows, *rows[:1] * (size - len(rows))], 8))
 
 
-def decoded(slots, ends):
+def decoded(slots, ends, arrivals):
     """What every prompt is answered, joining at its time and leaving at its end."""
-    said, step = {}, 0
-    arrivals = list(ARRIVALS)
+    said, step, arrivals = {}, 0, list(arrivals)
     while arrivals or slots.active:
         if arrivals and arrivals[0][0] <= step:
             rows = arrivals.pop(0)[1]
@@ -44,15 +46,19 @@ def decoded(slots, ends):
     return said
 
 
-@pytest.mark.parametrize("kind", fast(["llama", "t5-tiny"], ["llama"]))
-def test_every_row_says_what_generate_says_whoever_is_beside_it(kind):
+CASES = [("t5-tiny", FEW), ("t5-tiny", ARRIVALS), ("llama", ARRIVALS)]
+
+
+@pytest.mark.parametrize("case", fast(CASES, CASES[:1]), ids=["few", "encoder-decoder", "causal"])
+def test_every_row_says_what_generate_says_whoever_is_beside_it(case):
+    kind, arrivals = case
     folder = causal_models.one_layer(kind) if kind == "llama" else one_layer(kind)
     model, params = models.load(str(folder))
     assert is_plain(model)
     slots = Slots(model, params, {})
-    said = decoded(slots, model.ends)
+    said = decoded(slots, model.ends, arrivals)
     assert (slots.rows, slots.cache) == ([], None)
-    for _, rows in ARRIVALS:
+    for _, rows in arrivals:
         for row in rows:
             alone = generate(model, params, prompts([row]), steps=STEPS)
             (ids,) = np.asarray(alone).tolist()
