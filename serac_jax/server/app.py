@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import httpx
+import structlog
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -34,6 +35,7 @@ from serac_jax.server.tenants import KeyFile
 from serac_jax.server.upstream import Upstream
 from serac_jax.serving.service import EditorService
 
+log = structlog.get_logger()
 TOLD = ["X-Serac-Edit", "X-Serac-Score", "X-Serac-Verdict", "X-Serac-Unsure", "ETag", "Location"]
 ROUTES = (ask_routes, edit_routes, history_routes, operation_routes, openai_routes)
 
@@ -56,7 +58,7 @@ def create(
     if settings.upstream:
         upstream = Upstream(settings.upstream, settings.timeout, keys is not None, transport)
     measures = Measures()
-    engine = Engine(editor, upstream, measures, settings.timeout)
+    engine = Engine(editor, upstream, measures)
     template = inject.read_template(settings.template)
     context = Context(settings, editor, engine, measures, keys, template)
 
@@ -92,8 +94,12 @@ def create(
 
 async def start(context: Context) -> None:
     """What is done before the server is ready."""
-    if context.settings.warm_up:
-        await context.engine.warm_up()
+    try:
+        if context.settings.warm_up:
+            await context.engine.warm_up()
+    except Exception:  # the first questions then wait for their programs, or fail aloud
+        log.exception("warm_up")
+    context.engine.limit = context.settings.timeout
     context.ready = True
 
 

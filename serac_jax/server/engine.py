@@ -61,14 +61,15 @@ class Engine:
     Args:
         editor: whose router decides, and whose reader answers by edits.
         upstream: what answers other questions; None: the editor's base model.
-        timeout: seconds that an answer may take to begin.
+
+    Attributes:
+        limit: seconds that an answer may take to begin, and to go on; None while programs are
+            compiled.
     """
 
-    def __init__(
-        self, editor: EditorService, upstream: Upstream | None, measures: Measures, timeout: float
-    ):
+    def __init__(self, editor: EditorService, upstream: Upstream | None, measures: Measures):
         self.editor, self.upstream, self.measures = editor, upstream, measures
-        self.timeout = timeout
+        self.limit: float | None = None
         self.routing = Batcher(self.decide_all, MOST, "route")
         # Readers that cannot be interrupted between two tokens answer batch by batch.
         self.generating = Batcher(self.texts_of, MOST, "generate")
@@ -79,7 +80,7 @@ class Engine:
         """Which edit, if any, answers a question, by the edits as they are at some moment between
         the call and the return."""
         with self.measures.stage("route"):
-            async with in_time(self.timeout):
+            async with in_time(self.limit):
                 return await self.routing(Asked(question, tags))
 
     async def pieces(self, told: Told, verdict: Verdict) -> AsyncGenerator[Piece]:
@@ -93,14 +94,14 @@ class Engine:
                 yield Piece(await self.upstream.say(told.question))
         elif speaker is None:
             with self.measures.stage("generate"):
-                async with in_time(self.timeout):
+                async with in_time(self.limit):
                     text = await self.generating((told, verdict))
             yield Piece(text)
         else:
             said = speaker.begin(told.question, told.history, edit, told.limit)
             with self.measures.stage("generate"):
                 async with aclosing(speaker.pieces(said)) as pieces:
-                    async for text in in_time_each(self.timeout, pieces):
+                    async for text in in_time_each(self.limit, pieces):
                         yield Piece(text)
             yield Piece("", said.reason)
 
@@ -183,7 +184,7 @@ class Engine:
 
 
 @asynccontextmanager
-async def in_time(seconds: float) -> AsyncGenerator[None]:
+async def in_time(seconds: float | None) -> AsyncGenerator[None]:
     """Raises a Problem where what is inside takes longer."""
     try:
         async with asyncio.timeout(seconds):
@@ -192,7 +193,7 @@ async def in_time(seconds: float) -> AsyncGenerator[None]:
         raise Problem(504, "the answer took too long; try again", "timeout") from error
 
 
-async def in_time_each(seconds: float, pieces: AsyncGenerator[str]) -> AsyncGenerator[str]:
+async def in_time_each(seconds: float | None, pieces: AsyncGenerator[str]) -> AsyncGenerator[str]:
     """The pieces, each of which has to come within the limit."""
     while True:
         async with in_time(seconds):

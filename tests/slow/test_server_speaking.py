@@ -31,7 +31,7 @@ def test_answers_that_join_one_another_are_those_of_ask(editor):
     alone = [answer.text for answer in editor.ask(QUESTIONS)]
 
     async def all_of_them():
-        engine = Engine(editor, None, Measures(), 60.0)
+        engine = Engine(editor, None, Measures())
         assert engine.base
         assert engine.reader
 
