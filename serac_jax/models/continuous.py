@@ -96,12 +96,12 @@ class Slots(Generic[Row]):
         return {row: ids[at] for at, row in enumerate(self.rows) if row is not None}
 
     def release(self, row: Row) -> None:
-        """Takes a row out. Slots are given up when half of them are empty."""
+        """Takes a row out. Slots are given up when fewer would do."""
         self.rows[self.rows.index(row)] = None
         kept = [at for at, other in enumerate(self.rows) if other is not None]
         if not kept:
             self.clear()
-        elif self.cache is not None and power_of_two(len(kept)) < len(self.rows):
+        elif self.cache is not None and slots_for(len(kept)) < len(self.rows):
             self.choose(self.cache, self.last, kept, [self.rows[at] for at in kept])
 
     def clear(self) -> None:
@@ -111,16 +111,20 @@ class Slots(Generic[Row]):
     def choose(
         self, cache: Cache, last: Any, taken: list[int], names: Sequence[Row | None]
     ) -> None:
-        """Keeps some rows, in as many slots as the least power of two that holds them."""
-        size = power_of_two(len(taken))
+        """Keeps some rows."""
+        size = slots_for(len(taken))
         padded = taken + taken[:1] * (size - len(taken))
         self.cache, self.last = picked((cache, last), jnp.asarray(padded, jnp.int32))
         self.rows = [*names, *[None] * (size - len(names))]
 
 
-def power_of_two(count: int) -> int:
-    """The least power of two that is no smaller."""
-    return 1 << max(count - 1, 0).bit_length()
+def slots_for(count: int) -> int:
+    """The least of 1, 4, 16, 64, … that is no smaller: a large model compiles for every number of
+    slots, and a token of four rows takes little longer than that of one."""
+    slots = 1
+    while slots < count:
+        slots *= 4
+    return slots
 
 
 @jax.jit

@@ -168,9 +168,10 @@ class Engine:
             await loop.run_in_executor(self.routing.thread, work)
             await loop.run_in_executor(self.routing.thread, matcher.alike, [edit] * count)
             count *= 2
-        near = Near(edit, 1.0)
         for hit in (True, False) if self.upstream is None else (True,):
-            await self.say(Told("Who?"), Verdict(near, None, hit, False))
+            verdict = Verdict(Near(edit, 1.0), None, hit, False)
+            for count in (1, 4, 16):
+                await asyncio.gather(*(self.say(Told("Who?"), verdict) for _ in range(count)))
 
     async def close(self) -> None:
         """Ends its threads, and the connections to the upstream."""

@@ -12,6 +12,7 @@ from serac_jax.edits.records import Edit
 from serac_jax.models.continuous import Slots, is_plain
 from serac_jax.serving.readers import Answering, History, TextReader
 
+TOGETHER = 4  # prompts that are read between two tokens
 END = -1  # told in place of a token
 UNFINISHED = "\N{REPLACEMENT CHARACTER}"  # what a letter looks like of which tokens are missing
 
@@ -112,9 +113,11 @@ class Speaker:
                 self.slots.clear()
 
     def joining(self) -> list[Said]:
-        """Those that wait, as far as there is room."""
+        """Those that wait, as far as there is room; a few, so that the others say their next token
+        soon, and few programs are compiled."""
         new: list[Said] = []
-        while self.waiting and self.slots.active + len(new) < self.most:
+        room = min(self.most - self.slots.active, TOGETHER)
+        while self.waiting and len(new) < room:
             said = self.waiting.popleft()
             if not said.gone:
                 new.append(said)
