@@ -44,6 +44,10 @@ docs-serve:
 bench *ARGS:
     python -m benchmarks.train_step {{ARGS}}
 
+# On a machine with an NVIDIA GPU: parity, speed beside PyTorch, and memory (a few minutes).
+gpu-check *ARGS:
+    python -m benchmarks.gpu_check {{ARGS}}
+
 # Run the notebook and keep its outputs (minutes).
 notebook:
     cd notebooks && JAX_PLATFORMS=cpu jupyter execute --inplace serac_colab.ipynb

@@ -111,19 +111,27 @@ def config_of(run: str) -> Config:
     return presets.preset(run)
 
 
-def network(hf: PretrainedConfig, output: str = "", labels: int = 0) -> Model:
+def network(
+    hf: PretrainedConfig, output: str = "", labels: int = 0, dtype: Any = jnp.float32
+) -> Model:
     """A network without weights, whose tokenizer knows no token: nothing here is in words."""
     found = NETWORKS[hf.model_type]
-    module = found.module(found.config(hf.to_dict(), output, 0.0, jnp.float32, False))
+    attributes = {**found.attributes, **hf.to_dict()}
+    module = found.module(found.config(attributes, output, 0.0, dtype, False))
     codec = Codec(lambda texts, _: [[]] * len(texts), lambda *_: "", {})
     tokenizer = Tokenizer(Path(), codec, {}, False)
     return Model(hf.model_type, Path(), module, found, tokenizer, Decoding(), output, labels)
 
 
 def random_model(
-    hf: PretrainedConfig, output: str = "", labels: int = 0, seed: int = 0
+    hf: PretrainedConfig,
+    output: str = "",
+    labels: int = 0,
+    seed: int = 0,
+    dtype: Any = jnp.float32,
 ) -> tuple[Model, Any]:
-    model, rng = network(hf, output, labels), np.random.default_rng(seed)
+    """A network that computes in a type, and random weights in float32."""
+    model, rng = network(hf, output, labels, dtype), np.random.default_rng(seed)
     leaves = {
         path: leaf(shape.shape, path.endswith("scale"), rng)
         for path, shape in abstract(model.module).items()
