@@ -40,6 +40,10 @@ check: lint types docs test
 docs-serve:
     mkdocs serve
 
+# Kill, fill disks, fuzz and thread for ten minutes, or so many: just campaign --minutes=60.
+campaign *ARGS:
+    python -m tools.campaign {{ARGS}}
+
 # Time a training step of every editor at real size (minutes to hours; see docs/speed.md).
 bench *ARGS:
     python -m benchmarks.train_step {{ARGS}}

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple, TypeVar
 
+from serac_jax.core.errors import UserError
 from serac_jax.edits.records import Edit
 
 Item = TypeVar("Item")
@@ -76,10 +77,25 @@ def in_order(ids: list[str], rank: Mapping[str, int]) -> set[str]:
     return kept
 
 
+class DoesNotFit(UserError):
+    """A history that is not that of the edits it belongs to."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the journal does not fit the edits: it removes some that are not there;"
+            " `check --repair` keeps all that can be read"
+        )
+
+
 def apply(edits: dict[str, Edit], change: Change) -> dict[str, Edit]:
-    """The edits after a change; the same dictionary, updated, unless something is inserted."""
+    """The edits after a change; the same dictionary, updated, unless something is inserted.
+
+    Raises:
+      DoesNotFit: An edit that is removed is not there.
+    """
     for _, edit in change.removed:
-        del edits[edit.id]
+        if edits.pop(edit.id, None) is None:
+            raise DoesNotFit
     if appends(Change((), change.added), len(edits)):
         edits.update((edit.id, edit) for _, edit in change.added)
         return edits
@@ -87,9 +103,16 @@ def apply(edits: dict[str, Edit], change: Change) -> dict[str, Edit]:
 
 
 def replay(edits: Iterable[Edit], changes: Iterable[Change]) -> dict[str, Edit]:
-    """The edits after several changes in turn."""
+    """The edits after several changes in turn.
+
+    Raises:
+      DoesNotFit: An edit that is removed is not where it should be.
+    """
     items = list(edits)
     for change in changes:
+        for at, edit in change.removed:
+            if not (at < len(items) and items[at].id == edit.id):
+                raise DoesNotFit
         items = splice(items, [at for at, _ in change.removed], change.added)
     return {edit.id: edit for edit in items}
 
@@ -103,7 +126,13 @@ def splice(
       items: A list, which may be changed.
       removed: Ascending positions in `items` of what is removed.
       added: What is inserted, with ascending positions in the result.
+
+    Raises:
+      DoesNotFit: There are not so many items.
     """
+    after = len(items) - len(removed) + len(added)
+    if (removed and removed[-1] >= len(items)) or (added and added[-1][0] >= after):
+        raise DoesNotFit
     if len(removed) + len(added) <= FEW:
         for at in reversed(removed):
             del items[at]

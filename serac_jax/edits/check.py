@@ -5,7 +5,6 @@ No edit that can be read is ever dropped.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -111,10 +110,10 @@ def read(data: bytes, file: Path) -> Readable:
 def without_id(row: bytes) -> tuple[Edit | None, str]:
     """The edit of a line that is right but for its id, and that id."""
     try:
-        fields = json.loads(row)
+        fields = records.parse_object(row.decode(), "")
         old = fields.pop("id", "")
         return records.from_fields(fields, ""), str(old)
-    except (ValueError, AttributeError, RecursionError, UserError):
+    except (UnicodeDecodeError, UserError):
         return None, ""
 
 
@@ -195,6 +194,7 @@ def readable_history(disk: Disk) -> tuple[list[Operation], str]:
     try:
         for operation in disk.history(disk.read_tail().end):
             operations.append(operation)
+        replay((), (operation.change for operation in reversed(operations)))
     except UserError as error:
         return operations, str(error)
     return operations, ""
@@ -210,6 +210,19 @@ def fold(operations: list[Operation]) -> dict[str, Edit]:
     return edits
 
 
+def before(disk: Disk, operations: list[Operation]) -> dict[str, Edit] | None:
+    """The edits before some operations, newest first; None if the memory file is not what they
+    lead to."""
+    data = disk.in_step(disk.read_tail())
+    if data is None:
+        return None
+    try:
+        edits = memory_file.parse_trusted(data, disk.path).values()
+        return replay(edits, (inverse(operation.change) for operation in operations))
+    except UserError:
+        return None
+
+
 def mend_journal(disk: Disk, operations: list[Operation]) -> Path:
     """Moves a damaged journal aside, and keeps what can be read if the memory file agrees with it.
 
@@ -221,15 +234,11 @@ def mend_journal(disk: Disk, operations: list[Operation]) -> Path:
       Where the damaged journal is now.
     """
     aside = disk.journal.with_name(disk.journal.name + ".damaged")
-    data = disk.in_step(disk.read_tail()) if operations else None
     files.write(aside, files.read(disk.journal))
-    if data is None:
+    edits = before(disk, operations) if operations else None
+    if edits is None:
         files.write(disk.journal, b"")
         return aside
-    edits = replay(
-        memory_file.parse_trusted(data).values(),
-        (inverse(operation.change) for operation in operations),
-    )
     first = operations[-1]
     added = Change((), tuple(enumerate(edits.values())))
     start = Operation(first.seq - 1, first.time, first.author, START, added, len(edits))

@@ -15,7 +15,7 @@ from zlib import crc32
 from serac_jax.core import files
 from serac_jax.core.errors import UserError
 from serac_jax.edits import journal, memory_file
-from serac_jax.edits.changes import Change, appends
+from serac_jax.edits.changes import Change, DoesNotFit, appends
 from serac_jax.edits.journal import Tail
 from serac_jax.edits.operations import Operation, after
 from serac_jax.edits.records import Edit
@@ -270,7 +270,10 @@ class Disk:
         base = data[: before.size]
         if (len(base), crc32(base)) != (before.size, before.crc):
             return base, None
-        whole = memory_file.changed(base, operation.change)
+        try:
+            whole = memory_file.changed(base, operation.change)
+        except DoesNotFit:
+            return base, None
         ours = data == base or whole.startswith(data)
         right = (len(whole), crc32(whole)) == (tail.size, tail.crc)
         return base, whole if ours and right else None

@@ -39,7 +39,11 @@ from serac_jax.edits.operations import Operation
 
 FORMAT, VERSION = "serac_jax journal", 1
 HEADER = (json.dumps({"format": FORMAT, "version": VERSION}) + "\n").encode()
-SEALED = re.compile(rb'(\{"(?:commit|written)": .*), "check": (\d+)\}\n', re.DOTALL)
+SEALED = re.compile(rb'(\{"(?:commit|written)": .*), "check": (\d{1,10})\}\n', re.DOTALL)
+NUMBERS = ("commit", "lines", "count", "size", "crc", "body")
+COMMIT: dict[str, type] = dict.fromkeys(NUMBERS, int) | dict.fromkeys(("time", "author", "do"), str)
+WRITTEN: dict[str, type] = dict.fromkeys(("written", "size", "crc"), int)
+OPTIONAL: dict[str, Any] = {"message": "", "of": 0}
 BLOCK = 1 << 16
 
 
@@ -111,7 +115,19 @@ def sealed(record: dict[str, Any]) -> bytes:
 def unsealed(line: bytes) -> dict[str, Any] | None:
     """The record of a commit or written line; None if it is another, damaged or unfinished."""
     match = SEALED.fullmatch(line)
-    return json.loads(match[1] + b"}") if match and crc32(match[1]) == int(match[2]) else None
+    if not match or crc32(match[1]) != int(match[2]):
+        return None
+    try:
+        record = json.loads(match[1] + b"}")
+        "".join(value for value in record.values() if isinstance(value, str)).encode()
+    except (ValueError, RecursionError):
+        return None
+    kinds = COMMIT if "commit" in record else WRITTEN
+    right = all(type(record.get(name, empty)) is type(empty) for name, empty in OPTIONAL.items())
+    for name, kind in kinds.items():
+        value = record.get(name)
+        right = right and type(value) is kind and (kind is str or value >= 0)
+    return record if right else None
 
 
 def tail(file: BinaryIO, where: str, end: int | None = None) -> Tail:
@@ -170,19 +186,41 @@ def history(file: BinaryIO, end: int, where: str) -> Iterator[Operation]:
       UserError: Names the line at which the journal is damaged; newer operations come first.
     """
     lines = backward(file, end)
-    expected = None
+    expected: int | None = None  # the number that comes next
+    missing = 0  # what the oldest operation so far began with, or how many are not there
     for start, line in lines:
         if start == 0:
-            break
-        record = unsealed(line)
-        if record is None or (expected is not None and record.get("commit", expected) != expected):
+            if missing:
+                raise damaged(file, start, where)
+            return
+        record = unsealed(line) or {}
+        number = record.get("commit", record.get("written", -1))
+        if number < 0 or expected not in (None, number):
             raise damaged(file, start, where)
         if "commit" in record:
             rows = body(lines, record)
             if not rows:
                 raise damaged(file, start, where)
-            expected = record["commit"] - 1
-            yield decode(record, [json.loads(row) for row in rows])
+            operation = decoded(file, start, where, record, rows)
+            expected = number - 1
+            missing = record["count"] + len(operation.change.removed) - len(operation.change.added)
+            yield operation
+        elif expected is None:
+            expected = missing = number
+
+
+def decoded(
+    file: BinaryIO, offset: int, where: str, commit: dict[str, Any], rows: list[bytes]
+) -> Operation:
+    """The operation at an offset.
+
+    Raises:
+      UserError: The checksums of its lines are right, but not the lines.
+    """
+    try:
+        return decode(commit, [json.loads(row) for row in rows])
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise damaged(file, offset, where) from error
 
 
 def decode(commit: dict[str, Any], rows: list[dict[str, Any]]) -> Operation:
@@ -193,6 +231,10 @@ def decode(commit: dict[str, Any], rows: list[dict[str, Any]]) -> Operation:
         (row.get("at", at), records.trusted(row["add"]))
         for at, row in enumerate(rows[len(removed) :], behind)
     )
+    for placed in (removed, added):
+        places = [at for at, _ in placed]
+        if places != sorted(set(places)) or not all(type(at) is int and at >= 0 for at in places):
+            raise ValueError("positions should be whole numbers that ascend")
     rest = {name: commit[name] for name in Operation._fields if name in commit}
     return Operation(seq=commit["commit"], change=Change(removed, added), **rest)
 

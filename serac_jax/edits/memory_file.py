@@ -78,12 +78,19 @@ def decoded(row: bytes, where: str) -> str:
         raise UserError(f"{where}: not UTF-8 text (byte {error.start + 1} of the line)") from error
 
 
-def parse_trusted(data: bytes) -> dict[str, Edit]:
-    """The edits of a file that this program wrote, as its checksum shows; nothing is checked."""
-    # in a line of JSON there is no line break, so these separate the objects of one list
-    rows = data[len(FIRST) : -1].decode().replace("\n", ",")
-    with collector_paused():
-        return {edit.id: edit for edit in json.loads(f"[{rows}]", object_hook=records.trusted)}
+def parse_trusted(data: bytes, path: Path) -> dict[str, Edit]:
+    """The edits of a file that this program wrote, as its checksum shows.
+
+    Raises:
+      UserError: The checksum is right, but not the file; names the first line that is not right.
+    """
+    try:
+        # in a line of JSON there is no line break, so these separate the objects of one list
+        rows = data[len(FIRST) : -1].decode().replace("\n", ",")
+        with collector_paused():
+            return {edit.id: edit for edit in json.loads(f"[{rows}]", object_hook=records.trusted)}
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return parse(data, path).edits
 
 
 @contextmanager

@@ -46,6 +46,7 @@ class Edit(NamedTuple):
 
 FIELDS = Edit._fields
 TEXTS = ("note", "author", "source")
+ID = re.compile("[0-9a-f]{16}")
 MARKER = re.compile(r"<<<<<<<|=======\s*$|>>>>>>>|\|\|\|\|\|\|\|")
 
 
@@ -173,10 +174,20 @@ def is_list(value: object) -> TypeGuard[list[Any] | tuple[Any, ...]]:
 
 
 def trusted(fields: dict[str, Any]) -> Edit:
-    """The edit of a line that this program wrote, as a checksum shows: nothing is checked."""
+    """The edit of a line that this program wrote, as a checksum shows.
+
+    Since anyone can make a checksum, what other code relies on is checked, as far as it is cheap.
+
+    Raises:
+      ValueError, TypeError: It is no edit.
+    """
     if "tags" in fields:
         fields["tags"] = tuple(fields["tags"])
-    return Edit(**fields)
+    edit = Edit(**fields)
+    "".join((*edit[:3], *edit.tags, *edit[4:])).encode()
+    if not ID.fullmatch(edit.id):
+        raise ValueError(f"the id {shown(edit.id)} is none")
+    return edit
 
 
 def format(edit: Edit) -> str:  # noqa: A001 (read as records.format)

@@ -301,7 +301,7 @@ class Store(View):
         data = disk.in_step(tail)
         data = disk.replayed(tail) if data is None else data
         if data is not None:
-            self._take(disk, memory_file.parse_trusted(data))
+            self._take(disk, memory_file.parse_trusted(data, disk.path))
             return
         with disk.quiet():
             disk.tail = disk.read_tail()

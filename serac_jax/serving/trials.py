@@ -79,7 +79,7 @@ def of_file(file: Path) -> list[Trial]:
 def parsed(line: str, where: str) -> Trial:
     try:
         read: Any = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{where}: not a line of JSON ({error})") from error
     fields = cast(dict[str, Any], read if isinstance(read, dict) else {})
     if fields.keys() != set(FIELDS):

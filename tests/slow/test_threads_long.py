@@ -4,7 +4,7 @@ import pytest
 
 import serac_jax
 from serac_jax.edits.store import Store
-from tests.threads import Repeating, check, only_words, stress
+from tests.threads import Repeating, asked_and_edited, check, only_words, stress
 
 
 @pytest.mark.parametrize("file", [False, True], ids=["in memory", "file"])
@@ -16,6 +16,16 @@ def test_eight_threads_and_thousands_of_operations(tmp_path, file):
     asked, refused = stress(editor, 2400, threads=8)
     check(editor, asked, refused)
     assert len(asked) > 1200
+
+
+def test_five_threads_ask_and_three_edit_for_forty_seconds(tmp_path):
+    loaded = serac_jax.load("mini", base=str)
+    loaded.reader = loaded.base = Repeating()
+    editor = only_words(loaded).with_memory(Store.open(tmp_path / "edits.jsonl", author="tester"))
+    asked, refused = asked_and_edited(editor, 40, asking=5, editing=3)
+    check(editor, asked, refused)
+    assert len(asked) > 300
+    assert len(refused) > 10
 
 
 def test_threads_share_the_models_of_the_shipped_editor(tmp_path):

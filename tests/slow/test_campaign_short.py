@@ -1,0 +1,17 @@
+"""The campaign in a minute or two; `just campaign` runs it for longer."""
+
+import subprocess
+import sys
+
+from tests.conftest import ROOT
+
+
+def test_nothing_is_lost_and_nothing_fails():
+    done = subprocess.run(
+        [sys.executable, "-m", "tools.campaign", "--minutes=1"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

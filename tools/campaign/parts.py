@@ -1,0 +1,39 @@
+"""The parts of the campaign. One more is one function and one line.
+
+A part is a function that is given a source of random numbers and an empty folder, does one trial of
+a few seconds, and returns how many things it tried. Whatever it raises is a failure. `fuzzed` makes
+a part of a parser: what it reads, and inputs that are right, which are then damaged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+from tools.campaign import (
+    command_lines,
+    drawn_rows,
+    full_disks,
+    killed_programs,
+    many_threads,
+    readers,
+)
+from tools.campaign.fuzzing import fuzzed
+
+PARTS: dict[str, Callable[[Random, Path], int]] = {
+    "killed-writers": killed_programs.writers,
+    "killed-repairs": killed_programs.repairs,
+    "full-disks": full_disks.trial,
+    "threads": many_threads.trial,
+    "command-lines": command_lines.trial,
+    "drawn-rows": drawn_rows.trial,
+    "memory-files": fuzzed(readers.memory_file, readers.MEMORY),
+    "journals": fuzzed(readers.journal, readers.JOURNAL),
+    "opened-memories": fuzzed(readers.opened_memory, readers.JOURNAL),
+    "forged-memories": fuzzed(readers.forged_memory, readers.JOURNAL),
+    "imported-files": fuzzed(readers.imported, readers.ROWS),
+    "facts": fuzzed(readers.facts, readers.FACTS),
+    "trials": fuzzed(readers.trials, readers.TRIALS),
+    "editor.json": fuzzed(readers.editor_spec, readers.EDITORS),
+}
