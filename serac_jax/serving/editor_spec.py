@@ -152,7 +152,7 @@ def read(folder: Path) -> Spec:
         fields.setdefault(name, empty)
     if strange := sorted(set(fields) ^ set(Spec._fields)):
         raise UserError(
-            f"{file}: the field {strange[0]!r} is"
+            f"{file}: the field {strange[0]!r:.60} is"
             f" {'unknown' if strange[0] in fields else 'missing'}; there are"
             f" {', '.join(Spec._fields)}"
         )

@@ -108,7 +108,8 @@ def claimed(workdir: Path) -> Iterator[None]:
     if not distributed.is_primary():
         yield
         return
-    with (workdir / "lock").open("w") as file:  # let go when this process ends, however it ends
+    # let go when this process ends, however it ends
+    with files.appending(workdir / "lock") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -244,8 +245,8 @@ class JsonLines:
         self.file = file
 
     def write(self, step: int, scalars: dict[str, float]) -> None:
-        with self.file.open("a") as lines:
-            lines.write(json.dumps({"step": step} | scalars) + "\n")
+        with files.appending(self.file) as lines:
+            files.write_all(lines, (json.dumps({"step": step} | scalars) + "\n").encode())
 
 
 def step_of(line: str) -> int | None:
