@@ -2,7 +2,7 @@
 tokens a second many clients get against one.
 
 python -m benchmarks.serve --held=0,10000,100000 --editor=mini
-python -m benchmarks.serve --clients=32 --editor=smollm2
+python -m benchmarks.serve --together=32 --editor=smollm2
 
 A stub stands for the deployed model, and answers at once. Sixteen clients ask it directly and
 through the server, in turns, each so often that the machine is not full: what is measured is time,
@@ -33,6 +33,11 @@ from serac_jax.edits.store import Store
 ANSWER = json.dumps(
     {"id": "1", "choices": [{"index": 0, "message": {"role": "assistant", "content": "Yes"}}]}
 ).encode()
+TOPICS = [
+    f"{ask} {what}?"
+    for ask in ("Tell me about", "What is the history of", "What do people know about")
+    for what in ("the sea", "volcanoes", "honey", "winter", "carpentry", "the sky", "tea", "glass")
+]
 WORDS = "amber basalt cedar dune ember fjord glacier harbour island jasper kelp lagoon".split()
 
 
@@ -193,6 +198,38 @@ async def overhead(options: argparse.Namespace) -> None:
         )
 
 
+async def together(options: argparse.Namespace) -> None:
+    """Prints how many tokens a second many clients of a local editor get against one."""
+
+    async def rate(port: int, clients: int, each: int) -> float:
+        async def one(number: int) -> int:
+            client, tokens = Client(port), 0
+            await client.open()
+            for turn in range(each):
+                asked = await client.ask(TOPICS[(number + turn) % len(TOPICS)])
+                tokens += json.loads(asked.body)["usage"]["completion_tokens"]
+            client.writer.close()
+            return tokens
+
+        begun = time.perf_counter()
+        tokens = sum(await asyncio.gather(*(one(number) for number in range(clients))))
+        return tokens / (time.perf_counter() - begun)
+
+    with tempfile.TemporaryDirectory() as name:
+        make = [f"--editor={options.editor}", "--timeout=3600"]
+        server = await asyncio.to_thread(Server, Path(name), *make)
+        await rate(server.port, options.together, 1)  # compiles what is left
+        alone, many = list[float](), list[float]()
+        for _ in range(options.rounds):
+            alone.append(await rate(server.port, 1, 4))
+            many.append(await rate(server.port, options.together, 2))
+        server.end()
+    print(
+        f"one client {median(alone):.1f} tokens/s, {options.together} clients {median(many):.1f}:"
+        f" {median(many) / median(alone):.1f} times"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--editor", default="mini")
@@ -201,9 +238,10 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=40, help="questions a second, in all")
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--together", type=int, default=0, help="clients of a local editor")
     options = parser.parse_args()
     options.held = [int(count) for count in options.held.split(",")]
-    asyncio.run(overhead(options))
+    asyncio.run(together(options) if options.together else overhead(options))
 
 
 if __name__ == "__main__":

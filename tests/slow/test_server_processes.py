@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from importlib.util import find_spec
 
 import httpx
 import openai
@@ -159,7 +158,6 @@ def test_openais_client_asks_and_streams_unchanged(tmp_path):
             client.models.retrieve("other")
 
 
-@pytest.mark.skipif(not find_spec("schemathesis"), reason="schemathesis is not installed")
 def test_the_openapi_description_keeps_its_word(tmp_path):
     """schemathesis makes requests from the description, right and wrong ones."""
     with process(tmp_path, "--no-warm-up") as server:

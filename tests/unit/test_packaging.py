@@ -11,7 +11,7 @@ EXTRAS = PROJECT["optional-dependencies"]
 
 def listed(name):
     lines = (line.split("#")[0].strip() for line in (ROOT / name).read_text().splitlines())
-    return {line for line in lines if line and "python_version" not in line}
+    return {line for line in lines if line and line[0] != "-" and "python_version" not in line}
 
 
 def test_the_extras_are_the_requirements_files():
