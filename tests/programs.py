@@ -57,7 +57,7 @@ def start(program, *args, devices=1, folder=ROOT, before=None):
 
 
 def finish(process):
-    out, err = process.communicate(timeout=300)
+    out, err = process.communicate(timeout=900)
     assert process.returncode == 0, err
     return out
 

@@ -6,7 +6,10 @@ workers, and training and validation never share a random stream.
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import sys
+import threading
 import zlib
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -66,9 +69,22 @@ def batches(
     drawn = index.random_map(Drawing(draw)).to_iter_dataset(
         grain.ReadOptions(num_threads=2, prefetch_buffer_size=8)
     )
-    return (
-        drawn.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers)) if workers else drawn
-    )
+    if not workers:
+        return drawn
+    options = grain.MultiprocessingOptions(num_workers=workers)
+    return drawn.mp_prefetch(options, worker_init_fn=end_with_parent)
+
+
+def end_with_parent(*_: int) -> None:
+    """Lets a worker process end when the one that started it has ended, also where that was
+    killed."""
+
+    def wait() -> None:
+        if parent := multiprocessing.parent_process():
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def go_to(data: grain.DatasetIterator, saved: dict[str, Any], count: int) -> None:

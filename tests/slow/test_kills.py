@@ -56,7 +56,7 @@ def test_a_run_killed_at_random_moments_ends_bit_identical(finished, cache, tmp_
     for _ in range(KILLS):
         kill(workdir, cache, rng)
     process = start("train.py", *arguments(cache, workdir, **OFTEN))
-    _, said = process.communicate(timeout=300)
+    _, said = process.communicate(timeout=900)
     assert (process.returncode, said) == (0, "")
     same(finished, workdir)
 
@@ -78,7 +78,7 @@ def test_a_damaged_checkpoint_makes_no_difference(finished, stopped, cache, tmp_
     *_, older, newest = sorted(int(path.name) for path in (workdir / "checkpoints").iterdir())
     way(workdir / "checkpoints" / str(newest))
     process = start("train.py", *arguments(cache, workdir))
-    _, said = process.communicate(timeout=300)
+    _, said = process.communicate(timeout=900)
     assert process.returncode == 0, said
     assert said.startswith(f"note: the checkpoint of step {newest} in ")
     assert said.endswith(f"; that of step {older} is used instead\n")
@@ -94,7 +94,7 @@ def test_files_that_cannot_grow_cost_a_line_each(cache, tmp_path, monkeypatch):
     cached = arguments(cache, workdir, **fields)
     finish(start("train.py", *arguments(cache, tmp_path / "first", **fields)))  # compiles
     process = start("train.py", *cached, before=limited)
-    _, said = process.communicate(timeout=300)
+    _, said = process.communicate(timeout=900)
     lines = said.splitlines()
     assert process.returncode == 1
     assert len(lines) == 2, said
@@ -111,11 +111,11 @@ def test_a_lock_ends_with_its_holder(cache, tmp_path):
     first = start("train.py", *arguments(cache, workdir, **{"data.workers": 2}))
     read_until(first, "step 16/")
     second = start("train.py", *arguments(cache, workdir))
-    out, said = second.communicate(timeout=300)
+    out, said = second.communicate(timeout=900)
     assert (second.returncode, out) == (1, "")
     assert said == f"error: another program trains in {workdir}; wait for it, or give another" + (
         " --workdir\n"
     )
     first.kill()
-    first.communicate()
+    first.communicate(timeout=60)  # until nobody holds its output: its workers have ended, too
     finish(start("train.py", *arguments(cache, workdir, **{"train.steps": 20})))
