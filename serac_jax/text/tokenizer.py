@@ -220,9 +220,10 @@ def roles(folder: Path, settings: Mapping[str, Any], defaults: Mapping[str, str]
     for role in ROLES:
         token = settings.get(role)
         if token is not None:
-            found[role] = token.get("content") if isinstance(token, dict) else token
-            if not isinstance(found[role], str):
+            text = token.get("content") if isinstance(token, dict) else token
+            if not isinstance(text, str):
                 raise DamagedFile(folder / "tokenizer_config.json", f"has a {role} without a text")
+            found[role] = text
     return found
 
 
