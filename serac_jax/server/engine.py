@@ -9,11 +9,13 @@ from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from typing import NamedTuple
 
+from serac_jax.core.errors import UserError
+from serac_jax.edits.records import Edit
 from serac_jax.index.tags import Tags
 from serac_jax.server.batching import Batcher
 from serac_jax.server.measures import Measures
 from serac_jax.server.problems import Problem
-from serac_jax.server.speaking import Speaker, speaks
+from serac_jax.server.speaking import Said, Speaker, speaks
 from serac_jax.server.upstream import Upstream
 from serac_jax.serving.answers import Answer, Verdict, Why, answered
 from serac_jax.serving.matching import Near
@@ -98,12 +100,18 @@ class Engine:
                     text = await self.generating((told, verdict))
             yield Piece(text)
         else:
-            said = speaker.begin(told.question, told.history, edit, told.limit)
+            said = begun(speaker, told, edit)
             with self.measures.stage("generate"):
                 async with aclosing(speaker.pieces(said)) as pieces:
                     async for text in in_time_each(self.limit, pieces):
                         yield Piece(text)
             yield Piece("", said.reason)
+
+    def check_length(self, told: Told, verdict: Verdict) -> None:
+        """Raises Problem for a conversation that is longer than what the model reads."""
+        edit = verdict.first.edit if verdict.first and verdict.hit else None
+        if speaker := self.reader if edit else self.base:
+            begun(speaker, told, edit)
 
     async def say(self, told: Told, verdict: Verdict) -> Piece:
         """The whole answer that a verdict leads to."""
@@ -192,6 +200,14 @@ async def in_time(seconds: float | None) -> AsyncGenerator[None]:
             yield
     except TimeoutError as error:
         raise Problem(504, "the answer took too long; try again", "timeout") from error
+
+
+def begun(speaker: Speaker, told: Told, edit: Edit | None) -> Said:
+    """An answer that a speaker begins. Raises Problem for a conversation that is too long."""
+    try:
+        return speaker.begin(told.question, told.history, edit, told.limit)
+    except UserError as error:
+        raise Problem(400, str(error), "context_length_exceeded", "messages") from error
 
 
 async def in_time_each(seconds: float | None, pieces: AsyncGenerator[str]) -> AsyncGenerator[str]:

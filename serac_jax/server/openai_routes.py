@@ -112,6 +112,7 @@ async def local(
     """What the editor itself answers, as it comes or whole."""
     if asked.fields.get("n") not in (None, 1):
         raise Problem(400, "one answer is given, not several; leave 'n' out", param="n")
+    here.engine.check_length(told_of(asked), verdict)
     name = asked.model or name_of(here)
     if asked.stream:
         events = stream(here, form, asked, verdict, name)

@@ -4,6 +4,9 @@ import json
 
 import pytest
 
+from serac_jax.core.errors import UserError
+from serac_jax.server import openai_bodies
+from serac_jax.server.problems import Problem
 from tests.servers import DRACULA, chat, repeating_editor, serving
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
@@ -68,6 +71,38 @@ def test_the_question_is_the_last_message_of_the_user_and_may_have_parts(client)
     earlier = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello"}]
     answer = client.post(CHAT, json=chat(parts, *earlier)).json()
     assert answer["choices"][0]["message"]["content"] == "Mary Shelley"
+
+
+def test_earlier_turns_are_history_and_limits_are_read():
+    earlier = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Who wrote Emma?"},
+        {"role": "assistant", "content": "Jane Austen"},
+        {"role": "user", "content": "never answered"},
+    ]
+    body = json.dumps(chat("And Dracula?", *earlier, max_tokens=7)).encode()
+    asked = openai_bodies.read(body, openai_bodies.CHAT)
+    assert asked.question == "And Dracula?"
+    assert asked.history == (("Who wrote Emma?", "Jane Austen"),)
+    assert (asked.limit, asked.answered, asked.stream) == (7, False, False)
+    body = json.dumps(chat("Who?", max_completion_tokens=0)).encode()
+    with pytest.raises(Problem, match="max_completion_tokens"):
+        openai_bodies.read(body, openai_bodies.CHAT)
+
+
+def test_a_conversation_that_the_model_has_no_room_for_is_refused_before_a_stream_begins(client):
+    class Full:
+        def begin(self, *asked):
+            raise UserError("the question and what is read before it have 9 tokens")
+
+        def close(self):
+            pass
+
+    client.app.state.context.engine.base = Full()
+    for stream in (False, True):
+        refused = client.post(CHAT, json=chat("What do vampires drink?", stream=stream))
+        assert refused.status_code == 400
+        assert refused.json()["error"]["code"] == "context_length_exceeded"
 
 
 def test_models_are_listed(client):
