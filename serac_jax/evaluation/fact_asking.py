@@ -53,7 +53,7 @@ class Near(Protocol):
 
 
 class Verdict(Protocol):
-    """What `serving.answers.Verdict` says of a question."""
+    """What `serving.verdict.Verdict` says of a question."""
 
     @property
     def first(self) -> Near | None: ...

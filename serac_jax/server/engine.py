@@ -17,10 +17,10 @@ from serac_jax.server.measures import Measures
 from serac_jax.server.problems import Problem
 from serac_jax.server.speaking import Said, Speaker, speaks
 from serac_jax.server.upstream import Upstream
-from serac_jax.serving.answers import Answer, Verdict, Why, answered
-from serac_jax.serving.matching import Near
+from serac_jax.serving.answers import Answer, Near, Why
 from serac_jax.serving.readers import Answering, History, TextReader
 from serac_jax.serving.service import EditorService
+from serac_jax.serving.verdict import Verdict, answered
 from serac_jax.text.tokens import bare
 
 MOST = 32  # questions that a program reads at once: more would make the first wait for the last

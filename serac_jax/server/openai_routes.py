@@ -20,7 +20,7 @@ from serac_jax.server.engine import MOST_TOKENS, Told
 from serac_jax.server.openai_bodies import CHAT, COMPLETION, Form
 from serac_jax.server.problems import Problem, of_user_error
 from serac_jax.server.upstream import Headers, unless_gone
-from serac_jax.serving.answers import NOTHING_NEAR, Verdict
+from serac_jax.serving.verdict import NOTHING_NEAR, Verdict
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"], responses=schemas.RESPONSES)
 

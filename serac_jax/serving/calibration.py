@@ -15,7 +15,8 @@ from serac_jax.core.errors import UserError
 from serac_jax.core.trial import Rows, Trial
 from serac_jax.editors.protocol import Thresholds
 from serac_jax.edits import records
-from serac_jax.serving.matching import Matcher, Near
+from serac_jax.serving.answers import Near
+from serac_jax.serving.matching import Matcher
 from serac_jax.text.buckets import chunks
 
 BINS = 10  # of scores, where the calibration error compares them with what they should mean

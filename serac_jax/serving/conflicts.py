@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from serac_jax.editors.protocol import Thresholds
 from serac_jax.edits.records import Edit
 from serac_jax.edits.same_prompt import Conflict, meet, normal
-from serac_jax.serving.matching import Matcher, Near, Vectors
+from serac_jax.serving.answers import Near
+from serac_jax.serving.matching import Matcher, Vectors
 
 
 def find(

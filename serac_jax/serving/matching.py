@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from threading import RLock
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -23,6 +23,7 @@ from serac_jax.edits.store import Store
 from serac_jax.index.blocked import BlockedIndex, Index
 from serac_jax.index.distance import Distance
 from serac_jax.index.tags import Tags, TagTable, visible
+from serac_jax.serving.answers import Near
 from serac_jax.serving.classifiers import Embedder, Scorer
 from serac_jax.text.buckets import bucket, chunks
 
@@ -30,19 +31,6 @@ PROPOSED = 8  # edits that are considered for each question
 MANY = 131_072  # keys that are read from the disk, and written to the device, at a time
 MakeIndex = Callable[[int, Distance], Index]  # from the width of keys and their distance
 Vectors = list[Float[AnyArray, "b d"]]  # of texts, a chunk each; rows beyond the texts are padding
-
-
-class Near(NamedTuple):
-    """An edit, and how likely a question is in its scope: in [0, 1].
-
-    exact: the question is the edit's own words.
-    verdict: what a reader that judges says of the two, see `classifiers.Judgement`.
-    """
-
-    edit: Edit
-    score: float
-    exact: bool = False
-    verdict: str = ""
 
 
 def ranked(nears: Iterable[Near], tags: Tags, thresholds: Thresholds) -> list[Near]:

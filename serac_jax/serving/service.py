@@ -24,15 +24,7 @@ from serac_jax.edits.store import Store
 from serac_jax.index.blocked import BlockedIndex
 from serac_jax.index.tags import Asked, Tags, tags_of
 from serac_jax.serving import calibration, conflicts, generation, saved_editor
-from serac_jax.serving.answers import (
-    NOTHING_NEAR,
-    Answer,
-    Verdict,
-    Why,
-    answered,
-    decide,
-    texts_of,
-)
+from serac_jax.serving.answers import Answer, Why
 from serac_jax.serving.calibration import Scores
 from serac_jax.serving.editor_spec import Spec
 from serac_jax.serving.insert import Inserted, Policy, insert, policy_by, tell_of_kept
@@ -40,6 +32,7 @@ from serac_jax.serving.judging import JudgingReader
 from serac_jax.serving.matching import MakeIndex, Matcher
 from serac_jax.serving.parts import Parts
 from serac_jax.serving.readers import Answering, CallableModel, History, TextReader, check_answer
+from serac_jax.serving.verdict import NOTHING_NEAR, Verdict, answered, decide, texts_of
 
 
 class EditorService:

@@ -19,7 +19,8 @@ from serac_jax.editors.protocol import Thresholds
 from serac_jax.edits.store import Store
 from serac_jax.models.generate import generate
 from serac_jax.serving import calibration, calibration_plot, loading, trials
-from serac_jax.serving.matching import Near, ranked
+from serac_jax.serving.answers import Near
+from serac_jax.serving.matching import ranked
 from serac_jax.text.tokens import pad
 from tests.conftest import ASSETS, ROOT
 from tests.facts import COMPILED, EDITS, REWORDED, UNRELATED, traced
