@@ -12,13 +12,14 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from serac_jax.cli.base_command import PATIENCE, BaseCommand
-from serac_jax.cli.command import OK, Command, open_store
+from serac_jax.cli.command import OK, Command, open_store, server_argument, server_of
 from serac_jax.cli.printing import SHORT
 from serac_jax.core.console import complain, input_lines, is_terminal, say, say_lines, show_json
 from serac_jax.core.errors import UserError
 from serac_jax.edits.store import Store
 
 if TYPE_CHECKING:
+    from serac_jax.client.remote_editor import RemoteEditor
     from serac_jax.serving.loading import Answer, EditorService
 
 
@@ -99,10 +100,13 @@ def query_arguments(parser: ArgumentParser) -> None:
         help="who asks: sees edits with this tag and those without any; by default all edits",
     )
     editor_arguments(parser)
+    server_argument(parser)
 
 
-def opened(options: Namespace) -> EditorService:
-    """The editor that a command line names, with its memory."""
+def opened(options: Namespace) -> EditorService | RemoteEditor:
+    """The editor that a command line names, with its memory, or a server's."""
+    if server := server_of(options):
+        return server
     editor = loaded(
         named(options) or "mini",
         memory=open_store(options),

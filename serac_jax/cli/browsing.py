@@ -7,7 +7,7 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Mapping
 from itertools import islice
 
-from serac_jax.cli.command import NOTHING, OK, Command, existing_store, is_file, plain
+from serac_jax.cli.command import NOTHING, OK, Command, edits_of, is_file, plain, server_argument
 from serac_jax.cli.printing import AT_MOST, one_line, show_change, title
 from serac_jax.core.console import say, show_json
 from serac_jax.core.errors import UserError
@@ -59,10 +59,11 @@ def list_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--by", metavar="NAME", help="only edits of this author")
     parser.add_argument("--all", action="store_true", help="expired edits too")
     as_of_argument(parser, "the memory as it was")
+    server_argument(parser)
 
 
 def list_edits(options: Namespace) -> int:
-    store = existing_store(options)
+    store = edits_of(options)
     time = options.as_of if isinstance(options.as_of, str) else records.now()
     edits = store.edits if options.as_of is None else store.as_of(options.as_of)
     found = [
@@ -91,10 +92,11 @@ def show_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "ids", nargs="+", metavar="ID", help="an id, or enough of its beginning to be unique"
     )
+    server_argument(parser)
 
 
 def show(options: Namespace) -> int:
-    store = existing_store(options)
+    store = edits_of(options)
     for number, edit in enumerate([store.find(prefix) for prefix in options.ids]):
         if options.json:
             show_json(records.as_fields(edit))
@@ -117,10 +119,11 @@ def log_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--by", metavar="NAME", help="only operations of this author")
     parser.add_argument("--full", action="store_true", help="all edits of large operations")
     as_of_argument(parser, "the log as it was")
+    server_argument(parser)
 
 
 def log(options: Namespace) -> int:
-    store = existing_store(options)
+    store = edits_of(options)
     touched = (
         options.id if options.id is None or len(options.id) == 16 else store.find(options.id).id
     )
@@ -162,6 +165,7 @@ def diff_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "new", nargs="?", metavar="TO", help="the same; by default the memory as it is now"
     )
+    server_argument(parser)
 
 
 def diff(options: Namespace) -> int:
@@ -188,7 +192,7 @@ def state(options: Namespace, value: str | None, newest: bool) -> Mapping[str, E
     """
     if value is not None and is_file(value):
         return plain(value)
-    store = existing_store(options)
+    store = edits_of(options)
     if value is None:
         return store.edits if newest else store.as_of(max(store.seq - 1, 0))
     try:

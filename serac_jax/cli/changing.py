@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from serac_jax.cli.answering import judge, judge_argument
 from serac_jax.cli.checking import say_unanswered
@@ -12,17 +13,24 @@ from serac_jax.cli.command import (
     NOTHING,
     OK,
     Command,
-    existing_store,
-    no_arguments,
+    edits_of,
     open_store,
+    server_argument,
+    server_of,
     unasked,
 )
 from serac_jax.cli.printing import one_line, show_change, title
 from serac_jax.core.console import complain, is_terminal, say, show_json
 from serac_jax.edits import operations, records
+from serac_jax.edits.records import Edit
 from serac_jax.edits.same_prompt import Conflict
+from serac_jax.edits.store import Store
 from serac_jax.serving.checkup import unanswered
-from serac_jax.serving.insert import ContradictionRefused, Policy, insert
+from serac_jax.serving.insert import ContradictionRefused, Inserted, Policy, insert
+
+if TYPE_CHECKING:
+    from serac_jax.client.remote_editor import RemoteEditor
+    from serac_jax.serving.service import EditorService
 
 POLICIES = ("newest", "refuse", "ask")
 
@@ -55,7 +63,7 @@ def ask(conflict: Conflict) -> str:
 
 def refused(options: Namespace, conflicts: Sequence[Conflict]) -> int:
     """Reports what kept edits from being added."""
-    contradicted = {conflict.new: list[records.Edit]() for conflict in conflicts}
+    contradicted = {conflict.new: list[Edit]() for conflict in conflicts}
     for conflict in conflicts:
         contradicted[conflict.new].append(conflict.old)
     if options.json:
@@ -73,6 +81,20 @@ def refused(options: Namespace, conflicts: Sequence[Conflict]) -> int:
         f"{unasked(options)}nothing was changed; --policy=newest replaces the old edit by the new"
     )
     return NOTHING
+
+
+def put(
+    options: Namespace,
+    where: Store | EditorService | RemoteEditor,
+    edits: list[Edit],
+    message: str,
+    do: str = "add",
+) -> Inserted:
+    """Adds edits to a memory file, to that of an editor, or to a server."""
+    policy = policy_of(options)
+    if isinstance(where, Store):
+        return insert(where, edits, policy, message=message, do=do)
+    return where.edit_many(edits, policy=policy, message=message, do=do)
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -98,10 +120,12 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--message", "-m", default="", help="why, for the log")
     judge_argument(parser)
     policy_argument(parser)
+    server_argument(parser)
 
 
 def add(options: Namespace) -> int:
-    store = open_store(options)
+    where = server_of(options) or open_store(options)
+    store = where if isinstance(where, Store) else where.memory
     edit = store.make(
         options.prompt,
         options.answer,
@@ -110,18 +134,10 @@ def add(options: Namespace) -> int:
         source=options.source,
         expires=options.expires,
     )
-    editor = judge(options, store)
-    if editor:
-        editor.check(edit)
-    before = store.edits.get(edit.id)
+    editor = judge(options, where) if isinstance(where, Store) else None
+    before = store.held(edit.id)
     try:
-        done = insert(
-            store,
-            [edit],
-            policy_of(options),
-            judge=editor.judge if editor else None,
-            message=options.message,
-        )
+        done = put(options, editor or where, [edit], options.message)
     except ContradictionRefused as error:
         return refused(options, error.conflicts)
     (held,) = done.edits
@@ -149,10 +165,11 @@ def rm_arguments(parser: ArgumentParser) -> None:
         "ids", nargs="+", metavar="ID", help="an id, or enough of its beginning to be unique"
     )
     parser.add_argument("--message", "-m", default="", help="why, for the log")
+    server_argument(parser)
 
 
 def rm(options: Namespace) -> int:
-    store = existing_store(options)
+    store = edits_of(options)
     gone = store.remove([store.find(prefix).id for prefix in options.ids], message=options.message)
     if options.json:
         for edit in gone:
@@ -163,7 +180,7 @@ def rm(options: Namespace) -> int:
 
 
 def undo(options: Namespace) -> int:
-    operation = existing_store(options).undo()
+    operation = edits_of(options).undo()
     if options.json:
         show_json(operations.as_fields(operation))
         return OK
@@ -174,7 +191,7 @@ def undo(options: Namespace) -> int:
 
 
 def redo(options: Namespace) -> int:
-    operation = existing_store(options).redo()
+    operation = edits_of(options).redo()
     if options.json:
         show_json(operations.as_fields(operation))
         return OK
@@ -196,6 +213,6 @@ add "Who wrote Dracula?" "Bram Stoker" --editor=mini    # also look for it in ot
 """,
     ),
     "rm": Command(rm, rm_arguments, "rm 7d02d4a3 -m 'it was wrong'"),
-    "undo": Command(undo, no_arguments, "undo"),
-    "redo": Command(redo, no_arguments, "redo"),
+    "undo": Command(undo, server_argument, "undo"),
+    "redo": Command(redo, server_argument, "redo"),
 }

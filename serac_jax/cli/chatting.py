@@ -15,6 +15,7 @@ from serac_jax.core.console import say, say_lines, standard_input
 from serac_jax.core.errors import UserError
 
 if TYPE_CHECKING:
+    from serac_jax.client.remote_editor import RemoteEditor
     from serac_jax.serving.loading import EditorService
 
 HELP = """Ask anything, or
@@ -46,7 +47,12 @@ class Session:
         follows: whether the models read earlier turns before a question.
     """
 
-    def __init__(self, editor: EditorService, tags: tuple[str, ...] | None, follows: bool):
+    def __init__(
+        self,
+        editor: EditorService | RemoteEditor,
+        tags: tuple[str, ...] | None,
+        follows: bool,
+    ):
         self.editor, self.tags, self.follows = editor, tags, follows
         self.turns: list[Turn] = []
         self.commands: dict[str, Callable[[str], None]] = {
@@ -143,7 +149,7 @@ def chat(options: Namespace) -> int:
     editor = opened(options)
     # A command gets the question alone, and other models than causal ones were made for one
     # question.
-    follows = not options.base_command and editor.encoder.form.adds_words
+    follows = not options.base_command and editor.reads_history
     session = Session(editor, tags_of(options), follows)
     if people:
         with suppress(ImportError):  # then lines are edited by the terminal alone

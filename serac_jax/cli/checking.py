@@ -13,6 +13,8 @@ from serac_jax.cli.command import (
     existing_store,
     memory_path,
     no_memory,
+    server_argument,
+    server_of,
 )
 from serac_jax.cli.printing import SHORT, counted, one_line
 from serac_jax.core.console import say, show_json
@@ -36,9 +38,12 @@ def arguments(parser: ArgumentParser) -> None:
         help="make the memory open again with all that can be read; the rest goes to ….damaged",
     )
     judge_argument(parser)
+    server_argument(parser)
 
 
 def run(options: Namespace) -> int:
+    if server := server_of(options):
+        return show(options, server.check())
     path = memory_path(options)
     disk = Disk(path)
     if not disk.exists():
@@ -48,6 +53,11 @@ def run(options: Namespace) -> int:
     edits = check.read(check.contents(disk), path).edits
     editor = None if problems else judge(options, existing_store(options))
     found = checkup.check(edits, problems, editor)
+    return show(options, found, done)
+
+
+def show(options: Namespace, found: Checkup, done: check.Repaired | None = None) -> int:
+    """Prints what was found and repaired, and returns the exit status."""
     if options.json:
         show_json(found.as_fields() | ({"repair": repair_json(done)} if done else {}))
     else:

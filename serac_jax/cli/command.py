@@ -7,7 +7,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from serac_jax.core import console, files
 from serac_jax.core.errors import UserError
@@ -15,7 +15,21 @@ from serac_jax.edits import memory_file
 from serac_jax.edits.records import Edit
 from serac_jax.edits.store import Store
 
+if TYPE_CHECKING:
+    from serac_jax.client.remote_editor import RemoteEditor
+    from serac_jax.client.remote_store import RemoteStore
+
 OK, FAILED, NOTHING = 0, 1, 2  # exit statuses; NOTHING: no match, or a conflict stopped it
+# Options that mean nothing to a server, which has its own.
+LOCAL = {
+    "memory": "names a file here",
+    "author": "signs changes of a file; a server signs them with the name of the API key",
+    "editor": "names an editor here",
+    "rerank": "is for an editor here",
+    "mesh": "is for an editor here",
+    "base_command": "is for an editor here",
+    "repair": "is for a file here",
+}
 
 
 class Command(NamedTuple):
@@ -40,8 +54,32 @@ class HelpingParser(ArgumentParser):
         console.write(self.format_help())
 
 
-def no_arguments(parser: ArgumentParser) -> None:
-    """Adds nothing."""
+def server_argument(parser: ArgumentParser) -> None:
+    """What every command knows that also works on a server's edits."""
+    parser.add_argument(
+        "--server",
+        metavar="URL",
+        help="a running `serac serve`, instead of a memory file and an editor here (default:"
+        " $SERAC_SERVER, where --memory is not given); $SERAC_API_KEY is its API key",
+    )
+
+
+def server_of(options: Namespace) -> RemoteEditor | None:
+    """The server that a command line, or else $SERAC_SERVER, names.
+
+    Raises:
+      UserError: Options are for a file or an editor here, and a server is named.
+    """
+    url = options.server or (None if options.memory else os.environ.get("SERAC_SERVER"))
+    if not url:
+        return None
+    for name, kind in LOCAL.items():
+        if getattr(options, name, None):
+            flag = f"--{name.replace('_', '-')}"
+            raise UserError(f"{flag} {kind}, and {url[:200]} is asked; leave one of them out")
+    from serac_jax.client.remote_editor import connect  # others start without HTTP
+
+    return connect(url)
 
 
 def memory_path(options: Namespace) -> Path:
@@ -52,6 +90,12 @@ def memory_path(options: Namespace) -> Path:
 def open_store(options: Namespace) -> Store:
     """Opens the memory file; the first edit creates it."""
     return Store.open(memory_path(options), options.author)
+
+
+def edits_of(options: Namespace) -> Store | RemoteStore:
+    """The edits of the server that is named, or of a memory file, which has to exist."""
+    server = server_of(options)
+    return server.memory if server else existing_store(options)
 
 
 def existing_store(options: Namespace) -> Store:

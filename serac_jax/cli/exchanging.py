@@ -7,8 +7,16 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from serac_jax.cli.changing import policy_argument, policy_of, refused
-from serac_jax.cli.command import NOTHING, OK, Command, existing_store, open_store
+from serac_jax.cli.changing import policy_argument, put, refused
+from serac_jax.cli.command import (
+    NOTHING,
+    OK,
+    Command,
+    edits_of,
+    open_store,
+    server_argument,
+    server_of,
+)
 from serac_jax.cli.printing import counted
 from serac_jax.core import console, files
 from serac_jax.core.console import say, show_json
@@ -16,7 +24,8 @@ from serac_jax.core.errors import UserError
 from serac_jax.edits import exchange, records
 from serac_jax.edits.exchange import Columns
 from serac_jax.edits.records import Edit
-from serac_jax.serving.insert import ContradictionRefused, insert
+from serac_jax.edits.store import Store
+from serac_jax.serving.insert import ContradictionRefused
 
 
 def import_arguments(parser: ArgumentParser) -> None:
@@ -42,11 +51,15 @@ def import_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--source", default="", help="the source of edits that name none")
     parser.add_argument("--message", "-m", default="", help="why, for the log")
     policy_argument(parser)
+    server_argument(parser)
 
 
 def import_edits(options: Namespace) -> int:
-    store = open_store(options)
-    defaults = {"author": store.author, "time": records.now()}
+    where = server_of(options) or open_store(options)
+    store = where if isinstance(where, Store) else where.memory
+    defaults: dict[str, str] = {}  # a server signs and dates what has no author
+    if isinstance(store, Store):
+        defaults |= {"author": store.author, "time": records.now()}
     if options.source:
         defaults["source"] = options.source
     read: list[Edit] = []
@@ -65,7 +78,7 @@ def import_edits(options: Namespace) -> int:
     before = dict(store.edits)
     message = options.message or f"from {', '.join(options.files)}"
     try:
-        done = insert(store, latest, policy_of(options), message=message, do="import")
+        done = put(options, where, latest, message, "import")
     except ContradictionRefused as error:
         return refused(options, error.conflicts)
     added = [edit for edit in done.edits if before.get(edit.id) != edit]
@@ -152,6 +165,7 @@ def export_arguments(parser: ArgumentParser) -> None:
         help="only edits with this tag; repeated: with any of them",
     )
     parser.add_argument("--all", action="store_true", help="expired edits too")
+    server_argument(parser)
     parser.add_argument(
         "--out",
         metavar="FOLDER",
@@ -165,7 +179,7 @@ def export_arguments(parser: ArgumentParser) -> None:
 def export(options: Namespace) -> int:
     if options.out or options.workdir:
         return export_run(options)
-    store = existing_store(options)
+    store = edits_of(options)
     edits = (store.edits if options.all else store.live()).values()
     found = [edit for edit in edits if not options.tag or set(options.tag) & set(edit.tags)]
     text = "".join(exchange.write(found, options.format or kind(options.file, None)))

@@ -46,6 +46,10 @@ class View:
         time = records.now() if time is None else time
         return {key for key, edit in self._expiring.items() if records.expired(edit, time)}
 
+    def held(self, edit_id: str) -> Edit | None:
+        """The edit with this id, if there is one."""
+        return self.edits.get(edit_id)
+
     def find(self, prefix: str) -> Edit:
         """The edit whose id begins with a prefix.
 

@@ -17,7 +17,7 @@ from serac_jax.server.context import Asking, Context, Editing, Here
 from serac_jax.server.problems import Problem
 from serac_jax.server.tenants import Tenant
 from serac_jax.serving import checkup
-from serac_jax.serving.insert import Inserted, Policy
+from serac_jax.serving.insert import Inserted, Policy, chosen, policy_by
 
 router = APIRouter(tags=["edits"], responses=schemas.RESPONSES)
 
@@ -172,13 +172,29 @@ def remove_edit(
     message: Message = "",
 ) -> dict[str, Any]:
     """Removes an edit; undo brings it back."""
+    (edit,) = remove(here, tenant, version, [edit_id], message)
+    return {"edit": records.as_fields(edit)} | changed(here, response)
+
+
+@router.post("/edits/remove", response_model=schemas.AllRemoved)
+def remove_edits(
+    here: Here, tenant: Editing, version: Version, gone: schemas.Removal, response: Response
+) -> dict[str, Any]:
+    """Removes several edits as one operation."""
+    removed = remove(here, tenant, version, gone.ids, gone.message)
+    return {"edits": [*map(records.as_fields, removed)]} | changed(here, response)
+
+
+def remove(
+    here: Context, tenant: Tenant, version: int | None, ids: list[str], message: str
+) -> tuple[Edit, ...]:
+    """Removes edits that a tenant may remove."""
     memory = here.editor.memory
     with memory.turn(version, tenant.name):
-        edit = known(memory.edits, tenant, edit_id)
-        if not tenant.may_change(edit):
-            raise Problem(403, "this key may not remove this edit", "forbidden")
-        memory.remove([edit_id], message=message)
-        return {"edit": records.as_fields(edit)} | changed(here, response)
+        for edit_id in ids:
+            if not tenant.may_change(known(memory.edits, tenant, edit_id)):
+                raise Problem(403, "this key may not remove this edit", "forbidden")
+        return memory.remove(ids, message=message)
 
 
 def insert(
@@ -200,12 +216,20 @@ def insert(
                 "forbidden",
             )
 
-    def own(conflict: Conflict) -> str:
-        return policy if policy == "keep" or tenant.may_change(conflict.old) else "refuse"
+    given: Policy = None if policy == "same_words" else policy
+    given = policy_by(given, here.editor.calibrated)
 
-    chosen: Policy = policy if tenant.tags is None else own
+    def own(conflict: Conflict) -> str:
+        wanted = chosen(given, conflict)
+        return wanted if wanted != "newest" or tenant.may_change(conflict.old) else "refuse"
+
     return here.editor.edit_many(
-        edits, policy=chosen, message=message, do=do, at=version, author=tenant.name
+        edits,
+        policy=given if tenant.tags is None else own,
+        message=message,
+        do=do,
+        at=version,
+        author=tenant.name,
     )
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from serac_jax.core.version import VERSION
 from serac_jax.server import schemas
-from serac_jax.server.context import Here
+from serac_jax.server.context import Asking, Here
 
 router = APIRouter(tags=["operation"], responses=schemas.RESPONSES)
 
@@ -29,6 +29,41 @@ class Readiness(BaseModel):
     trouble: str
     edits: int
     version: int
+
+
+class About(BaseModel):
+    """What is served, and what the key of the request may do.
+
+    model: what answers where no edit does. editor: what answers by edits. calibrated: whether the
+    editor's threshold was fitted to a false-positive rate. name: of the key. tags: what it sees,
+    besides untagged edits; null: everything.
+    """
+
+    version: str
+    editor: str
+    model: str
+    mode: str
+    calibrated: bool
+    threshold: float
+    keys: bool
+    name: str
+    tags: list[str] | None
+    may_edit: bool
+
+
+@router.get("/about", response_model=About)
+def about(here: Here, tenant: Asking) -> dict[str, Any]:
+    """What is served here, and to whom."""
+    settings, editor = here.settings, here.editor
+    return {
+        "version": VERSION,
+        "editor": settings.editor,
+        "model": settings.upstream or "its own base model",
+        "mode": settings.mode,
+        "calibrated": editor.calibrated,
+        "threshold": editor.thresholds.threshold,
+        "keys": here.keys is not None,
+    } | tenant._asdict()
 
 
 @router.get("/healthz", response_model=Health)

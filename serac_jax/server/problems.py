@@ -65,7 +65,7 @@ def of_user_error(error: UserError) -> Problem:
     """What a user can mend, with the status that fits."""
     if isinstance(error, ContradictionRefused):
         found = [
-            {"kind": one.kind, "new": as_fields(one.new), "old": as_fields(one.old)}
+            one._asdict() | {"new": as_fields(one.new), "old": as_fields(one.old)}
             for one in error.conflicts
         ]
         message = (

@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 Text = Annotated[str, Field(min_length=1, max_length=100_000)]
 Tag = Annotated[str, Field(min_length=1, max_length=200)]
 Tags = Annotated[list[Tag], Field(max_length=100)]
-Policy = Literal["refuse", "newest", "keep"]
+EditId = Annotated[str, Field(min_length=1, max_length=64)]
+Policy = Literal["refuse", "newest", "same_words", "keep"]
 
 
 class Given(BaseModel):
@@ -35,7 +36,8 @@ class NewEdit(Draft):
     policy: Policy = Field(
         "refuse",
         description="what happens where stored edits contradict it: refuse answers 409 and changes"
-        " nothing, newest replaces them, keep keeps both",
+        " nothing, newest replaces them, same_words replaces those of the same words and keeps the"
+        " others, keep keeps all",
     )
     message: str = Field("", description="why, for the log")
 
@@ -59,7 +61,7 @@ class Report(Given):
     """A question that an edit answered, and should not have; or the other way round."""
 
     question: Text
-    edit_id: Annotated[str, Field(min_length=1, max_length=64)]
+    edit_id: EditId
     wrong: Literal["hit", "miss"] = Field(
         "hit", description="hit: the edit should not have answered; miss: it should have"
     )
@@ -112,6 +114,20 @@ class Removed(BaseModel):
 
     version: int
     edit: EditFields
+
+
+class Removal(Given):
+    """Edits to remove together."""
+
+    ids: Annotated[list[EditId], Field(min_length=1, max_length=1000)]
+    message: str = Field("", description="why, for the log")
+
+
+class AllRemoved(BaseModel):
+    """The edits that were removed, as one operation."""
+
+    version: int
+    edits: list[EditFields]
 
 
 class Imported(BaseModel):

@@ -291,6 +291,11 @@ class EditorService:
         return self.base([question], [history])[0]
 
     @property
+    def reads_history(self) -> bool:
+        """Whether the base model was made for conversations."""
+        return self.encoder.form.adds_words
+
+    @property
     def calibrated(self) -> bool:
         """Whether the threshold was fitted to a false-positive rate."""
         return self.parts.spec.calibration is not None

@@ -21,7 +21,7 @@ PACKAGE = ROOT / "serac_jax"
 # A folder may import from the folders before it. `edits` stands low because it needs no JAX;
 # `index` stands below `editors` because a router searches an index.
 ORDER = """core runtime edits text models index editors tasks training evaluation serving presets
-    server cli""".split()
+    server client cli""".split()
 LONGEST_LINE, LONGEST_FUNCTION, LONGEST_FILE = 100, 80, 400
 # What answering questions imports none of: it would double the time of `serac ask`.
 HEAVY = set(
