@@ -22,6 +22,7 @@ from serac_jax.server import (
     inject,
     openai_routes,
     operation_routes,
+    page_routes,
     problems,
 )
 from serac_jax.server.access import Access
@@ -37,7 +38,14 @@ from serac_jax.serving.service import EditorService
 
 log = structlog.get_logger()
 TOLD = ["X-Serac-Edit", "X-Serac-Score", "X-Serac-Verdict", "X-Serac-Unsure", "ETag", "Location"]
-ROUTES = (ask_routes, edit_routes, history_routes, operation_routes, openai_routes)
+ROUTES = (
+    page_routes,
+    ask_routes,
+    edit_routes,
+    history_routes,
+    operation_routes,
+    openai_routes,
+)
 
 
 def create(

@@ -34,14 +34,15 @@ class Readiness(BaseModel):
 class About(BaseModel):
     """What is served, and what the key of the request may do.
 
-    model: what answers where no edit does. editor: what answers by edits. calibrated: whether the
-    editor's threshold was fitted to a false-positive rate. name: of the key. tags: what it sees,
-    besides untagged edits; null: everything.
+    editor: what answers by edits. upstream: whether a deployed model answers all else, or the
+    editor's base model. mode: what happens to hits in front of it. calibrated: whether the editor's
+    threshold was fitted to a false-positive rate. keys: whether API keys are asked for. name, tags,
+    may_edit: those of the request's key; tags null: it sees all edits.
     """
 
     version: str
     editor: str
-    model: str
+    upstream: bool
     mode: str
     calibrated: bool
     threshold: float
@@ -58,7 +59,7 @@ def about(here: Here, tenant: Asking) -> dict[str, Any]:
     return {
         "version": VERSION,
         "editor": settings.editor,
-        "model": settings.upstream or "its own base model",
+        "upstream": bool(settings.upstream),
         "mode": settings.mode,
         "calibrated": editor.calibrated,
         "threshold": editor.thresholds.threshold,
