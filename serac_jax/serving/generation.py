@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from serac_jax.serving.answers import Verdict
 from serac_jax.serving.readers import Answering, History
+from serac_jax.serving.verdict import Verdict
 
 
 def texts(
