@@ -32,12 +32,12 @@ async function askForKey(refused) {
 
 function about() {
   const { editor, upstream, mode, name, keys, may_edit: edits, version } = state.about;
-  find("about").replaceChildren(
+  find("about").replaceChildren(el("div", {},
     el("p", {}, el("strong", {}, editor.replace(/\/$/, "").split("/").pop()), upstream && ` in front of ${state.model || "an upstream"}`),
     upstream && mode === "inject" && el("p", {}, "Edits are put before the question."),
     el("p", {}, keys ? `${name}, ${edits ? "may edit" : "may ask"}` : "No API keys: this machine only"),
     keys && key() && button("Forget the key", () => { forgetKey(); location.reload(); }, "quiet"),
-    el("p", {}, `serac ${version}`));
+    el("p", {}, `serac ${version}`)));
 }
 
 const route = reporting(async () => {

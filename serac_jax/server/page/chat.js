@@ -65,9 +65,10 @@ async function ask(question) {
     text.classList.remove("pending");
     turn.removeAttribute("aria-busy");
   }
-  if (!text.textContent) text.append(el("span", { class: "muted" }, "(an empty answer)"));
-  messages.push(sent.at(-1), { role: "assistant", content: text.textContent });
-  footnotes(notes, question, text.textContent, happened);
+  const answer = text.textContent;
+  if (!answer) text.append(el("span", { class: "muted" }, "(an empty answer)"));
+  messages.push(sent.at(-1), { role: "assistant", content: answer });
+  footnotes(notes, question, answer, happened);
   turn.scrollIntoView({ block: "end" });
   box.focus();
 }
@@ -90,7 +91,7 @@ function footnotes(notes, question, answer, happened) {
   const line = el("div", { class: "line" },
     origin(happened),
     toggle("Why?", (place) => explain(place, question, happened)),
-    mayEdit() && toggle("Correct", (place) => correct(place, question, answer)),
+    mayEdit() && toggle("Correct", (place) => correct(place, question)),
     happened.edit && button("Report a false hit", (event) => report(event, question, happened.edit, "hit"), "quiet"));
   notes.append(line, details);
 }
@@ -130,7 +131,7 @@ async function explain(place, question, happened) {
     el("dd", { class: "base" }, why.base_text || "(an empty answer)")));
 }
 
-function correct(place, question, answer) {
+function correct(place, question) {
   const input = el("input", { autocomplete: "off", required: true, maxlength: 100000 });
   const own = (state.about.tags || []).join(", ");
   const tags = el("input", { autocomplete: "off", value: own, placeholder: "everyone" });
@@ -141,7 +142,7 @@ function correct(place, question, answer) {
         button("Ask again", () => ask(question), "quiet")));
     }
   }) },
-    field(`Instead of “${answer.length > 60 ? `${answer.slice(0, 60)}…` : answer}”, answer`, input),
+    field("The right answer", input),
     field("For questions tagged", tags, "Separated by commas; leave empty for everyone."),
     el("div", { class: "actions" },
       button("Try it first", () => openDraft({ ...draft(), question })),

@@ -2,7 +2,7 @@
 
 import { get } from "./api.js";
 import { ago, button, el, find } from "./dom.js";
-import { mayEdit, pair, remove, tags } from "./parts.js";
+import { mayEdit, meta, pair, remove } from "./parts.js";
 
 const MEANS = {
   contradiction: "Both ask the same, and answer otherwise",
@@ -40,7 +40,7 @@ export async function show() {
 
 function row({ kind, old, new: newer }) {
   const side = (edit, name, other) => el("div", { class: "side-of" },
-    el("h3", {}, name), pair(edit), tags(edit),
+    el("h3", {}, name), pair(edit), meta(edit),
     el("p", { class: "muted" }, edit.author || "nobody", edit.time && ", ", edit.time && ago(edit.time)),
     mayEdit() && button(`Keep the ${name.toLowerCase()} one`, () => remove(other, "settled a conflict")));
   return el("li", { class: "card conflict" }, el("p", {}, el("strong", {}, MEANS[kind] || kind)),

@@ -11,7 +11,7 @@ let list, more, total, chosen, known = new Set(), latest = 0;
 
 export function start() {
   let waiting;
-  const search = el("input", { type: "search", placeholder: "Search prompts, answers and notes", "aria-label": "Search edits",
+  const search = el("input", { type: "search", placeholder: "Search", "aria-label": "Search edits",
     oninput: () => {
       clearTimeout(waiting);
       waiting = setTimeout(reporting(() => { query.q = search.value.trim(); return load(); }), 200);

@@ -19,8 +19,10 @@ export const tags = (edit) => (edit.tags || []).map((tag) => el("span", { class:
 export const pair = (edit, kind = "") =>
   el("div", { class: `pair ${kind}` },
     el("span", { class: "prompt" }, edit.prompt),
-    el("span", { class: "arrow", "aria-label": "gets the answer" }, " → "),
+    el("span", { class: "arrow", "aria-label": "gets the answer" }, " →\u00a0"),
     el("span", { class: "answer" }, edit.answer));
+
+export const meta = (edit) => Boolean(edit.tags?.length) && el("div", { class: "meta" }, tags(edit));
 
 // A score, with the threshold above which an edit answers.
 export function scoreBar(score, threshold) {
@@ -31,11 +33,6 @@ export function scoreBar(score, threshold) {
   return el("div", { class: "score" }, bar, el("p", { class: "muted" },
     `Score ${score.toFixed(2)}, ${side} the threshold of ${threshold.toFixed(2)}.`));
 }
-
-const QUESTION = {
-  contradiction: "Another answer is stored for this question",
-  other: "This edit gets in the way of another one",
-};
 
 // Adds an edit; where stored ones contradict it, a person decides. Whether it was added.
 export async function keep(draft, policy = "refuse") {
@@ -49,11 +46,11 @@ export async function keep(draft, policy = "refuse") {
   } catch (error) {
     if (error.code !== "contradiction") throw error;
     const chosen = await choose(
-      QUESTION.contradiction,
+      "Another answer is stored for this question",
       el("div", { class: "stack" },
-        el("p", { class: "muted" }, "Yours"), pair(draft),
-        el("p", { class: "muted" }, "Stored now"),
-        error.error.conflicts.map((one) => el("div", { class: "row" }, pair(one.old), tags(one.old)))),
+        el("div", { class: "row" }, el("h3", {}, "Yours"), pair(draft)),
+        el("div", { class: "row" }, el("h3", {}, "Stored now"),
+          error.error.conflicts.map((one) => [pair(one.old), meta(one.old)]))),
       [
         { text: "Cancel", kind: "" },
         { text: "Keep both", value: "keep", kind: "" },
