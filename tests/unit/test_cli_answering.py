@@ -10,7 +10,7 @@ import pytest
 from serac_jax.cli import changing, chatting
 from serac_jax.cli import main as shell
 from serac_jax.edits.store import Store
-from serac_jax.serving.answers import Verdict, answered
+from serac_jax.serving.verdict import Verdict, answered
 from tests.conftest import ASSETS
 from tests.facts import EDITS, REWORDED, UNRELATED
 
