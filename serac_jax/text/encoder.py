@@ -17,6 +17,8 @@ from serac_jax.text.templates import TEMPLATES, Template, separated
 from serac_jax.text.tokenizer import Tokenizer
 from serac_jax.text.tokens import Ids, cut_to, folds_case, host, pad
 
+RARE_FILLS = (0.25, 0.5)  # of the limits, for batches that no measured size holds
+
 
 class Read(NamedTuple):
     """The token ids of a batch: each list has those of edits, in-scope and out-of-scope queries.
@@ -49,7 +51,8 @@ class Encoder:
         classes: if any, an answer is one of these, and its label is their number. The answer is
             then no part of the edit that is read.
         sizes: what batches are padded to, measured by `sizes.choose`; a batch that none of them
-            holds is as wide as the limits. Empty: the i-th of the widths make one size.
+            holds is as wide as the limits, see `candidates`. Empty: the i-th of the widths make one
+            size.
         pairs: whether the scope classifier reads an edit and a query together.
         judged: whether the base model reads out-of-scope queries behind edits, too.
         kinds: the names of the task's kinds of questions.
@@ -178,9 +181,11 @@ class Encoder:
 
     @property
     def candidates(self) -> Sequence[Size]:
-        """The sizes that a batch may take, the smallest first."""
+        """The sizes that a batch may take, the smallest first. Behind measured ones come the limits
+        with little computed: one long text in a batch of short ones is rare, but to compute all the
+        padding that it brings would take several times the memory of any other batch."""
         if self.sizes:
-            return self.sizes
+            return (*self.sizes, *map(self.limits.filled, RARE_FILLS))
         count = max(len(self.question_widths), len(self.answer_widths))
         texts, labels = (
             (*widths, *widths[-1:] * (count - len(widths)))

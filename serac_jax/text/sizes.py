@@ -61,6 +61,12 @@ class Size(NamedTuple):
         """The longest row of an edit and a query together, without a token that opens the query."""
         return self.stated + self.query - 1
 
+    def filled(self, share: float) -> Size:
+        """The same widths, of which only a share of the positions is computed; of labels twice the
+        share, since the limit of answers is nearer to their lengths."""
+        labels = None if share >= 0.5 else 2 * share
+        return self._replace(text_fill=share, context_fill=share, label_fill=labels)
+
     def width(self, texts: Texts) -> int:
         """How wide the arrays of some texts are."""
         return {

@@ -7,10 +7,14 @@ import jax
 import numpy as np
 import pytest
 
+from serac_jax.core.batch import packed
 from serac_jax.models import load_tokenizer
 from serac_jax.presets import preset
 from serac_jax.tasks import measured_sizes, zsre
 from serac_jax.tasks.measured_sizes import with_measured_sizes
+from serac_jax.text.encoder import RARE_FILLS, Encoder
+from serac_jax.text.queries import Query, TextBatch
+from serac_jax.text.sizes import choose
 from serac_jax.training.earlier_configs import upgraded
 from tests.conftest import ASSETS
 
@@ -88,6 +92,29 @@ def test_one_size_is_as_wide_as_the_limits(config, cache):
     assert batch.edits.prefix.ids.shape == (4, 56)
     assert batch.inside.labels.shape == (4, 16)
     assert batch.layout.context is None
+
+
+def test_one_long_text_among_short_ones_takes_little_memory():
+    """A batch that no measured size holds is as wide as the limits, but its padding is not
+    computed."""
+    base = load_tokenizer(ASSETS / "models" / "base")
+    encode = Encoder(base, None, (64,), (16,))
+    short = Query("Who wrote Emma?", "Jane Austen")
+    long = Query("Who wrote it " * 12 + "?", "Jane Austen")
+
+    def batch(questions):
+        every = list(range(len(questions)))
+        return TextBatch([short] * len(questions), questions, every, [short], [0])
+
+    usual = batch([short] * 16)
+    encode = encode.with_sizes(choose([encode.lengths(usual)], 1, encode.limits))
+    measured, rare = encode(usual), encode(batch([long, *[short] * 15]))
+    assert rare.inside.inputs.ids.shape == (16, 64) > measured.inside.inputs.ids.shape
+    assert rare.layout.text_fill == RARE_FILLS[0]
+    tokens = packed(rare.inside.inputs, rare.layout.text_fill)
+    assert tokens.real.shape == (RARE_FILLS[0] * 16 * 64,)
+    assert set(tokens.real.tolist()) >= set(np.flatnonzero(tokens.mask).tolist())
+    assert encode(batch([long] * 16)).layout.text_fill is None
 
 
 def test_configs_of_version_0_2_open():
