@@ -9,9 +9,11 @@ what it is given and does nothing. No name is ever imported."""
 from __future__ import annotations
 
 import io
+import lzma
 import math
 import pickle
 import pickletools
+import struct
 import zipfile
 import zlib
 from collections import OrderedDict
@@ -101,12 +103,19 @@ def member_bytes(file: Path, member: str, item: int) -> bytes:
     return data[: len(data) - len(data) % item]
 
 
+# RuntimeError: of a member that is encrypted, or compressed in an unknown way; ValueError: of one
+# whose name is no text
+UNREADABLE = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError, RuntimeError,
+    ValueError,
+)  # fmt: skip
+
+
 def contained(archive: zipfile.ZipFile, file: Path, member: str) -> bytes:
     """The content of a member. Raises DamagedFile where it cannot be unpacked."""
     try:
         return archive.read(member)
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
-        # RuntimeError: of a member that is encrypted, or compressed in an unknown way
+    except UNREADABLE as error:
         raise DamagedFile(file, f"{member} cannot be read ({error})") from error
 
 

@@ -13,6 +13,7 @@ from random import Random
 
 from tools.campaign import (
     command_lines,
+    data_readers,
     drawn_rows,
     full_disks,
     killed_programs,
@@ -21,6 +22,7 @@ from tools.campaign import (
 )
 from tools.campaign.fuzzing import fuzzed
 
+ZSRE = "zsre/structured_zeroshot-dev-new_annotated_final.jsonl"
 PARTS: dict[str, Callable[[Random, Path], int]] = {
     "killed-writers": killed_programs.writers,
     "killed-repairs": killed_programs.repairs,
@@ -36,4 +38,9 @@ PARTS: dict[str, Callable[[Random, Path], int]] = {
     "facts": fuzzed(readers.facts, readers.FACTS),
     "trials": fuzzed(readers.trials, readers.TRIALS),
     "editor.json": fuzzed(readers.editor_spec, readers.EDITORS),
+    "zsre-rows": fuzzed(data_readers.zsre, data_readers.first_rows(ZSRE)),
+    "fnli-rows": fuzzed(data_readers.fnli, data_readers.first_rows("vitaminc/dev.jsonl")),
+    "sent-rows": fuzzed(data_readers.sent, data_readers.SENT),
+    "torch-files": fuzzed(data_readers.torch_file, data_readers.TORCH),
+    "http-bodies": fuzzed(data_readers.body, data_readers.BODIES),
 }
