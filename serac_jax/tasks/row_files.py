@@ -43,7 +43,7 @@ def expect(row: Any, field: str, kind: type, where: str) -> Any:
     if field not in row:
         raise DataError(
             f"{where}: the field {field!r} is missing; it has"
-            f" {', '.join(sorted(row)) or 'no fields'}"
+            f" {', '.join(sorted(row)) or 'no fields':.200}"
         )
     if not isinstance(row[field], kind):
         raise DataError(
