@@ -37,10 +37,16 @@ def one_of(*choices: str) -> Rule:
 
 def some_of(*choices: str) -> Rule:
     """A tuple of such words, which may be empty."""
-    return Rule(
-        f"a tuple of some of {', '.join(map(repr, choices))}",
-        lambda value: all(one in choices for one in value),
-    )
+
+    def holds(value: tuple[object, ...]) -> bool:
+        return all(one in choices for one in value)
+
+    return Rule(f"a tuple of some of {', '.join(map(repr, choices))}", holds)
+
+
+def are_patterns(values: tuple[Any, ...]) -> bool:
+    """Whether all values are regular expressions."""
+    return all(map(is_pattern, values))
 
 
 LARGEST = 2**31 - 1  # of whole numbers: steps are counted in 32 bits
@@ -55,7 +61,7 @@ AXIS = Rule(
     "a number of devices, or -1 for all that are left",
     lambda value: 1 <= value <= LARGEST or value == -1,
 )
-PATTERNS = Rule("a tuple of regular expressions", lambda value: all(map(is_pattern, value)))
+PATTERNS = Rule("a tuple of regular expressions", are_patterns)
 
 
 def is_pattern(value: Any) -> bool:

@@ -79,7 +79,8 @@ def test_sigterm_is_obeyed_during_a_validation_which_is_made_up_for(cache, tmp_p
     process.send_signal(signal.SIGTERM)
     since = time.monotonic()
     out = finish(process)
-    assert time.monotonic() - since < 10  # most of it: the program of a batch is compiled or read
+    # a second where nothing else runs: the program of a batch may have to be compiled first
+    assert time.monotonic() - since < 60
     assert out.count("next: ") == 1
     assert "stopped by a signal" in out
     assert "all steps done" not in out
