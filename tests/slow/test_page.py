@@ -71,6 +71,7 @@ def opened(chromium, url, path="", **how):
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("request", lambda sent: sent.url.startswith(url) or wrong.append(sent.url))
     page.goto(f"{url}/{path}")
+    page.locator("body[data-ready], dialog").first.wait_for()
     try:
         yield page
         # that a request was refused is what some tests are about

@@ -138,7 +138,7 @@ function correct(place, question) {
   const draft = () => ({ prompt: question, answer: input.value.trim(), tags: tagsOf(tags.value) });
   const form = el("form", { class: "correct", onsubmit: once(async () => {
     if (draft().answer && (await keep(draft()))) {
-      place.replaceChildren(el("p", { class: "saved" }, "Corrected. Ask again to see it. ",
+      place.replaceChildren(el("p", { class: "saved" }, "Corrected. ",
         button("Ask again", () => ask(question), "quiet")));
     }
   }) },
