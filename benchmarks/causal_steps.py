@@ -107,7 +107,7 @@ def theirs(hf: LlamaConfig, model: Model, params: Any, sizes: tuple[int, ...], d
     dtype = getattr(torch, str(jax.tree.leaves(params)[0].dtype))
     config = transformers.LlamaConfig.from_dict(hf.to_dict())
     config._attn_implementation = "sdpa"
-    module = transformers.LlamaForCausalLM(config).eval()
+    module: Any = transformers.LlamaForCausalLM(config).eval()
     weights = convert.to_hf(
         {path: np.asarray(leaf, np.float32) for path, leaf in convert.flatten(params).items()},
         model.network.rules,

@@ -3,6 +3,7 @@
 
 import atexit
 import gc
+import importlib.util
 import os
 import shutil
 import tempfile
@@ -20,12 +21,18 @@ from tests import compiled
 
 # Arguments and results must be what their annotations say, shapes included. In this process only:
 # those that tests start run the program as users do.
-CHECKED = ("core.batch", "core.losses", "core.metrics", "editors", "index", "models")  # arrays
+CHECKED = (
+    *("core.batch", "core.losses", "core.metrics", "editors", "models"),
+    *("index.blocked", "index.device_search", "index.distance", "index.host_search"),
+)
 typing.runtime_checkable(flax.linen.linear.PromoteDtypeFn)  # of a field of nn.Embed
 install_import_hook(
     [f"serac_jax.{folder}" for folder in CHECKED],
     "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",  # an int is a float
 )
+
+# The tests of the web page need a browser, which pip alone does not install.
+collect_ignore = [] if importlib.util.find_spec("playwright") else ["slow/test_page.py"]
 
 # of this process, for what is made before there is a fixture
 TEMPORARY = Path(tempfile.mkdtemp(prefix="serac-jax-tests-"))

@@ -40,9 +40,10 @@ from serac_jax.edits.operations import Operation
 FORMAT, VERSION = "serac_jax journal", 1
 HEADER = (json.dumps({"format": FORMAT, "version": VERSION}) + "\n").encode()
 SEALED = re.compile(rb'(\{"(?:commit|written)": .*), "check": (\d{1,10})\}\n', re.DOTALL)
-NUMBERS: tuple[str, ...] = ("commit", "lines", "count", "size", "crc", "body")
-COMMIT: dict[str, type] = dict.fromkeys(NUMBERS, int)
-COMMIT |= {"time": str, "author": str, "do": str}
+COMMIT: dict[str, type] = {
+    **dict.fromkeys(("commit", "lines", "count", "size", "crc", "body"), int),
+    **dict.fromkeys(("time", "author", "do"), str),
+}
 WRITTEN: dict[str, type] = dict.fromkeys(("written", "size", "crc"), int)
 OPTIONAL: dict[str, Any] = {"message": "", "of": 0}
 BLOCK = 1 << 16

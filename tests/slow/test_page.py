@@ -1,4 +1,8 @@
-"""The web page in Chromium: what people do with it, by mouse, by keyboard, on a phone."""
+"""The web page in Chromium: what people do with it, by mouse, by keyboard, on a phone.
+
+`pip install playwright && playwright install chromium` installs the browser; a Chromium of the
+system will do. Without the package these tests are not collected.
+"""
 
 import os
 import re
@@ -9,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import uvicorn
+from playwright import sync_api as playwright
 
 from serac_jax.edits.store import Store
 from serac_jax.server import app
@@ -17,7 +22,6 @@ from serac_jax.server.tenants import make_key
 from tests.facts import EDITS, REWORDED
 from tests.servers import free_port, repeating_editor, wait_for
 
-playwright = pytest.importorskip("playwright.sync_api")
 expect = playwright.expect
 expect.set_options(timeout=60_000)  # programs compile on the way
 
