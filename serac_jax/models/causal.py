@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from serac_jax.core.arrays import AnyArray
 from serac_jax.core.batch import Tokens, splice, spread
 from serac_jax.models.cache import Cache, Pair, written
 from serac_jax.models.layers import ACTIVATIONS, LayerNorm, RMSNorm, fitting
@@ -267,7 +268,7 @@ class Causal(nn.Module):
         self,
         position: Int[Array, "m q"],
         length: int,
-        mask: Bool[Array, "n 1 1 l"] | None = None,
+        mask: Bool[AnyArray, "n 1 1 l"] | None = None,
         layout: Packing = NOTHING_PACKED,
     ) -> dict[Attending, View]:
         """What each kind of layer needs to know of the queries' positions.

@@ -51,7 +51,7 @@ def editor():
 
 
 def test_own_words_get_the_stored_answer_without_a_model(editor, monkeypatch):
-    def never(questions):
+    def never(questions, histories=None, limit=None):
         assert not questions
         return []
 
