@@ -20,7 +20,7 @@ def weighted_mean(values: Float[AnyArray, "*shape"], weight: Float[AnyArray, "*s
 
 
 def token_log_probs(
-    logits: Float[Array, "n t v"], labels: Int[Array, "n t"]
+    logits: Float[Array, "n t v"], labels: Int[AnyArray, "n t"]
 ) -> Float[Array, "n t"]:
     """log p(label) at every position; relative to the largest logit, so that a probability near 1
     keeps its digits."""
@@ -30,7 +30,7 @@ def token_log_probs(
 
 
 def nll(
-    logits: Float[Array, "n t v"], labels: Int[Array, "n t"], weight: Float[Array, "n t"]
+    logits: Float[Array, "n t v"], labels: Int[AnyArray, "n t"], weight: Float[Array, "n t"]
 ) -> Scalar:
     """Mean negative log-likelihood over the tokens of the batch (not over its rows), as in the
     original."""
