@@ -66,7 +66,8 @@ def read_rows(path: Path) -> Iterator[tuple[dict[str, str], str]]:
         }
         if texts["label"] not in LABELS:
             raise DataError(
-                f"{where}: field 'label' is {texts['label']!r}; expected one of {', '.join(LABELS)}"
+                f"{where}: field 'label' is {texts['label'][:60]!r}; expected one of"
+                f" {', '.join(LABELS)}"
             )
         yield (
             texts | {"source": where.removeprefix(f"{path.parent}/")},
