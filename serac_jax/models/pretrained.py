@@ -175,6 +175,8 @@ def described(folder: Path, build: Callable[[], Built]) -> Built:
     """
     try:
         return build()
+    except WeightError as error:
+        raise error if str(folder) in str(error) else WeightError(f"{folder}: {error}") from error
     except UserError:
         raise
     except Exception as error:  # of any arithmetic with such numbers
