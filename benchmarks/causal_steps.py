@@ -102,37 +102,8 @@ def of(drawn: Texts) -> Tokens:
 def theirs(hf: LlamaConfig, model: Model, params: Any, sizes: tuple[int, ...], device: str) -> Side:
     """The same in PyTorch."""
     import torch
-    import transformers
 
-    dtype = getattr(torch, str(jax.tree.leaves(params)[0].dtype))
-    config = transformers.LlamaConfig.from_dict(hf.to_dict())
-    config._attn_implementation = "sdpa"
-    module: Any = transformers.LlamaForCausalLM(config).eval()
-    weights = convert.to_hf(
-        {path: np.asarray(leaf, np.float32) for path, leaf in convert.flatten(params).items()},
-        model.network.rules,
-        transposed=model.network.transposed,
-    )
-    state = {key: torch.tensor(np.array(array)) for key, array in weights.items()}
-    missing, unexpected = module.load_state_dict(
-        {
-            key if key in module.state_dict() else f"model.{key}": value
-            for key, value in state.items()
-        },
-        strict=False,
-    )
-    assert not unexpected, unexpected
-    assert set(missing) <= {"lm_head.weight"}, missing
-    module.tie_weights()
-    module = module.to(device, dtype)
-    for parameter in module.parameters():
-        parameter.requires_grad_(False)
-
-    def left(rows: list[list[int]]) -> dict[str, Any]:
-        width = max(map(len, rows))
-        ids = torch.tensor([[0] * (width - len(row)) + row for row in rows])
-        mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
-        return {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
+    module = filled(hf, model, params, device)
 
     def prefill(asked: dict[str, Any]) -> Any:
         with torch.inference_mode():
@@ -145,46 +116,87 @@ def theirs(hf: LlamaConfig, model: Model, params: Any, sizes: tuple[int, ...], d
             )
         return said[:, -STEPS:].cpu()
 
-    vocab = hf.vocab_size
     found: Side = {}
     for size in sizes:
-        asked = left(texts(size, vocab).prompts)
+        asked = left(texts(size, hf.vocab_size).prompts, device)
         found[f"prefill {size}"] = lambda asked=asked: prefill(asked).numpy()
         found[f"decode {size}"] = lambda asked=asked: answer(asked).numpy()
-    learnt = texts(TRAINED, vocab)
-    rows = [
-        [*prompt, *labels[:-1]]
-        for prompt, labels in zip(learnt.prompts, learnt.labels.tolist(), strict=True)
-    ]
-    asked, labels = left(rows), torch.tensor(learnt.labels).to(device)
-    factors: list[Any] = []
-    hooks: list[Any] = []
+    found[f"train {TRAINED}"] = their_training(filled(hf, model, params, device))
+    return found
 
-    def adapted(layer: Any) -> None:
-        down = torch.zeros(layer.in_features, RANK, device=device, dtype=dtype)
-        torch.nn.init.uniform_(down, -(layer.in_features**-0.5), layer.in_features**-0.5)
-        up = torch.zeros(RANK, layer.out_features, device=device, dtype=dtype)
-        pair = [down.requires_grad_(), up.requires_grad_()]
-        factors.extend(pair)
-        hooks.append(
-            layer.register_forward_hook(lambda _, read, said: said + read[0] @ pair[0] @ pair[1])
-        )
+
+def filled(hf: LlamaConfig, model: Model, params: Any, device: str) -> Any:
+    """The module of `transformers` with the same weights, which are not trained."""
+    import torch
+    import transformers
+
+    config = transformers.LlamaConfig.from_dict(hf.to_dict())
+    config._attn_implementation = "sdpa"
+    module: Any = transformers.LlamaForCausalLM(config).eval()
+    weights = convert.to_hf(
+        {path: np.asarray(leaf, np.float32) for path, leaf in convert.flatten(params).items()},
+        model.network.rules,
+        transposed=model.network.transposed,
+    )
+    names = module.state_dict()
+    missing, unexpected = module.load_state_dict(
+        {
+            key if key in names else f"model.{key}": torch.tensor(np.array(array))
+            for key, array in weights.items()
+        },
+        strict=False,
+    )
+    assert not unexpected, unexpected
+    assert set(missing) <= {"lm_head.weight"}, missing
+    module.tie_weights()
+    module = module.to(device, getattr(torch, str(jax.tree.leaves(params)[0].dtype)))
+    return module.requires_grad_(False)
+
+
+def left(rows: list[list[int]], device: Any) -> dict[str, Any]:
+    """Rows padded on the left, as `transformers` generates from them."""
+    import torch
+
+    width = max(map(len, rows))
+    ids = torch.tensor([[0] * (width - len(row)) + row for row in rows])
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
+    return {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
+
+
+def their_training(module: Any) -> Callable[[], float]:
+    """The loss and gradient of an adapter of every linear layer."""
+    import torch
+
+    factors: list[Any] = []
+    for layer in module.model.layers.modules():
+        if not isinstance(layer, torch.nn.Linear):
+            continue
+        down = torch.empty(layer.in_features, RANK).uniform_(-1, 1) * layer.in_features**-0.5
+        pair = [
+            factor.to(module.device, module.dtype).requires_grad_()
+            for factor in (down, torch.zeros(RANK, layer.out_features))
+        ]
+        factors += pair
+
+        def low_rank(_: Any, read: Any, said: Any, pair: list[Any] = pair) -> Any:
+            return said + read[0] @ pair[0] @ pair[1]
+
+        layer.register_forward_hook(low_rank)
+    learnt = texts(TRAINED, module.config.vocab_size)
+    labels = torch.tensor(learnt.labels)
+    rows = [
+        [*prompt, *answer[:-1]]
+        for prompt, answer in zip(learnt.prompts, labels.tolist(), strict=True)
+    ]
+    asked, labels = left(rows, module.device), labels.to(module.device)
 
     def train() -> float:
-        for layer in module.model.layers.modules():
-            if isinstance(layer, torch.nn.Linear):
-                adapted(layer)
         logits = module(**asked, use_cache=False, logits_to_keep=LABELS).logits.float()
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
         torch.autograd.grad(loss, factors)
-        for hook in hooks:
-            hook.remove()
-        factors.clear()
-        hooks.clear()
         return float(loss.detach())
 
-    found[f"train {TRAINED}"] = train
-    return found
+    return train
 
 
 def difference(one: Side, other: Side) -> dict[str, float]:

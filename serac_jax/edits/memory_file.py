@@ -57,7 +57,7 @@ def parse(data: bytes, path: Path) -> Parsed:
                 edit = records.from_fields(fields, where)
                 if edit.id not in edits:
                     edits[edit.id] = edit
-                    complete = "id" in fields and records.trusted(fields) == edit
+                    complete = "id" in fields and records.of_fields(fields) == edit
                     tidy.append(row + b"\n" if complete else line(edit))
         except UserError as error:
             if number == 1:

@@ -173,6 +173,13 @@ def is_list(value: object) -> TypeGuard[list[Any] | tuple[Any, ...]]:
     return isinstance(value, list | tuple)
 
 
+def of_fields(fields: dict[str, Any]) -> Edit:
+    """An edit of fields as JSON has them, none of which is checked."""
+    if "tags" in fields:
+        fields["tags"] = tuple(fields["tags"])
+    return Edit(**fields)
+
+
 def trusted(fields: dict[str, Any]) -> Edit:
     """The edit of a line that this program wrote, as a checksum shows.
 
@@ -181,9 +188,7 @@ def trusted(fields: dict[str, Any]) -> Edit:
     Raises:
       ValueError, TypeError: It is no edit.
     """
-    if "tags" in fields:
-        fields["tags"] = tuple(fields["tags"])
-    edit = Edit(**fields)
+    edit = of_fields(fields)
     "".join((*edit[:3], *edit.tags, *edit[4:])).encode()
     if not ID.fullmatch(edit.id):
         raise ValueError(f"the id {shown(edit.id)} is none")

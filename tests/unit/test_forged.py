@@ -79,6 +79,15 @@ def test_a_memory_file_with_a_right_checksum_is_checked_where_it_is_no_memory_fi
         assert check.problems(file)
 
 
+def test_a_time_in_another_form_is_read_whatever_stands_between_its_parts(tmp_path):
+    """ISO 8601, as Python reads it, allows any letter between a date and a time."""
+    file = tmp_path / "edits.jsonl"
+    row = EDIT._asdict() | {"time": "2026-01-01\ud80012:00:00"}
+    file.write_bytes(memory_file.FIRST + json.dumps(row).encode() + b"\n")
+    (edit,) = Store.open(file).live().values()
+    assert (edit.id, edit.time) == (EDIT.id, "2026-01-01T12:00:00Z")
+
+
 def test_a_history_without_its_beginning_is_told(tmp_path):
     file = tmp_path / "edits.jsonl"
     store = Store.open(file, "Ann")
