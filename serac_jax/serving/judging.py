@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from serac_jax.core.batch import Layout, Tokens
 from serac_jax.editors.adapter_serac.judge import FOLLOWS, SAME, UNRELATED, Judge
@@ -41,25 +41,7 @@ class JudgingReader(TextReader):
             change = adapters.interventions(adapter)
             return judge.verdicts(params, change, edits, questions, layout)
 
-        def follow(params: Any, adapter: Any, read: Tokens, steps: int) -> Int[Array, "n s"]:
-            return judge.answer(params, adapters.interventions(adapter), read, steps)
-
         self.verdicts = jax.jit(verdicts, static_argnums=(4, 5))
-        self.follow = jax.jit(follow, static_argnums=3)
-
-    def after(
-        self,
-        edits: Sequence[Edit],
-        questions: Sequence[str],
-        histories: Sequence[History] | None = None,
-        limit: int | None = None,
-    ) -> list[str]:
-        rows = self.rows_after(edits, questions, histories)
-
-        def follow(params: Any, read: Tokens, steps: int) -> Any:
-            return cast(Array, self.follow(params, self.adapter, read, steps))
-
-        return self.answers(rows, self.joined, limit, follow)
 
     def prompt(self, question: str, history: History = (), edit: Edit | None = None) -> list[int]:
         """Behind an edit and a question stands the verdict that an answer follows."""
@@ -70,9 +52,10 @@ class JudgingReader(TextReader):
     def change(self) -> Mapping[str, Intervention]:
         return adapters.interventions(self.adapter)
 
-    def room(self, steps: int) -> int:
-        """Of that, one token less: a verdict comes before the answer."""
-        return super().room(steps + 1)
+    @property
+    def joined(self) -> list[int]:
+        """The widths of the editor, with the verdict."""
+        return [width + 1 for width in super().joined]
 
     def read_pairs(self, pairs: Sequence[tuple[Edit, str]]) -> list[list[float]]:
         """Log-probabilities of the verdicts on each pair. Pairs of like lengths are read together,

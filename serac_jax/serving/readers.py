@@ -66,10 +66,12 @@ class TextReader:
     def __init__(self, reader: Reader, params: Params, encoder: Encoder):
         self.params, self.encoder, self.model = params, encoder, reader.model
 
-        def answer(params: Params, read: Tokens, steps: int) -> Int[Array, "n s"]:
-            return reader.answer(params, read, steps)
+        def answer(
+            params: Params, change: Mapping[str, Intervention], read: Tokens, steps: int
+        ) -> Int[Array, "n s"]:
+            return reader.answer(params, read, steps, change)
 
-        self.answer = jax.jit(answer, static_argnums=2)
+        self.answer = jax.jit(answer, static_argnums=3)
 
     def __call__(
         self,
@@ -77,8 +79,8 @@ class TextReader:
         histories: Sequence[History] | None = None,
         limit: int | None = None,
     ) -> list[str]:
-        rows = [self.row(*asked) for asked in paired(questions, histories)]
-        return self.answers(rows, self.trained("query"), limit, self.answer)
+        rows = [self.prompt(*asked) for asked in paired(questions, histories)]
+        return self.answers(rows, self.trained("query"), limit, {})
 
     def after(
         self,
@@ -87,37 +89,23 @@ class TextReader:
         histories: Sequence[History] | None = None,
         limit: int | None = None,
     ) -> list[str]:
-        return self.answers(
-            self.rows_after(edits, questions, histories), self.joined, limit, self.answer
-        )
-
-    def rows_after(
-        self,
-        edits: Sequence[Edit],
-        questions: Sequence[str],
-        histories: Sequence[History] | None = None,
-    ) -> list[list[int]]:
-        """The token ids of earlier turns, an edit and a question, as one text each."""
-        put = self.encoder.form.behind_context
-        asked = zip(self.contexts(edits), paired(questions, histories), strict=True)
-        return [
-            put(put(self.context(history), edit), self.row(question))
-            for edit, (question, history) in asked
-        ]
+        asked = zip(paired(questions, histories), edits, strict=True)
+        rows = [self.prompt(question, history, edit) for (question, history), edit in asked]
+        return self.answers(rows, self.joined, limit, self.change)
 
     def answers(
         self,
         rows: Sequence[list[int]],
         widths: Sequence[int],
         limit: int | None,
-        answer: Callable[..., Any],
+        change: Mapping[str, Intervention],
     ) -> list[str]:
         """What is said to rows of token ids.
 
         Args:
             widths: of the texts that the editor was made for.
             limit: the most tokens of an answer.
-            answer: (parameters, tokens, steps) -> ids.
+            change: of the model, by the paths of layers.
 
         Raises:
             UserError: a row is longer than what the model reads.
@@ -126,7 +114,7 @@ class TextReader:
         texts: list[str] = []
         for group in chunks(rows):
             read = shard_rows(self.params, self.padded(group, widths, steps))
-            found = cast(Array, answer(self.params, read, steps))
+            found = cast(Array, self.answer(self.params, change, read, steps))
             texts += [
                 self.encoder.words(ids if limit is None else ids[:limit])
                 for ids in jax.device_get(found)[: len(group)]
@@ -161,10 +149,17 @@ class TextReader:
         return tokens(rows, (*widths, *(min(width, room) for width in longer if width < 2 * room)))
 
     def prompt(self, question: str, history: History = (), edit: Edit | None = None) -> list[int]:
-        """The token ids that are read: of earlier turns, an edit and a question."""
+        """The token ids that an answer comes behind."""
+        return self.joint(question, history, edit)
+
+    def joint(self, question: str, history: History, edit: Edit | None) -> list[int]:
+        """The token ids of earlier turns, an edit and a question, as one text."""
+        form = self.encoder.form
         if edit is None:
-            return self.row(question, history)
-        return self.rows_after([edit], [question], [history])[0]
+            return form.conversation(history, question, self.longest)
+        before = form.context_of(history, self.longest)
+        stated = form.behind_context(before, self.contexts([edit])[0])
+        return form.behind_context(stated, form.conversation((), question, self.longest))
 
     @property
     def change(self) -> Mapping[str, Intervention]:
@@ -194,14 +189,6 @@ class TextReader:
         pairs = zip(self.trained("stated"), self.trained("query"), strict=True)
         return [stated + query - self.encoder.form.lead for stated, query in pairs]
 
-    def row(self, question: str, history: History = ()) -> list[int]:
-        """The token ids of a question behind earlier turns."""
-        return self.encoder.form.conversation(history, question, self.longest)
-
-    def context(self, history: History) -> list[int]:
-        """The token ids of earlier turns."""
-        return self.encoder.form.context_of(history, self.longest)
-
     def contexts(self, edits: Sequence[Edit]) -> list[list[int]]:
         """The token ids of edits, to be read before a question."""
         width = self.encoder.question_widths[-1]
@@ -213,10 +200,8 @@ class TextReader:
         return self.encoder.contexts(prompts, [answer_ids(edit, self.encoder) for edit in edits])
 
     def input_of(self, edit: Edit, question: str, history: History = ()) -> str:
-        form = self.encoder.form
-        if form.adds_words:
-            stated = form.behind_context(self.context(history), self.contexts([edit])[0])
-            read = form.behind_context(stated, self.row(question))
+        if self.encoder.form.adds_words:
+            read = self.joint(question, history, edit)
             return str(self.encoder.base.decode(read, skip_special_tokens=True))
         stated = [] if self.encoder.classes else [edit.answer]
         before = map(self.seen, texts_of(history))

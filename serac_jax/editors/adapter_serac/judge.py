@@ -14,14 +14,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from serac_jax.core.batch import NOTHING_KNOWN, Examples, Layout, Tokens, splice
 from serac_jax.core.errors import UserError
 from serac_jax.core.types import Params
 from serac_jax.editors.serac.reader import Reader
 from serac_jax.models import Model
-from serac_jax.models.generate import generate
 from serac_jax.models.linear import Intervention
 from serac_jax.text.tokens import bare
 
@@ -68,12 +67,6 @@ class Judge(NamedTuple):
         """What was read, and the verdict "follows" behind it: the answer comes next."""
         word = jnp.full((read.ids.shape[0], 1), self.words[FOLLOWS], read.ids.dtype)
         return splice(read, Tokens(word, jnp.ones(word.shape, bool)), 0)
-
-    def answer(
-        self, params: Params, change: Mapping[str, Intervention], read: Tokens, steps: int
-    ) -> Int[Array, "n s"]:
-        """Answers that follow from what was read, by greedy decoding."""
-        return generate(self.model, params, self.following(read), steps=steps, interventions=change)
 
 
 def judge(reader: Reader) -> Judge:

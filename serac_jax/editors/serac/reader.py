@@ -6,6 +6,7 @@ edit and a question are joined.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ from serac_jax.core.batch import NOTHING_KNOWN, Examples, Layout, Tokens, packed
 from serac_jax.core.types import Params
 from serac_jax.models import Model
 from serac_jax.models.generate import generate
+from serac_jax.models.linear import Intervention
 
 
 class Reader(NamedTuple):
@@ -45,13 +47,23 @@ class Reader(NamedTuple):
         read = queries._replace(inputs=self.joined(edits, queries.inputs, layout))
         return self.model.logits(params, read, key)
 
-    def answer(self, params: Params, questions: Tokens, steps: int) -> Int[Array, "n s"]:
-        """What the model says: tokens by greedy decoding; of a classifier the likeliest class."""
+    def answer(
+        self,
+        params: Params,
+        questions: Tokens,
+        steps: int,
+        change: Mapping[str, Intervention] = {},
+    ) -> Int[Array, "n s"]:
+        """What the model says: tokens by greedy decoding; of a classifier the likeliest class.
+
+        Args:
+            change: of the model, by the paths of layers.
+        """
         if self.model.decodes:
-            return generate(self.model, params, questions, steps=steps)
+            return generate(self.model, params, questions, steps=steps, interventions=change)
         blank = jnp.zeros((questions.ids.shape[0], 1), jnp.int32)
         asked = Examples(questions, questions, questions, blank, jnp.ones(blank.shape))
-        return self.model.logits(params, asked).argmax(-1)
+        return self.model.logits(params, asked, interventions=change).argmax(-1)
 
     def answer_after(
         self, params: Params, edits: Tokens, questions: Tokens, steps: int
