@@ -11,7 +11,7 @@ import os
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from typing import Any, cast, overload
+from typing import Any, overload
 
 import httpx
 
@@ -43,10 +43,7 @@ class RemoteEditor:
 
     Attributes:
         memory: the edits that the server holds.
-        reads_history: whether `ask` takes earlier turns: /v1/chat/completions does, /ask does not.
     """
-
-    reads_history = False
 
     def __init__(self, connection: Connection):
         self.connection = connection
@@ -75,45 +72,61 @@ class RemoteEditor:
         """Whether the threshold was fitted to a false-positive rate."""
         return bool(self.about.get("calibrated"))
 
+    @property
+    def reads_history(self) -> bool:
+        """Whether the models that answer were made for conversations."""
+        return bool(self.about.get("reads_history"))
+
     @overload
     def ask(  # pyright: ignore[reportOverlappingOverload]  (a str is a Sequence of str)
-        self, questions: str, tags: Asked = None, history: History = ()
+        self,
+        questions: str,
+        tags: Asked = None,
+        history: History = (),
+        max_tokens: int | None = None,
     ) -> Answer: ...
     @overload
     def ask(
         self,
         questions: Sequence[str],
         tags: Asked | Sequence[Asked] = None,
-        history: History = (),
+        history: Sequence[History] = (),
+        max_tokens: int | None = None,
     ) -> list[Answer]: ...
 
     def ask(
         self,
         questions: str | Sequence[str],
         tags: Asked | Sequence[Asked] = None,
-        history: History = (),
+        history: History | Sequence[History] = (),
+        max_tokens: int | None = None,
     ) -> Answer | list[Answer]:
         """Answers a question, or several together; see `EditorService.ask`."""
-        alone(history)
+
+        def one(question: str, seen: Any, turns: Any) -> Answer:
+            fields = {"max_tokens": max_tokens} if max_tokens else {}
+            found = self.asked("ask", question, seen, turns, **fields)
+            return self.answer(found, turns)
+
         if isinstance(questions, str):
-            return self.answer(self.asked("ask", questions, cast(Asked, tags)))
+            return one(questions, tags, history)
         each: list[Any] = tags if isinstance(tags, list) else [tags] * len(questions)
-        if len(each) != len(questions):
-            raise UserError(
-                f"{len(each)} lists of tags for {len(questions)} questions; give one for each, or"
-                " one for all"
-            )
+        histories = history or [()] * len(questions)
+        for given, name in ((each, "lists of tags"), (histories, "histories")):
+            if len(given) != len(questions):
+                raise UserError(
+                    f"{len(given)} {name} for {len(questions)} questions; give one for each, or"
+                    " one for all"
+                )
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            found = pool.map(self.asked, ["ask"] * len(each), questions, each)
-            return [self.answer(fields) for fields in found]
+            return list(pool.map(one, questions, each, histories))
 
     def why(self, question: str, tags: Asked = None, history: History = ()) -> Why:
         """Shows what decides the answer to a question; see `EditorService.why`."""
-        alone(history)
-        fields = self.asked("why", question, tags)
+        fields = self.asked("why", question, tags, history)
         with self.connection.reading():
             rest = (fields[name] for name in ("threshold", "margin", "reads", "base_text"))
-            return Why(self.answer(fields), *rest)
+            return Why(self.answer(fields, history), *rest)
 
     def edit(
         self,
@@ -295,13 +308,17 @@ class RemoteEditor:
         row = {"question": question, "edit_id": edit_id, "wrong": wrong}
         self.connection.json("POST", "reports", json=row)
 
-    def asked(self, path: str, question: str, tags: Asked) -> dict[str, Any]:
+    def asked(
+        self, path: str, question: str, tags: Asked, history: History, **fields: Any
+    ) -> dict[str, Any]:
         """What the server says to a question."""
         records.text(question, "the question", records.NOT_EMPTY)
         seen = None if tags is None else [tags] if isinstance(tags, str) else list(tags)
-        return self.connection.json("POST", path, json={"question": question, "tags": seen})
+        turns = [{"question": before, "answer": said} for before, said in history]
+        body = {"question": question, "tags": seen} | ({"history": turns} if turns else {})
+        return self.connection.json("POST", path, json=body | fields)
 
-    def answer(self, fields: dict[str, Any]) -> Answer:
+    def answer(self, fields: dict[str, Any], history: History) -> Answer:
         """An answer from its fields."""
         with self.connection.reading():
             return Answer(
@@ -312,20 +329,12 @@ class RemoteEditor:
                 nearest=self.near(fields["nearest"]),
                 runner_up=self.near(fields["runner_up"]),
                 unsure=bool(fields["unsure"]),
-                base=lambda question: self.why(question).base_text,
+                base=lambda question: self.why(question, history=history).base_text,
             )
 
     def near(self, fields: dict[str, Any] | None) -> Near | None:
         """An edit and its score."""
         return Near(self.connection.edit(fields["edit"]), fields["score"]) if fields else None
-
-
-def alone(history: History) -> None:
-    """Raises UserError where there are earlier turns."""
-    if history:
-        raise UserError(
-            "a server takes a conversation as /v1/chat/completions; leave the history out here"
-        )
 
 
 def connect(

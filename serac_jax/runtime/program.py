@@ -7,6 +7,7 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from types import CoroutineType
 
 import jax
 
@@ -36,16 +37,16 @@ def quiet_libraries() -> None:
 
     absl.logging.set_verbosity(absl.logging.FATAL)
     # Where orbax fails to read or write one array, it leaves the others alone: asyncio logs that
-    # nobody asked how they ended, and each finds its event loop closed.
+    # nobody asked how they ended, and each fails as well, or finds its event loop closed.
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     sys.unraisablehook = unheard
 
 
 def unheard(found: sys.UnraisableHookArgs) -> None:
-    """Prints what can be raised nowhere, except that an event loop is closed."""
-    if not isinstance(found.exc_value, RuntimeError) or "loop is closed" not in str(
-        found.exc_value
-    ):
+    """Prints what can be raised nowhere, except that an event loop is closed, or how a coroutine
+    ended that nobody waits for."""
+    closed = isinstance(found.exc_value, RuntimeError) and "loop is closed" in str(found.exc_value)
+    if not closed and not isinstance(found.object, CoroutineType):
         sys.__unraisablehook__(found)
 
 

@@ -14,6 +14,7 @@ from serac_jax.edits.store import Store
 from serac_jax.server import schemas
 from serac_jax.server.context import Asking, Context, Here
 from serac_jax.server.edit_routes import known, state
+from serac_jax.server.engine import Told, told
 from serac_jax.server.problems import Problem
 from serac_jax.server.upstream import unless_gone
 
@@ -25,8 +26,7 @@ async def ask(
     here: Here, tenant: Asking, request: Request, asked: schemas.Question
 ) -> dict[str, Any]:
     """Answers a question, by an edit where one applies."""
-    check_length(here, asked.question)
-    work = here.engine.ask(asked.question, tenant.asking(asked.tags))
+    work = here.engine.ask(told_of(here, asked), tenant.asking(asked.tags))
     return (await unless_gone(request, work)).as_fields()
 
 
@@ -35,8 +35,7 @@ async def why(
     here: Here, tenant: Asking, request: Request, asked: schemas.Question
 ) -> dict[str, Any]:
     """Answers a question, and shows what decided the answer."""
-    check_length(here, asked.question)
-    work = here.engine.why(asked.question, tenant.asking(asked.tags))
+    work = here.engine.why(told_of(here, asked), tenant.asking(asked.tags))
     return (await unless_gone(request, work)).as_fields()
 
 
@@ -48,7 +47,7 @@ async def attempt(
     check_length(here, asked.question)
     tags, draft = tenant.asking(asked.tags), asked.edit
     made = here.editor.memory.make(draft.prompt, draft.answer, tags=draft.tags)
-    now = await unless_gone(request, here.engine.ask(asked.question, tags))
+    now = await unless_gone(request, here.engine.ask(told(asked.question), tags))
 
     def alone() -> dict[str, Any]:
         here.editor.check(made)
@@ -79,6 +78,13 @@ def report(here: Here, tenant: Asking, found: schemas.Report) -> dict[str, Any]:
         files.write_all(file, (json.dumps(row, ensure_ascii=False) + "\n").encode())
     here.measures.reports.inc()
     return row
+
+
+def told_of(here: Context, asked: schemas.Question) -> Told:
+    """What the engine is told. Raises Problem for a question that is too long."""
+    check_length(here, asked.question)
+    turns = [(turn.question, turn.answer) for turn in asked.history]
+    return told(asked.question, turns, asked.max_tokens)
 
 
 def check_length(here: Context, question: str) -> None:

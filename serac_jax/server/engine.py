@@ -57,6 +57,11 @@ class Told(NamedTuple):
     limit: int | None = None
 
 
+def told(question: str, history: History = (), limit: int | None = None) -> Told:
+    """What a request tells, with a limit that is kept whatever it asks for."""
+    return Told(question, tuple(history), None if limit is None else min(limit, MOST_TOKENS))
+
+
 class Engine:
     """Answers the questions of many requests at once.
 
@@ -93,7 +98,7 @@ class Engine:
             yield Piece(edit.answer)
         elif self.upstream and not edit:
             with self.measures.stage("upstream"):
-                yield Piece(await self.upstream.say(told.question))
+                yield Piece(await self.upstream.say(*told))
         elif speaker is None:
             with self.measures.stage("generate"):
                 async with in_time(self.limit):
@@ -119,21 +124,22 @@ class Engine:
             found = [piece async for piece in pieces]
         return Piece("".join(piece.text for piece in found), found[-1].reason)
 
-    async def ask(self, question: str, tags: Tags) -> Answer:
+    async def ask(self, told: Told, tags: Tags) -> Answer:
         """A question's answer."""
-        verdict = await self.decide(question, tags)
-        text = (await self.say(Told(question), verdict)).text
+        verdict = await self.decide(told.question, tags)
+        text = (await self.say(told, verdict)).text
         self.count(verdict)
-        return answered(question, text, verdict, str)
+        return answered(told.question, text, verdict, str)
 
-    async def why(self, question: str, tags: Tags) -> Why:
+    async def why(self, told: Told, tags: Tags) -> Why:
         """What decides a question's answer, see `EditorService.why`."""
-        verdict, told = await self.decide(question, tags), Told(question)
+        question, history, _ = told
+        verdict = await self.decide(question, tags)
         text = (await self.say(told, verdict)).text
         answer, threshold = answered(question, text, verdict, str), self.editor.thresholds.threshold
-        alone = verdict._replace(hit=False)
+        alone, near = verdict._replace(hit=False), verdict.first
         base = (await self.say(told, alone)).text if verdict.hit else text
-        reads = self.editor.reader.input_of(verdict.first.edit, question) if verdict.first else ""
+        reads = self.editor.reader.input_of(near.edit, question, history) if near else ""
         return Why(answer, threshold, answer.score - threshold, reads, base)
 
     def count(self, verdict: Verdict) -> None:

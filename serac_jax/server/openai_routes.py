@@ -13,10 +13,9 @@ from sse_starlette import EventSourceResponse
 from starlette.responses import JSONResponse, Response
 
 from serac_jax.core.errors import UserError
-from serac_jax.server import inject, openai_bodies, schemas
+from serac_jax.server import engine, inject, openai_bodies, schemas
 from serac_jax.server.ask_routes import check_length
 from serac_jax.server.context import Context, context_of, tenant_of
-from serac_jax.server.engine import MOST_TOKENS, Told
 from serac_jax.server.openai_bodies import CHAT, COMPLETION, Form
 from serac_jax.server.problems import Problem, of_user_error
 from serac_jax.server.upstream import Headers, unless_gone
@@ -146,10 +145,9 @@ async def stream(
         yield event
 
 
-def told_of(asked: openai_bodies.Request) -> Told:
+def told_of(asked: openai_bodies.Request) -> engine.Told:
     """What the engine is told."""
-    limit = None if asked.limit is None else min(asked.limit, MOST_TOKENS)
-    return Told(asked.question, asked.history, limit)
+    return engine.told(asked.question, asked.history, asked.limit)
 
 
 def told(verdict: Verdict) -> Headers:

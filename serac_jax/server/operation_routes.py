@@ -37,7 +37,8 @@ class About(BaseModel):
     editor: what answers by edits. upstream: whether a deployed model answers all else, or the
     editor's base model. mode: what happens to hits in front of it. calibrated: whether the editor's
     threshold was fitted to a false-positive rate. keys: whether API keys are asked for. name, tags,
-    may_edit: those of the request's key; tags null: it sees all edits.
+    may_edit: those of the request's key; tags null: it sees all edits. reads_history: whether the
+    models were made for conversations.
     """
 
     version: str
@@ -46,6 +47,7 @@ class About(BaseModel):
     mode: str
     calibrated: bool
     threshold: float
+    reads_history: bool
     keys: bool
     name: str
     tags: list[str] | None
@@ -63,6 +65,7 @@ def about(here: Here, tenant: Asking) -> dict[str, Any]:
         "mode": settings.mode,
         "calibrated": editor.calibrated,
         "threshold": editor.thresholds.threshold,
+        "reads_history": bool(settings.upstream) or editor.reads_history,
         "keys": here.keys is not None,
     } | tenant._asdict()
 

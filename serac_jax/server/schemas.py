@@ -42,11 +42,24 @@ class NewEdit(Draft):
     message: str = Field("", description="why, for the log")
 
 
+class Turn(Given):
+    """A question that was asked before, and its answer."""
+
+    question: Text
+    answer: str
+
+
 class Question(Given):
     """A question."""
 
     question: Text
     tags: Tags | None = Field(None, description="what it sees: edits with one of these, or none")
+    history: Annotated[list[Turn], Field(max_length=1000)] = Field(
+        [], description="earlier turns of the conversation; the router reads the question alone"
+    )
+    max_tokens: int | None = Field(
+        None, ge=1, description="of a generated answer; an edit's is never cut"
+    )
 
 
 class Attempt(Given):

@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 from collections.abc import AsyncIterator, Awaitable, Iterable
+from itertools import cycle
 from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
@@ -14,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
 from serac_jax.server.problems import Problem
+from serac_jax.serving.readers import History
 
 KEY = "SERAC_UPSTREAM_KEY"  # the environment variable with the upstream's own API key
 # Headers of one connection (RFC 9110, 7.6.1), which a proxy does not pass on.
@@ -102,13 +104,19 @@ class Upstream:
             kept.append((b"authorization", f"Bearer {self.key}".encode()))
         return kept
 
-    async def say(self, question: str) -> str:
+    async def say(self, question: str, history: History = (), limit: int | None = None) -> str:
         """What the upstream answers to a question by itself."""
         model = (await self.fetch("GET", "/v1/models"))["data"][0]["id"]
-        messages = [{"role": "user", "content": question}]
-        found = await self.fetch(
-            "POST", "/v1/chat/completions", {"model": model, "messages": messages}
-        )
+        said = [text for turn in history for text in turn]
+        roles = cycle(("user", "assistant"))
+        messages = [
+            {"role": role, "content": text}
+            for role, text in zip(roles, [*said, question], strict=False)
+        ]
+        body = {"model": model, "messages": messages}
+        if limit is not None:
+            body["max_tokens"] = limit
+        found = await self.fetch("POST", "/v1/chat/completions", body)
         return str(found["choices"][0]["message"]["content"] or "")
 
     async def fetch(self, method: str, path: str, body: Any = None) -> Any:

@@ -25,6 +25,7 @@ from serac_jax.serving.insert import ContradictionRefused
 from tests.conftest import ROOT
 from tests.facts import EDITS, REWORDED
 from tests.servers import HERE, repeating_editor, serving
+from tests.threads import Repeating
 
 (PROMPT, ANSWER), UNRELATED = EDITS[0], "What is the capital of France?"
 
@@ -71,6 +72,37 @@ def test_a_remote_editor_answers_and_edits_as_a_local_one(editor, loaded):
         assert str(editor.why(question)) == str(local.why(question))
     several = editor.ask([PROMPT, UNRELATED, PROMPT], ["books", None, ("films",)])
     assert [bool(answer.edit_id) for answer in several] == [True, False, False]
+
+
+class Recalling(Repeating):
+    """A base model that says what it was told before, and how much it may say."""
+
+    def __call__(self, questions, histories=None, limit=None):
+        return [f"{list(map(list, history))} {limit}" for history in histories]
+
+    def input_of(self, edit, question, history=()):
+        return f"{list(map(list, history))}"
+
+
+def test_earlier_turns_and_limits_reach_the_model():
+    local = repeating_editor()
+    local.base = local.reader = Recalling()
+    talks = [[("Who?", "Ann")], [], [("Who?", "Ann"), ("When?", "")]]
+    with connected(local) as editor:
+        assert editor.reads_history == local.reads_history
+        for talk in talks:
+            here = local.ask(UNRELATED, history=talk, max_tokens=5)
+            there = editor.ask(UNRELATED, history=talk, max_tokens=5)
+            assert here.text == there.text == f"{list(map(list, talk))} 5"
+        several = editor.ask([UNRELATED] * 3, history=talks)
+        assert [answer.text for answer in several] == [
+            f"{list(map(list, talk))} None" for talk in talks
+        ]
+        for each in (editor, local):
+            each.edit(PROMPT, ANSWER)
+        assert str(editor.why(PROMPT, history=talks[0])) == str(local.why(PROMPT, history=talks[0]))
+        with pytest.raises(UserError, match="2 histories for 3 questions"):
+            editor.ask([UNRELATED] * 3, history=talks[:2])
 
 
 def test_the_history_and_the_states_of_a_server_read_as_those_of_a_store(editor):

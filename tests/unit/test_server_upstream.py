@@ -111,8 +111,14 @@ def test_no_path_leads_out_of_v1(client, deployed, path):
     assert len(deployed.sent) == before
 
 
-def test_ask_and_why_ask_the_deployed_model_where_no_edit_answers(client):
+def test_ask_and_why_ask_the_deployed_model_where_no_edit_answers(client, deployed):
     assert client.post("/ask", json={"question": "What?"}).json()["text"] == "Says the big one"
+    talk = [{"question": "Who?", "answer": "Ann"}]
+    client.post("/ask", json={"question": "What?", "history": talk, "max_tokens": 9000})
+    *_, (_, _, _, body) = deployed.sent
+    texts = [(one["role"], one["content"]) for one in json.loads(body)["messages"]]
+    assert texts == [("user", "Who?"), ("assistant", "Ann"), ("user", "What?")]
+    assert json.loads(body)["max_tokens"] == 1024
     why = client.post("/why", json={"question": "Who wrote Dracula?"}).json()
     assert (why["text"], why["base_text"]) == ("Mary Shelley", "Says the big one")
 

@@ -17,7 +17,9 @@ from tools.campaign import (
     drawn_rows,
     full_disks,
     killed_programs,
+    killed_runs,
     many_threads,
+    model_files,
     readers,
 )
 from tools.campaign.fuzzing import fuzzed
@@ -26,6 +28,8 @@ ZSRE = "zsre/structured_zeroshot-dev-new_annotated_final.jsonl"
 PARTS: dict[str, Callable[[Random, Path], int]] = {
     "killed-writers": killed_programs.writers,
     "killed-repairs": killed_programs.repairs,
+    "killed-training": killed_runs.training,
+    "killed-servers": killed_runs.servers,
     "full-disks": full_disks.trial,
     "threads": many_threads.trial,
     "command-lines": command_lines.trial,
@@ -42,5 +46,10 @@ PARTS: dict[str, Callable[[Random, Path], int]] = {
     "fnli-rows": fuzzed(data_readers.fnli, data_readers.first_rows("vitaminc/dev.jsonl")),
     "sent-rows": fuzzed(data_readers.sent, data_readers.SENT),
     "torch-files": fuzzed(data_readers.torch_file, data_readers.TORCH),
+    "safetensors": fuzzed(model_files.safetensors, model_files.SAFETENSORS),
+    "gguf-files": fuzzed(model_files.gguf_file, model_files.GGUF),
+    "model-folders": model_files.model_folders,
+    "adapter-folders": model_files.adapter_folders,
+    "checkpoints": model_files.checkpoints,
     "http-bodies": fuzzed(data_readers.body, data_readers.BODIES),
 }
