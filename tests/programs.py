@@ -12,11 +12,11 @@ import orbax.checkpoint as ocp
 from tests.conftest import ROOT
 from tests.tiny import tiny
 
-STEPS = 120
+STEPS = 60
 FIELDS = {
     "train.steps": STEPS,
-    "train.val_every": 40,
-    "train.save_every": 15,
+    "train.val_every": 20,
+    "train.save_every": 10,
     "train.log_every": 1,
     "train.val_batches": 2,
     "train.accumulate": 2,

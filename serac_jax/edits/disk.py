@@ -302,12 +302,12 @@ class Disk:
             files.write_all(file, lines)
             if durable:
                 os.fsync(file.fileno())
+            if not begin:
+                files.sync(self.journal.parent)
         except OSError:
             with suppress(OSError):
                 file.truncate(begin)
             raise
-        if not begin:
-            files.sync(self.journal.parent)
         return begin + len(lines)
 
     def _in_step_now(self, tail: Tail, size: int, crc: int) -> None:

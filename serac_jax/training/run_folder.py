@@ -6,9 +6,10 @@ import fcntl
 import importlib.metadata
 import json
 import platform
+import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -261,7 +262,8 @@ class TensorBoard:
     """An event file, written at once: a thread of its own would die of a full disk unheard."""
 
     def __init__(self, folder: Path):
-        from tensorboardX.event_file_writer import EventsWriter
+        with without_torch():
+            from tensorboardX.event_file_writer import EventsWriter
 
         self.events = EventsWriter(str(folder / "events"))
 
@@ -274,6 +276,20 @@ class TensorBoard:
                 Event(wall_time=time.time(), step=step, summary=scalar(name, value))
             )
         self.events.flush()
+
+
+@contextmanager
+def without_torch() -> Generator[None]:
+    """tensorboardX imports PyTorch where it is installed, for seconds, and does without it where it
+    is not."""
+    absent = "torch" not in sys.modules
+    if absent:
+        sys.modules["torch"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if absent:
+            del sys.modules["torch"]
 
 
 class WeightsAndBiases:

@@ -20,9 +20,9 @@ from tests.parity.recorded import kl_rounding
 from tests.tiers import fast
 
 NOISE = golden.noise(CASES)
-# A case of every kind of batch, and two whole editors.
+# A case of every kind of batch, and a whole editor.
 CHOSEN = """batch_fnli_n1b0 batch_fnli_v0 batch_qa_b0 batch_qa_n1b1 batch_qa_v0 batch_sent_b0
-    batch_sent_v0 qa_rep qa_gtn_n1""".split()
+    batch_sent_v0 qa_rep""".split()
 LEAST = {"sent_rep_nouter4": 20, "unit_generate": 8}  # arrays that are compared, where they are few
 
 

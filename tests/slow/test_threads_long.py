@@ -13,19 +13,19 @@ def test_eight_threads_and_thousands_of_operations(tmp_path, file):
     loaded.reader = loaded.base = Repeating()
     store = Store.open(tmp_path / "edits.jsonl" if file else None, author="tester")
     editor = only_words(loaded).with_memory(store)
-    asked, refused = stress(editor, 2400, threads=8)
+    asked, refused = stress(editor, 2000, threads=8)
     check(editor, asked, refused)
-    assert len(asked) > 1200
+    assert len(asked) > 1000
 
 
-def test_five_threads_ask_and_three_edit_for_forty_seconds(tmp_path):
+def test_five_threads_ask_and_three_edit_for_fifteen_seconds(tmp_path):
     loaded = serac_jax.load("mini", base=str)
     loaded.reader = loaded.base = Repeating()
     editor = only_words(loaded).with_memory(Store.open(tmp_path / "edits.jsonl", author="tester"))
-    asked, refused = asked_and_edited(editor, 40, asking=5, editing=3)
+    asked, refused = asked_and_edited(editor, 15, asking=5, editing=3)
     check(editor, asked, refused)
-    assert len(asked) > 300
-    assert len(refused) > 10
+    assert len(asked) > 100
+    assert len(refused) > 3
 
 
 def test_threads_share_the_models_of_the_shipped_editor(tmp_path):

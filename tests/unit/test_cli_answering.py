@@ -67,6 +67,7 @@ def test_ask_answers_for_people_and_for_programs(run, dracula, monkeypatch):
     assert run("ask", "Anything?", "--editor=mini/nothing")[0] == 1
 
 
+@pytest.mark.slow
 def test_a_mesh_answers_as_one_device(run, dracula, monkeypatch):
     """Eight devices: models split over two, rows over four. Scores differ by rounding, which two
     digits do not show."""

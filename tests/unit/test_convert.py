@@ -157,6 +157,7 @@ def test_the_attributes_of_the_published_blenderbot_are_known_and_its_variants_r
     assert np.abs(logits(folder) - expected).max() > 0.1
 
 
+@pytest.mark.slow
 def test_the_output_bias_of_blenderbot_is_read_and_never_trained(tmp_path):
     folder = shutil.copytree(MODELS / "blenderbot_small-tiny", tmp_path / "blenderbot")
     expected = logits(folder)

@@ -26,6 +26,7 @@ from serac_jax.edits.disk import journal_of
 from serac_jax.edits.store import Store
 from tests.conftest import ROOT
 from tests.strategies import overwrite
+from tools.campaign.full_disks import room_for
 
 KILLS = 200 if os.environ.get("SERAC_LONG") else 20
 EDITS = [
@@ -236,6 +237,25 @@ def test_a_full_disk_leaves_the_memory_as_it_was(file):
     assert list(store.edits) == list(Store.open(file).edits) == [edit.id for edit in EDITS[:2]]
     store.add(EDITS[2:4])
     assert list(Store.open(file).edits) == [edit.id for edit in EDITS[:4]]
+
+
+@pytest.mark.parametrize("syncs", range(6))
+def test_a_first_operation_that_cannot_be_made_durable_happened_or_did_not(tmp_path, syncs):
+    """The journal is made by it, so that its folder has to be durable as well."""
+    file = tmp_path / "new" / "edits.jsonl"
+    file.parent.mkdir()
+    store, told = Store.open(file, "Ann"), ""
+    with room_for(1 << 30, syncs):
+        try:
+            store.add(EDITS[:1])
+        except UserError as error:
+            told = str(error)
+    happened = not told or "the operation counts" in told
+    assert happened or "nothing that was committed is lost" in told
+    assert list(Store.open(file).edits) == [edit.id for edit in EDITS[:1]] * happened
+    store.refresh()
+    store.add(EDITS[1:2])
+    assert list(Store.open(file).edits) == [edit.id for edit in EDITS[not happened : 2]]
 
 
 def test_a_disk_that_is_full_after_the_journal_was_written_keeps_the_operation(file, monkeypatch):

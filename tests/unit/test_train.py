@@ -16,7 +16,8 @@ import pytest
 
 from serac_jax import models
 from serac_jax.evaluation import report
-from serac_jax.training import experiment, steps
+from serac_jax.runtime import program
+from serac_jax.training import experiment, loop, steps
 from serac_jax.training.checkpoints import Checkpoints
 from tests.conftest import MODELS, ROOT
 from tests.programs import STEPS, arguments, finish, losses, read_until, same, start
@@ -41,19 +42,6 @@ def finished(cache, tmp_path_factory):
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 @pytest.mark.slow
-def test_a_killed_run_goes_on_without_a_difference(finished, cache, tmp_path):
-    workdir = tmp_path / "killed"
-    step = int(np.random.default_rng().integers(5, STEPS - 5))
-    process = start("train.py", *arguments(cache, workdir))
-    read_until(process, f"step {step}/")
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    finish(start("train.py", *arguments(cache, workdir)))
-    same(finished, workdir)
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
-@pytest.mark.slow
 def test_sigterm_saves_and_ends_cleanly(finished, cache, tmp_path):
     workdir = tmp_path / "stopped"
     process = start("train.py", *arguments(cache, workdir))
@@ -71,7 +59,7 @@ def test_sigterm_saves_and_ends_cleanly(finished, cache, tmp_path):
 @pytest.mark.slow
 def test_sigterm_is_obeyed_during_a_validation_which_is_made_up_for(cache, tmp_path):
     """Of 37 batches; the step before it is saved."""
-    fields = {"train.val_batches": 0, "train.steps": 60}
+    fields = {"train.val_batches": 0, "train.steps": 60, "train.val_every": 40}
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     finish(start("train.py", *arguments(cache, whole, **fields)))
     process = start("train.py", *arguments(cache, stopped, **fields))
@@ -245,10 +233,33 @@ def test_evaluation_writes_a_line_per_question(finished):
     assert {line["edit"]["index"] for line in lines} == set(range(results["counts"]["edits"]))
 
 
-def test_the_run_folder_tells_what_was_run(finished):
-    assert json.loads((finished / "config.json").read_text())["train"]["dropout"] == 0.1
-    assert "jax" in json.loads((finished / "versions.json").read_text())
-    assert list(finished.glob("events.out.tfevents*"))
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_a_run_validates_saves_and_tells_what_was_run(cache, tmp_path, capsys, monkeypatch):
+    # The other tests of this process keep their compiled programs elsewhere.
+    monkeypatch.setattr(program, "use_compilation_cache", lambda folder: None)
+    fields = {
+        "train.steps": 4,
+        "train.edits": 4,
+        "train.val_every": 2,
+        "train.val_batches": 1,
+        "train.save_every": 2,
+        "train.log_every": 1,
+        "train.dropout": 0.1,
+        "data.question_tokens": 40,
+        "data.answer_tokens": 24,
+        "data.cache": str(cache),
+        "mesh.data": 1,
+        "data.sizes": 1,
+    }
+    folder = tmp_path / "run"
+    loop.train(config_of(**tiny() | fields), folder, "serac eval")
+    assert f"next: serac eval --workdir={folder}" in capsys.readouterr().out
+    trained, validated = losses(folder)
+    assert (list(trained), list(validated)) == ([1, 2, 3, 4], [2, 4])
+    assert Checkpoints(folder).newest_first() == [4, 2]
+    assert json.loads((folder / "config.json").read_text())["train"]["dropout"] == 0.1
+    assert "jax" in json.loads((folder / "versions.json").read_text())
+    assert list(folder.glob("events.out.tfevents*"))
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")

@@ -36,7 +36,7 @@ def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
 
 
-@pytest.mark.parametrize("run", fast(RUNS, ["serac", "fact checking"]))
+@pytest.mark.parametrize("run", fast(RUNS, ["serac"]))
 def test_a_run_answers_as_in_its_evaluation(run, cache, tmp_path, monkeypatch):
     name, fields = RUNS[run]
     config = presets.preset(f"{name}:mini")
