@@ -117,6 +117,11 @@ class Store(View):
                     raise
             yield
 
+    def surely_empty(self) -> bool:
+        """Whether there are no edits, as far as can be told without waiting for anyone: False also
+        where that takes a look into the files."""
+        return not self._edits and (self._disk is None or self._disk.unchanged())
+
     def live(self, time: str | None = None) -> Mapping[str, Edit]:
         """The edits that have not expired (by now), as they are at one moment."""
         with self._turn:

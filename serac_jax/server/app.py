@@ -38,13 +38,13 @@ from serac_jax.serving.service import EditorService
 
 log = structlog.get_logger()
 TOLD = ["X-Serac-Edit", "X-Serac-Score", "X-Serac-Verdict", "X-Serac-Unsure", "ETag", "Location"]
-ROUTES = (
+ROUTES = (  # which are matched in this order
+    openai_routes,
     page_routes,
     ask_routes,
     edit_routes,
     history_routes,
     operation_routes,
-    openai_routes,
 )
 
 

@@ -20,7 +20,7 @@ from serac_jax.server.upstream import Upstream
 from serac_jax.serving.answers import Answer, Near, Why
 from serac_jax.serving.readers import Answering, History, TextReader
 from serac_jax.serving.service import EditorService
-from serac_jax.serving.verdict import Verdict, answered
+from serac_jax.serving.verdict import NOTHING_NEAR, Verdict, answered
 from serac_jax.text.tokens import bare
 
 MOST = 32  # questions that a program reads at once: more would make the first wait for the last
@@ -86,6 +86,8 @@ class Engine:
     async def decide(self, question: str, tags: Tags) -> Verdict:
         """Which edit, if any, answers a question, by the edits as they are at some moment between
         the call and the return."""
+        if self.editor.memory.surely_empty():
+            return NOTHING_NEAR
         with self.measures.stage("route"):
             async with in_time(self.limit):
                 return await self.routing(Asked(question, tags))

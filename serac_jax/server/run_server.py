@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from serac_jax.edits.store import Store
 from serac_jax.server import app, request_log
+from serac_jax.server.http_protocol import BoundedHead
 from serac_jax.server.measures import PROCESSES
 from serac_jax.server.settings import Settings
 from serac_jax.serving.loading import load
@@ -34,7 +35,7 @@ def run(settings: Settings) -> None:
             host=settings.host,
             port=settings.port,
             workers=settings.workers,
-            http="h11",  # which limits the size of headers
+            http=BoundedHead,
             ws="none",
             access_log=False,
             log_config=None,

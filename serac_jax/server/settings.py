@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -103,6 +104,7 @@ class Settings(NamedTuple):
             raise UserError("--timeout should be a number of seconds above 0")
 
 
+@lru_cache(16)
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach a host."""
     try:

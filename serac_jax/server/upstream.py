@@ -46,6 +46,7 @@ class Upstream:
         transport: httpx.AsyncBaseTransport | None = None,
     ):
         self.url = url.rstrip("/").removesuffix("/v1")
+        self.parsed, self.prefix = httpx.URL(self.url), urlsplit(self.url).path.encode()
         self.keyed, self.key = keyed, os.environ.get(KEY, "")
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
         self.client = httpx.AsyncClient(
@@ -66,8 +67,8 @@ class Upstream:
         if not PATH.fullmatch(path) or b".." in path or b"%2" in path.lower():
             raise Problem(404, "there is nothing at this address", "not_found")
         query = cast(bytes, request.scope["query_string"])
-        target = httpx.URL(self.url).copy_with(
-            raw_path=path_of(self.url) + path + (b"?" + query if query else b"")
+        target = self.parsed.copy_with(
+            raw_path=self.prefix + path + (b"?" + query if query else b"")
         )
         sent = httpx.Request(
             request.method, target, headers=self.headers(request.headers.raw), content=body
@@ -136,11 +137,6 @@ class Upstream:
     async def close(self) -> None:
         """Closes its connections."""
         await self.client.aclose()
-
-
-def path_of(url: str) -> bytes:
-    """The path of a URL, before which ours are put."""
-    return urlsplit(url).path.encode()
 
 
 def passed_on(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
