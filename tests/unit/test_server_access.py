@@ -1,7 +1,10 @@
 """Who may call the server, what a key sees and changes, and what a request may take."""
 
 import json
+import os
 import stat
+import sys
+from contextlib import suppress
 
 import pytest
 
@@ -199,6 +202,30 @@ def test_logs_have_no_texts_unless_they_are_asked_for(loaded, capfd):
         assert ("red" in "".join(lines)) is log_texts
         asked = json.loads(lines[0])
         assert (asked["route"], asked["status"], asked["edit"]) == (CHAT, 200, "")
+
+
+@pytest.mark.parametrize("gone", ["full", "closed", "pipe"])
+def test_a_log_that_takes_nothing_fails_no_request(loaded, tmp_path, monkeypatch, gone):
+    from serac_jax.server import request_log
+
+    full = os.open("/dev/full", os.O_WRONLY)
+    reading, writing = os.pipe()
+    os.close(reading)
+    with suppress(OSError), os.fdopen(full, "w"), os.fdopen(writing, "w", buffering=1) as broken:
+        error = broken if gone == "pipe" else os.fdopen(os.dup(full), "w", buffering=1)
+        if gone == "closed":
+            error.close()
+        monkeypatch.setattr(sys, "stderr", error)
+        request_log.configure()
+        with serving(loaded, tmp_path / "edits.jsonl") as client:
+            added = client.post("/edits", json=DRACULA).status_code
+            with (tmp_path / "edits.jsonl").open("a") as memory:
+                memory.write("no edit\n")
+            refused = client.post("/edits", json=DRACULA | {"answer": "Ann"})  # and a warning
+        monkeypatch.undo()
+        error.close()
+    assert (added, refused.status_code) == (201, 503)
+    assert "edits.jsonl:3: " in refused.json()["error"]["message"]
 
 
 def test_metrics_count_what_happened(loaded):
