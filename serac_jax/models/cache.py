@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 Pair = tuple[Array, Array]  # keys and values, "n l h d"
+Prefix = tuple[Pair, ...]  # every layer's, of a text that all rows continue, "1 p h d"; (): none
 
 
 class Cache(NamedTuple):

@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from serac_jax.core.arrays import AnyArray
 from serac_jax.core.batch import Tokens, splice, spread
-from serac_jax.models.cache import Cache, Pair, written
+from serac_jax.models.cache import Cache, Pair, Prefix, written
 from serac_jax.models.layers import ACTIVATIONS, LayerNorm, RMSNorm, fitting
 from serac_jax.models.linear import Dropout, Embed, Linear, at_least_float32, masked
 from serac_jax.models.packing import NOTHING_PACKED, Packing, packing
@@ -181,11 +181,13 @@ class Block(nn.Module):
         if cfg.sandwich:
             self.attention_out_norm, self.mlp_out_norm = norm(cfg), norm(cfg)
 
-    def __call__(self, x: Array, view: View) -> tuple[Array, Pair]:
-        """All positions at once; returns their keys and values, too."""
+    def __call__(self, x: Array, view: View, prefix: Pair | None = None) -> tuple[Array, Pair]:
+        """All positions at once, behind those of a prefix; returns the keys and values of all."""
         y = self.attention_norm(x)
         heads = self.attention.heads(y, view.turn)
         q, own = jax.tree.map(view.packing.lay_out_heads, heads)
+        if prefix is not None:
+            own = behind(prefix, own)
         return self.layers(x, y, self.attention(q, own, view)), own
 
     def step(self, x: Array, length: Array, own: Pair, view: View) -> tuple[Array, Pair]:
@@ -253,14 +255,25 @@ class Causal(nn.Module):
         """The last hidden states."""
         return self.read(tokens)[0]
 
-    def read(self, tokens: Tokens) -> tuple[Float[Array, "n l e"], tuple[Pair, ...]]:
-        """The last hidden states, and every layer's keys and values."""
-        length = fitting(tokens.ids.shape[1], self.config.positions)
-        position, layout = jnp.arange(length)[None], packing(tokens)
-        views = self.views(position, length, tokens.mask[:, None, None, :], layout)
-        x, own = self.embed(layout.pack(tokens.ids), layout.columns), []
-        for block, kind in zip(self.block, self.config.attending, strict=True):
-            x, pair = block(x, views[kind])
+    def read(
+        self, tokens: Tokens, prefix: Prefix = ()
+    ) -> tuple[Float[Array, "n l e"], tuple[Pair, ...]]:
+        """The last hidden states, and every layer's keys and values, those of the prefix too.
+
+        Args:
+            prefix: of a text that all rows continue; all positions are computed then.
+        """
+        rows, held = len(tokens.ids), prefix[0][0].shape[1] if prefix else 0
+        length = fitting(held + tokens.ids.shape[1], self.config.positions)
+        layout = NOTHING_PACKED if prefix else packing(tokens)
+        position = jnp.arange(held, length)[None]
+        mask = jnp.concatenate([jnp.ones((rows, held), bool), tokens.mask], 1)
+        views = self.views(position, length, mask[:, None, None, :], layout)
+        x = self.embed(layout.pack(tokens.ids), position if prefix else layout.columns)
+        own: list[Pair] = []
+        befores = prefix or (None,) * len(self.block)
+        for block, kind, before in zip(self.block, self.config.attending, befores, strict=True):
+            x, pair = block(x, views[kind], before)
             own.append(pair)
         return layout.lay_out(self.final_norm(x)), tuple(own)
 
@@ -300,15 +313,18 @@ class Causal(nn.Module):
     def output(self, x: Float[Array, "n t e"]) -> Float[Array, "n t v"]:
         return at_least_float32(self.shared.attend(x) if self.config.tied else self.lm_head(x))
 
-    def start(self, tokens: Tokens, room: int) -> tuple[Cache, Int[Array, " n"]]:
-        """Reads the prompt. Returns a cache with room for so many more tokens, which holds all of a
-        row but its last token, and that token, which `decode` takes first."""
-        _, pairs = self.read(tokens)
-        fitting(tokens.ids.shape[1] + room, self.config.positions)
+    def start(
+        self, tokens: Tokens, room: int, prefix: Prefix = ()
+    ) -> tuple[Cache, Int[Array, " n"]]:
+        """Reads the prompt, behind a prefix. Returns a cache with room for so many more tokens,
+        which holds all of a row but its last token, and that token, which `decode` takes first."""
+        _, pairs = self.read(tokens, prefix)
+        held = prefix[0][0].shape[1] if prefix else 0
+        fitting(held + tokens.ids.shape[1] + room, self.config.positions)
         wide = ((0, 0), (0, room), (0, 0), (0, 0))
         own = tuple((jnp.pad(keys, wide), jnp.pad(values, wide)) for keys, values in pairs)
-        length = jnp.maximum(tokens.mask.sum(-1, dtype=jnp.int32) - 1, 0)
-        return Cache(own, length), jnp.take_along_axis(tokens.ids, length[:, None], 1)[:, 0]
+        last = jnp.maximum(tokens.mask.sum(-1, dtype=jnp.int32) - 1, 0)
+        return Cache(own, held + last), jnp.take_along_axis(tokens.ids, last[:, None], 1)[:, 0]
 
     def decode(self, cache: Cache, token: Int[Array, " n"]) -> tuple[Cache, Float[Array, "n v"]]:
         """Logits of the token that follows `token` in each row."""
@@ -320,6 +336,17 @@ class Causal(nn.Module):
             own.append(pair)
         cache = cache._replace(own=tuple(own), length=cache.length + 1)
         return cache, self.output(self.final_norm(x))[:, 0]
+
+
+def behind(prefix: Pair, own: Pair) -> Pair:
+    """Keys and values of rows that all continue a prefix, with those of the prefix."""
+
+    def joined(before: Array, after: Array) -> Array:
+        repeated = jnp.broadcast_to(before, (len(after), *before.shape[1:]))
+        return jnp.concatenate([repeated, after], 1)
+
+    (keys, values), (own_keys, own_values) = prefix, own
+    return joined(keys, own_keys), joined(values, own_values)
 
 
 def only_real(tokens: Tokens, count: int) -> Tokens:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import jax
@@ -16,7 +17,7 @@ from jaxtyping import Array, Int
 
 from serac_jax.core.batch import Tokens
 from serac_jax.core.types import Params
-from serac_jax.models.cache import Cache
+from serac_jax.models.cache import Cache, Prefix
 from serac_jax.models.decoding import Decoding
 from serac_jax.models.linear import Intervention
 from serac_jax.models.model import Model
@@ -36,12 +37,14 @@ class Slots(Generic[Row]):
     Attributes:
         model: one for which `is_plain`.
         change: interventions, by the path of a layer.
+        most: rows that are decoded at once.
         rows: what stands in each slot; None: nothing does.
     """
 
     model: Model
     params: Params
     change: Mapping[str, Intervention]
+    most: int
 
     def __post_init__(self) -> None:
         self.rows: list[Row | None] = []
@@ -51,8 +54,8 @@ class Slots(Generic[Row]):
         self.decode = jax.jit(self._decode, donate_argnums=1)
 
     def _begin(self, given: Any, tokens: Tokens, room: int) -> tuple[Cache, Int[Array, " n"]]:
-        params, change = given
-        return self.model.start(params, tokens, room, change)
+        params, change, prefix = given
+        return self.model.start(params, tokens, room, change, prefix)
 
     def _decode(
         self, given: Any, cache: Cache, last: Int[Array, " n"]
@@ -66,25 +69,31 @@ class Slots(Generic[Row]):
         """How many rows are being decoded."""
         return sum(row is not None for row in self.rows)
 
-    def admit(self, rows: Sequence[Row], tokens: Tokens, room: int) -> None:
+    def admit(self, rows: Sequence[Row], tokens: Tokens, prefix: Prefix, room: int) -> None:
         """Reads prompts, whose answers `step` goes on with.
 
         Args:
             rows: what to call them.
             tokens: the prompts; behind one a row, padding.
+            prefix: what they stand behind, see `Model.prefix`.
             room: the most tokens of an answer.
         """
-        cache, first = self.begin((self.params, self.change), tokens, room)
+        new = self.begin((self.params, self.change, prefix), tokens, room)
         kept = [at for at, row in enumerate(self.rows) if row is not None]
-        held = len(self.rows)
-        taken = [*kept, *(held + at for at in range(len(rows)))]
-        names = [*(self.rows[at] for at in kept), *rows]
-        if self.cache is None or not kept:
-            held, taken = 0, list(range(len(rows)))
-            both, lasts = cache, first
+        free = [at for at, row in enumerate(self.rows) if row is None]
+        held = (self.cache, self.last)
+        if not kept:
+            self.choose(new, list(range(len(rows))), rows)
+        elif len(free) >= len(rows) and fits(new, held):
+            # Rows behind the new ones are padding, which they are written over.
+            places = free[: len(rows)] + free[:1] * (len(tokens.ids) - len(rows))
+            self.cache, self.last = placed(held, new, jnp.asarray(places, jnp.int32))
+            for at, row in zip(free, rows, strict=False):
+                self.rows[at] = row
         else:
-            both, lasts = together((self.cache, self.last), (cache, first))
-        self.choose(both, lasts, taken, names)
+            names = [*(self.rows[at] for at in kept), *rows]
+            taken = [*kept, *(len(self.rows) + at for at in range(len(rows)))]
+            self.choose(together(held, new), taken, names)
 
     def step(self) -> dict[Row, int]:
         """The next token of every row."""
@@ -101,30 +110,48 @@ class Slots(Generic[Row]):
         kept = [at for at, other in enumerate(self.rows) if other is not None]
         if not kept:
             self.clear()
-        elif self.cache is not None and slots_for(len(kept)) < len(self.rows):
-            self.choose(self.cache, self.last, kept, [self.rows[at] for at in kept])
+        elif self.slots_for(2 * len(kept)) < len(self.rows):  # not for the next one that comes
+            self.choose((self.cache, self.last), kept, [self.rows[at] for at in kept])
 
     def clear(self) -> None:
         """Takes all rows out."""
         self.rows, self.cache, self.last = [], None, None
 
-    def choose(
-        self, cache: Cache, last: Any, taken: list[int], names: Sequence[Row | None]
-    ) -> None:
-        """Keeps some rows."""
-        size = slots_for(len(taken))
+    def choose(self, state: Any, taken: list[int], names: Sequence[Row | None]) -> None:
+        """Keeps some rows of a cache and its last tokens."""
+        size = self.slots_for(len(taken))
         padded = taken + taken[:1] * (size - len(taken))
-        self.cache, self.last = picked((cache, last), jnp.asarray(padded, jnp.int32))
+        self.cache, self.last = picked(state, jnp.asarray(padded, jnp.int32))
         self.rows = [*names, *[None] * (size - len(names))]
 
+    def slots_for(self, count: int) -> int:
+        """The least of 1, 4, 16, … and `most` that is no smaller: a large model compiles for every
+        number of slots, and a token of four rows takes little longer than that of one."""
+        slots = 1
+        while slots < count:
+            slots *= 4
+        return max(count, min(slots, self.most))
 
-def slots_for(count: int) -> int:
-    """The least of 1, 4, 16, 64, … that is no smaller: a large model compiles for every number of
-    slots, and a token of four rows takes little longer than that of one."""
-    slots = 1
-    while slots < count:
-        slots *= 4
-    return slots
+
+def fits(new: Any, old: Any) -> bool:
+    """Whether rows of a state have no more positions than those of another."""
+    pairs = zip(jax.tree.leaves(new), jax.tree.leaves(old), strict=True)
+    return all(fresh.shape[1:2] <= held.shape[1:2] for fresh, held in pairs)
+
+
+@partial(jax.jit, donate_argnums=0)
+def placed(state: Any, new: Any, places: Int[Array, " n"]) -> Any:
+    """The state with new rows at some places, of which the first one written stays. Nothing else is
+    copied."""
+
+    def put(held: Array, fresh: Array) -> Array:
+        fresh = filled(fresh, held.shape[1]) if held.ndim > 1 else fresh
+        for at in reversed(range(len(places))):
+            row = fresh[at : at + 1]
+            held = jax.lax.dynamic_update_slice_in_dim(held, row, places[at], 0)
+        return held
+
+    return jax.tree.map(put, state, new)
 
 
 @jax.jit

@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Int, Scalar
 from serac_jax.core.batch import Tokens
 from serac_jax.core.errors import UserError
 from serac_jax.core.types import Params
-from serac_jax.models.cache import Cache
+from serac_jax.models.cache import Cache, Prefix
 from serac_jax.models.decoding import Decoding, restrict
 from serac_jax.models.linear import Intervention
 from serac_jax.models.model import Model
@@ -37,6 +37,7 @@ def generate(
     interventions: Mapping[str, Intervention] = {},
     sampling: Sampling | None = None,
     key: Array | None = None,
+    prefix: Prefix = (),
 ) -> Int[Array, "n s"]:
     """The ids of each answer, at most `steps`, the end of sequence included and 0 behind it.
 
@@ -45,6 +46,7 @@ def generate(
         options: how to decode; by default as the model's folder asks.
         interventions: by the path of a layer, changes of its output.
         sampling: how tokens are drawn at random, with a `key`; by default the likeliest are taken.
+        prefix: what every prompt stands behind, see `Model.prefix`.
     """
     options = options or model.decoding
     if sampling is None:
@@ -54,8 +56,8 @@ def generate(
     else:
         choose = drawing(key, sampling)
     if options.beams > 1 and sampling is None:
-        return beam_search(model, params, tokens, steps, options, interventions)
-    cache, first = model.start(params, tokens, steps, interventions)
+        return beam_search(model, params, tokens, steps, options, interventions, prefix)
+    cache, first = model.start(params, tokens, steps, interventions, prefix)
     return greedy(model, params, cache, first, steps, options, interventions, choose)
 
 
@@ -122,12 +124,13 @@ def beam_search(
     steps: int,
     options: Decoding,
     interventions: Mapping[str, Intervention] = {},
+    prefix: Prefix = (),
 ) -> Int[Array, "n s"]:
     """Beam search, all rows and beams at once."""
     beams, ends = options.beams, model.ends
     rows = tokens.ids.shape[0]
     repeated = jax.tree.map(lambda leaf: jnp.repeat(leaf, beams, 0), tokens)
-    cache, first = model.start(params, repeated, steps, interventions)
+    cache, first = model.start(params, repeated, steps, interventions, prefix)
 
     def gather(leaf: Array, index: Int[Array, "n k"]) -> Array:
         return jnp.take_along_axis(leaf, index.reshape(*index.shape, *(1,) * (leaf.ndim - 2)), 1)

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
+import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from serac_jax.core.batch import Examples, Tokens
 from serac_jax.core.errors import UserError
 from serac_jax.core.types import Params
-from serac_jax.models.cache import Cache
+from serac_jax.models.cache import Cache, Prefix
 from serac_jax.models.convert import flatten, unflatten
 from serac_jax.models.decoding import Decoding
 from serac_jax.models.layers import unit_length
@@ -115,14 +116,28 @@ class Model:
         tokens: Tokens,
         room: int,
         interventions: Mapping[str, Intervention] = {},
+        prefix: Prefix = (),
     ) -> tuple[Cache, Int[Array, " n"]]:
         """Reads a prompt. Returns a cache, and the token that `decode` takes first: what opens an
         answer in encoder–decoder networks, the prompt's last token in causal ones.
 
         Args:
             room: how many tokens will be decoded.
+            prefix: of causal networks, what every prompt stands behind; see `prefix`.
         """
-        return self.apply(params, tokens, room, method="start", interventions=interventions)
+        read = (tokens, room, prefix) if prefix else (tokens, room)
+        return self.apply(params, *read, method="start", interventions=interventions)
+
+    def prefix(
+        self,
+        params: Params,
+        ids: Int[Array, "1 p"],
+        interventions: Mapping[str, Intervention] = {},
+    ) -> Prefix:
+        """What a causal network remembers of a text, for prompts that all begin with it: it is then
+        read once, and not with each of them."""
+        tokens = Tokens(ids, jnp.ones(ids.shape, bool))
+        return self.apply(params, tokens, method="read", interventions=interventions)[1]
 
     def prefill(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
@@ -107,6 +108,9 @@ async def start(context: Context) -> None:
             await context.engine.warm_up()
     except Exception:  # the first questions then wait for their programs, or fail aloud
         log.exception("warm_up")
+    # What there is now stays: looking for garbage among all edits would hold up an answer.
+    gc.collect()
+    gc.freeze()
     context.engine.limit = context.settings.timeout
     context.ready = True
 

@@ -186,7 +186,7 @@ class Engine:
             count *= 2
         for hit in (True, False) if self.upstream is None else (True,):
             verdict = Verdict(Near(edit, 1.0), None, hit, False)
-            for count in (1, 4, 16):
+            for count in (1, 4, 16, MOST):  # as many slots as there are, see `Slots.slots_for`
                 await asyncio.gather(*(self.say(Told("Who?"), verdict) for _ in range(count)))
 
     async def close(self) -> None:

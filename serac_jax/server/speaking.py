@@ -56,7 +56,7 @@ class Speaker:
         self.reader, self.most = reader, most
         self.widths = reader.joined if after else reader.trained("query")
         change = reader.change if after else {}
-        self.slots: Slots[Said] = Slots(reader.model, reader.params, change)
+        self.slots: Slots[Said] = Slots(reader.model, reader.params, change, most)
         self.ends = frozenset(reader.model.ends)
         self.waiting, self.changed = deque[Said](), threading.Condition()
         self.closing = False
@@ -71,7 +71,7 @@ class Speaker:
         """
         most = limit or self.reader.encoder.answer_widths[-1]
         said = Said(self.reader.prompt(question, history, edit), most)
-        self.reader.padded([said.prompt], self.widths, self.reader.steps(limit))
+        self.reader.check_length(len(said.prompt), self.reader.steps(limit))
         return said
 
     async def pieces(self, said: Said) -> AsyncGenerator[str]:
@@ -126,8 +126,8 @@ class Speaker:
     def admit(self, new: list[Said]) -> None:
         """Reads the prompts of new answers."""
         room = self.reader.steps(max(said.limit for said in new))
-        read = self.reader.padded([said.prompt for said in new], self.widths, room)
-        self.slots.admit(new, read, room)
+        rows = [said.prompt for said in new]
+        self.slots.admit(new, *self.reader.read(rows, self.widths, room, self.slots.change), room)
 
     def step(self) -> None:
         """Tells every answer its next token, and lets those go that end."""

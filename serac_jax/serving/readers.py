@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Protocol, cast, runtime_checkable
 
 import jax
+import numpy as np
 from jaxtyping import Array, Int
 
 from serac_jax.core.batch import Tokens
@@ -14,6 +16,7 @@ from serac_jax.core.errors import UserError
 from serac_jax.core.types import Params
 from serac_jax.editors.serac.reader import Reader
 from serac_jax.edits.records import Edit
+from serac_jax.models.cache import Prefix
 from serac_jax.models.linear import Intervention
 from serac_jax.text.buckets import bucket, chunks, shard_rows, tokens
 from serac_jax.text.encoder import Encoder
@@ -67,9 +70,13 @@ class TextReader:
         self.params, self.encoder, self.model = params, encoder, reader.model
 
         def answer(
-            params: Params, change: Mapping[str, Intervention], read: Tokens, steps: int
+            params: Params,
+            change: Mapping[str, Intervention],
+            read: Tokens,
+            steps: int,
+            prefix: Prefix,
         ) -> Int[Array, "n s"]:
-            return reader.answer(params, read, steps, change)
+            return reader.answer(params, read, steps, change, prefix)
 
         self.answer = jax.jit(answer, static_argnums=3)
 
@@ -113,8 +120,9 @@ class TextReader:
         steps = self.steps(limit)
         texts: list[str] = []
         for group in chunks(rows):
-            read = shard_rows(self.params, self.padded(group, widths, steps))
-            found = cast(Array, self.answer(self.params, change, read, steps))
+            read, prefix = self.read(group, widths, steps, change)
+            read = shard_rows(self.params, read)
+            found = cast(Array, self.answer(self.params, change, read, steps, prefix))
             texts += [
                 self.encoder.words(ids if limit is None else ids[:limit])
                 for ids in jax.device_get(found)[: len(group)]
@@ -132,21 +140,43 @@ class TextReader:
         own = self.encoder.answer_widths[-1]
         return own if limit is None else own * bucket(-(-limit // own))
 
-    def padded(self, rows: Sequence[list[int]], widths: Sequence[int], steps: int) -> Tokens:
-        """Rows as arrays, before so many tokens are decoded.
+    def read(
+        self,
+        rows: Sequence[list[int]],
+        widths: Sequence[int],
+        steps: int,
+        change: Mapping[str, Intervention],
+    ) -> tuple[Tokens, Prefix]:
+        """Rows as arrays, before so many tokens are decoded, and what they stand behind: the
+        examples of the template, where all begin with these, are read once and for all.
 
         Raises:
             UserError: a row is longer than what the model reads.
         """
-        room = self.room(steps)
-        if (longest := max(map(len, rows))) > room:
+        self.check_length(max(map(len, rows)), steps)
+        form, room = self.encoder.form, self.room(steps)
+        longer = (widths[-1] << power for power in range(1, room.bit_length()))
+        fitting = [*widths, *(min(width, room) for width in longer if width < 2 * room)]
+        if change or not form.examples or any(not begins(row, form.shared) for row in rows):
+            return tokens(rows, tuple(fitting)), ()
+        behind = tuple(width - form.lead for width in fitting if width > form.lead)
+        return tokens([row[form.lead :] for row in rows], behind), self.examples
+
+    @cached_property
+    def examples(self) -> Prefix:
+        """What the model remembers of the examples of the template, and of what opens them."""
+        ids = np.array([self.encoder.form.shared], np.int32)
+        return cast(Prefix, jax.jit(self.model.prefix)(self.params, ids))
+
+    def check_length(self, length: int, steps: int) -> None:
+        """Raises UserError where so many tokens are more than what the model reads before it says
+        so many."""
+        if length > (room := self.room(steps)):
             raise UserError(
-                f"the question and what is read before it have {longest} tokens, more than the"
+                f"the question and what is read before it have {length} tokens, more than the"
                 f" {room} for which {self.model.name} has room; shorten the question, or leave"
                 " out earlier turns"
             )
-        longer = (widths[-1] << power for power in range(1, room.bit_length()))
-        return tokens(rows, (*widths, *(min(width, room) for width in longer if width < 2 * room)))
 
     def prompt(self, question: str, history: History = (), edit: Edit | None = None) -> list[int]:
         """The token ids that an answer comes behind."""
@@ -216,6 +246,11 @@ class TextReader:
         if len(row) <= room:
             return text
         return f"{tokenizer.decode(cut_to(row, room), skip_special_tokens=True)} …"
+
+
+def begins(row: Sequence[int], shared: Sequence[int]) -> bool:
+    """Whether a row begins with some tokens, and goes on."""
+    return len(row) > len(shared) and tuple(row[: len(shared)]) == tuple(shared)
 
 
 def paired(

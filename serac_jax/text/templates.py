@@ -69,9 +69,14 @@ class Template(NamedTuple):
     answer_space: str = ""
 
     @property
+    def shared(self) -> Piece:
+        """What every question begins with; behind an edit it is left out (`batch.splice`)."""
+        return self.opening + self.examples
+
+    @property
     def lead(self) -> int:
-        """How many tokens open a question; behind an edit they are left out (`batch.splice`)."""
-        return len(self.opening) + len(self.examples)
+        """How many tokens that is."""
+        return len(self.shared)
 
     @property
     def adds_words(self) -> bool:

@@ -37,7 +37,7 @@ def decoded(slots, ends, arrivals):
     while arrivals or slots.active:
         if arrivals and arrivals[0][0] <= step:
             rows = arrivals.pop(0)[1]
-            slots.admit([tuple(row) for row in rows], prompts(rows), STEPS)
+            slots.admit([tuple(row) for row in rows], prompts(rows), (), STEPS)
         for row, token in slots.step().items():
             said.setdefault(row, []).append(token)
             if token in ends or len(said[row]) == STEPS:
@@ -55,7 +55,7 @@ def test_every_row_says_what_generate_says_whoever_is_beside_it(case):
     folder = causal_models.one_layer(kind) if kind == "llama" else one_layer(kind)
     model, params = models.load(str(folder))
     assert is_plain(model)
-    slots = Slots(model, params, {})
+    slots = Slots(model, params, {}, 8)
     said = decoded(slots, model.ends, arrivals)
     assert (slots.rows, slots.cache) == ([], None)
     for _, rows in arrivals:

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int
 from serac_jax.core.batch import NOTHING_KNOWN, Examples, Layout, Tokens, packed, splice
 from serac_jax.core.types import Params
 from serac_jax.models import Model
+from serac_jax.models.cache import Prefix
 from serac_jax.models.generate import generate
 from serac_jax.models.linear import Intervention
 
@@ -53,14 +54,18 @@ class Reader(NamedTuple):
         questions: Tokens,
         steps: int,
         change: Mapping[str, Intervention] = {},
+        prefix: Prefix = (),
     ) -> Int[Array, "n s"]:
         """What the model says: tokens by greedy decoding; of a classifier the likeliest class.
 
         Args:
             change: of the model, by the paths of layers.
+            prefix: what every question stands behind, see `Model.prefix`.
         """
         if self.model.decodes:
-            return generate(self.model, params, questions, steps=steps, interventions=change)
+            return generate(
+                self.model, params, questions, steps=steps, interventions=change, prefix=prefix
+            )
         blank = jnp.zeros((questions.ids.shape[0], 1), jnp.int32)
         asked = Examples(questions, questions, questions, blank, jnp.ones(blank.shape))
         return self.model.logits(params, asked, interventions=change).argmax(-1)
