@@ -21,6 +21,7 @@ from tools.campaign import (
     many_threads,
     model_files,
     readers,
+    soak,
 )
 from tools.campaign.fuzzing import fuzzed
 
@@ -32,6 +33,7 @@ PARTS: dict[str, Callable[[Random, Path], int]] = {
     "killed-servers": killed_runs.servers,
     "full-disks": full_disks.trial,
     "threads": many_threads.trial,
+    "served": soak.trial,
     "command-lines": command_lines.trial,
     "drawn-rows": drawn_rows.trial,
     "memory-files": fuzzed(readers.memory_file, readers.MEMORY),
