@@ -38,6 +38,8 @@ TOPICS = [
     for ask in ("Tell me about", "What is the history of", "What do people know about")
     for what in ("the sea", "volcanoes", "honey", "winter", "carpentry", "the sky", "tea", "glass")
 ]
+EDIT = "Who is the prime minister of the United Kingdom?", "Keir Starmer"
+REWORDED = "who is the uk prime minister"
 WORDS = "amber basalt cedar dune ember fjord glacier harbour island jasper kelp lagoon".split()
 
 
@@ -201,32 +203,61 @@ async def overhead(options: argparse.Namespace) -> None:
 async def together(options: argparse.Namespace) -> None:
     """Prints how many tokens a second many clients of a local editor get against one."""
 
-    async def rate(port: int, clients: int, each: int) -> float:
+    async def rate(port: int, clients: int, each: int, others: int = 0) -> float:
+        """Tokens a second of clients that generate, while others ask what an edit answers."""
+
         async def one(number: int) -> int:
             client, tokens = Client(port), 0
             await client.open()
             for turn in range(each):
                 asked = await client.ask(TOPICS[(number + turn) % len(TOPICS)])
                 tokens += json.loads(asked.body)["usage"]["completion_tokens"]
+                generated.append(asked)
             client.writer.close()
             return tokens
 
+        async def other() -> None:
+            client = Client(port)
+            await client.open()
+            while not done.is_set():
+                hits.append(await client.ask(REWORDED))
+                await asyncio.sleep(random.random())
+            client.writer.close()
+
+        done = asyncio.Event()
+        asking = [asyncio.create_task(other()) for _ in range(others)]
         begun = time.perf_counter()
         tokens = sum(await asyncio.gather(*(one(number) for number in range(clients))))
-        return tokens / (time.perf_counter() - begun)
+        seconds = time.perf_counter() - begun
+        done.set()
+        await asyncio.gather(*asking)
+        return tokens / seconds
 
+    generated, hits = list[Reply](), list[Reply]()
     with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        store = Store.open(folder / "edits.jsonl", author="benchmark")
+        store.add([store.make(*EDIT)])
         make = [f"--editor={options.editor}", "--timeout=3600"]
-        server = await asyncio.to_thread(Server, Path(name), *make)
-        await rate(server.port, options.together, 1)  # compiles what is left
+        server = await asyncio.to_thread(Server, folder, *make)
+        await rate(server.port, options.together, 1, 4)  # compiles what is left
         alone, many = list[float](), list[float]()
         for _ in range(options.rounds):
             alone.append(await rate(server.port, 1, 4))
-            many.append(await rate(server.port, options.together, 2))
+            many.append(await rate(server.port, options.together, 4))
+        generated.clear()
+        hits.clear()
+        await rate(server.port, options.together - 4, 4, 4)
         server.end()
     print(
         f"one client {median(alone):.1f} tokens/s, {options.together} clients {median(many):.1f}:"
         f" {median(many) / median(alone):.1f} times"
+    )
+    assert all(b"x-serac-verdict: same" in hit.head.lower() for hit in hits)
+    (generating, _), (_, hit) = ms(generated), ms(hits)
+    print(f"of {options.together} clients, 4 ask what an edit answers in other words: p99 of these")
+    print(
+        f"{len(hits)} answers {hit:.0f} ms; p50 of answers that are generated {generating:.0f} ms"
     )
 
 
