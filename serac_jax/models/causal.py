@@ -318,13 +318,23 @@ class Causal(nn.Module):
     ) -> tuple[Cache, Int[Array, " n"]]:
         """Reads the prompt, behind a prefix. Returns a cache with room for so many more tokens,
         which holds all of a row but its last token, and that token, which `decode` takes first."""
-        _, pairs = self.read(tokens, prefix)
+        cache, _, last = self.prefill(tokens, room, prefix)
+        return cache._replace(length=cache.length - 1), last
+
+    def prefill(
+        self, tokens: Tokens, room: int, prefix: Prefix = ()
+    ) -> tuple[Cache, Float[Array, "n v"], Int[Array, " n"]]:
+        """As `start`, with all tokens in the cache. Returns also the logits of the next token."""
+        states, pairs = self.read(tokens, prefix)
         held = prefix[0][0].shape[1] if prefix else 0
         fitting(held + tokens.ids.shape[1] + room, self.config.positions)
         wide = ((0, 0), (0, room), (0, 0), (0, 0))
         own = tuple((jnp.pad(keys, wide), jnp.pad(values, wide)) for keys, values in pairs)
-        last = jnp.maximum(tokens.mask.sum(-1, dtype=jnp.int32) - 1, 0)
-        return Cache(own, held + last), jnp.take_along_axis(tokens.ids, last[:, None], 1)[:, 0]
+        length = jnp.maximum(tokens.mask.sum(-1, dtype=jnp.int32), 1)
+        last = length[:, None] - 1
+        token = jnp.take_along_axis(tokens.ids, last, 1)[:, 0]
+        logits = self.output(jnp.take_along_axis(states, last[:, :, None], 1))[:, 0]
+        return Cache(own, held + length), logits, token
 
     def decode(self, cache: Cache, token: Int[Array, " n"]) -> tuple[Cache, Float[Array, "n v"]]:
         """Logits of the token that follows `token` in each row."""

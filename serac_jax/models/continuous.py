@@ -55,7 +55,8 @@ class Slots(Generic[Row]):
 
     def _begin(self, given: Any, tokens: Tokens, room: int) -> tuple[Cache, Int[Array, " n"]]:
         params, change, prefix = given
-        return self.model.start(params, tokens, room, change, prefix)
+        cache, logits, last = self.model.prefill(params, tokens, room, change, prefix)
+        return cache, logits.argmax(-1).astype(last.dtype)
 
     def _decode(
         self, given: Any, cache: Cache, last: Int[Array, " n"]
@@ -69,8 +70,10 @@ class Slots(Generic[Row]):
         """How many rows are being decoded."""
         return sum(row is not None for row in self.rows)
 
-    def admit(self, rows: Sequence[Row], tokens: Tokens, prefix: Prefix, room: int) -> None:
-        """Reads prompts, whose answers `step` goes on with.
+    def admit(
+        self, rows: Sequence[Row], tokens: Tokens, prefix: Prefix, room: int
+    ) -> dict[Row, int]:
+        """Reads prompts. Returns the first token of every answer, with which `step` goes on.
 
         Args:
             rows: what to call them.
@@ -94,6 +97,7 @@ class Slots(Generic[Row]):
             names = [*(self.rows[at] for at in kept), *rows]
             taken = [*kept, *(len(self.rows) + at for at in range(len(rows)))]
             self.choose(together(held, new), taken, names)
+        return dict(zip(rows, jax.device_get(new[1]).tolist(), strict=False))
 
     def step(self) -> dict[Row, int]:
         """The next token of every row."""

@@ -57,8 +57,8 @@ def generate(
         choose = drawing(key, sampling)
     if options.beams > 1 and sampling is None:
         return beam_search(model, params, tokens, steps, options, interventions, prefix)
-    cache, first = model.start(params, tokens, steps, interventions, prefix)
-    return greedy(model, params, cache, first, steps, options, interventions, choose)
+    start = model.prefill(params, tokens, steps, interventions, prefix)
+    return greedy(model, params, *start, steps, options, interventions, choose)
 
 
 def likeliest(logits: Float[Array, "n v"], at: Scalar) -> Int[Array, " n"]:
@@ -76,27 +76,33 @@ def greedy(
     model: Model,
     params: Params,
     cache: Cache,
+    logits: Float[Array, "n v"],
     first: Int[Array, " n"],
     steps: int,
     options: Decoding,
     interventions: Mapping[str, Intervention] = {},
     choose: Choose = likeliest,
 ) -> Int[Array, "n s"]:
-    """Decoding from what `Model.start` returned; `choose`: (logits, position) -> the next token."""
+    """Decoding from what `Model.prefill` returned; `choose`: (logits, position) -> the next
+    token."""
     rows, ends = len(first), model.ends
 
     def unfinished(state: tuple[Scalar, Array, Array, Array, Cache]) -> Array:
         at, _, _, done, _ = state
         return (at < steps) & ~done.all()
 
+    def chosen(logits: Array, at: Scalar, ids: Array, done: Array) -> tuple[Array, Array, Array]:
+        logits = restrict(logits, ids, at, options, first, ends)
+        token = jnp.where(done, 0, choose(logits, at).astype(ids.dtype))
+        return token, ids.at[:, at].set(token), done | among(token, ends)
+
     def step(state: Any) -> Any:
         at, last, ids, done, cache = state
         cache, logits = model.decode(params, cache, last, interventions)
-        logits = restrict(logits, ids, at, options, first, ends)
-        chosen = jnp.where(done, 0, choose(logits, at).astype(ids.dtype))
-        return at + 1, chosen, ids.at[:, at].set(chosen), done | among(chosen, ends), cache
+        return at + 1, *chosen(logits, at, ids, done), cache
 
-    state = (jnp.int32(0), first, jnp.zeros((rows, steps), jnp.int32), jnp.zeros(rows, bool), cache)
+    blank = jnp.zeros((rows, steps), jnp.int32), jnp.zeros(rows, bool)
+    state = (jnp.int32(1), *chosen(logits, jnp.int32(0), *blank), cache)
     return jax.lax.while_loop(unfinished, step, state)[2]
 
 

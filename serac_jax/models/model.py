@@ -145,10 +145,15 @@ class Model:
         tokens: Tokens,
         room: int,
         interventions: Mapping[str, Intervention] = {},
-    ) -> tuple[Cache, Float[Array, "n v"]]:
-        """Reads a prompt. Returns a cache, and the logits of the first token of the answer."""
+        prefix: Prefix = (),
+    ) -> tuple[Cache, Float[Array, "n v"], Int[Array, " n"]]:
+        """As `start`, with the token that it returns in the cache. Returns also the logits of the
+        first token of the answer."""
+        if hasattr(self.module, "prefill"):  # which reads that token together with the prompt
+            read = (tokens, room, prefix)
+            return self.apply(params, *read, method="prefill", interventions=interventions)
         cache, first = self.start(params, tokens, room, interventions)
-        return self.decode(params, cache, first, interventions)
+        return *self.decode(params, cache, first, interventions), first
 
     def decode(
         self,

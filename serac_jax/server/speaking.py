@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 
 from serac_jax.edits.records import Edit
@@ -105,8 +105,8 @@ class Speaker:
                 new = self.joining()
             try:
                 if new:
-                    self.admit(new)
-                self.step()
+                    self.tell(self.admit(new))
+                self.tell(self.slots.step())
             except Exception as error:
                 for said in {*new, *self.slots.rows} - {None}:
                     said.tell(error)
@@ -123,15 +123,16 @@ class Speaker:
                 new.append(said)
         return new
 
-    def admit(self, new: list[Said]) -> None:
-        """Reads the prompts of new answers."""
+    def admit(self, new: list[Said]) -> dict[Said, int]:
+        """Reads the prompts of new answers; their first tokens."""
         room = self.reader.steps(max(said.limit for said in new))
-        rows = [said.prompt for said in new]
-        self.slots.admit(new, *self.reader.read(rows, self.widths, room, self.slots.change), room)
+        prompts = [said.prompt for said in new]
+        read, prefix = self.reader.read(prompts, self.widths, room, self.slots.change)
+        return self.slots.admit(new, read, prefix, room)
 
-    def step(self) -> None:
-        """Tells every answer its next token, and lets those go that end."""
-        for said, token in self.slots.step().items():
+    def tell(self, tokens: Mapping[Said, int]) -> None:
+        """Tells answers their next tokens, and lets those go that end."""
+        for said, token in tokens.items():
             said.count += 1
             ended = token in self.ends
             said.tell(token)

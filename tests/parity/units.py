@@ -141,9 +141,9 @@ def compare_greedy(
     recorded = sorted(key for key in case if key.startswith(f"{name}/greedy"))
     steps = case[recorded[0]].shape[1] - 1
     cache, first = model.start(params, inputs, steps)
-    answers = greedy(
-        model, params, cache._replace(mask=jnp.ones_like(cache.mask)), first, steps, model.decoding
-    )
+    cache = cache._replace(mask=jnp.ones_like(cache.mask))
+    begun = *model.decode(params, cache, first), first
+    answers = greedy(model, params, *begun, steps, model.decoding)
     for row, key in enumerate(recorded):
         comparison.check(key, answers[row : row + 1], case[key][:, 1:])
 

@@ -90,12 +90,33 @@ def test_prefill_and_decode_equal_a_full_pass(pair):
     )
     for changes in ({}, {"block_1/mlp/wo": adapter}):
         expected = full(TOKENS, labels, changes)
-        cache, logits = prefill(TOKENS, STEPS, changes)
+        cache, logits, _ = prefill(TOKENS, STEPS, changes)
         assert cache.length.tolist() == [7, 2, 5]
         for at in range(STEPS):
             assert close(logits, np.asarray(expected[:, at]))
             if at + 1 < STEPS:
                 cache, logits = decode(cache, labels[:, at], changes)
+
+
+@pytest.mark.parametrize("pair", fast(KINDS, ["llama"]), indirect=True)
+def test_what_all_prompts_begin_with_is_read_once(pair):
+    """Also with a change of a layer, and where the prefix is as long as a window."""
+    model, params, _ = pair
+    before = np.array([[7, 91, 12, 55, 3, 8]], np.int32)
+    whole = np.concatenate([np.repeat(before, 3, 0), IDS], 1)
+    tokens = Tokens(jnp.asarray(whole, jnp.int32), jnp.asarray(whole > 0))
+    adapter = LowRank(0.1 * jnp.ones((48, 1)), jnp.ones((1, 32)))
+    for changes in ({}, {"block_1/mlp/wo": adapter}):
+        prefix = model.prefix(params, jnp.asarray(before), changes)
+        one = model.prefill(params, tokens, STEPS, changes)
+        other = model.prefill(params, TOKENS, STEPS, changes, prefix)
+        assert one[0].length.tolist() == other[0].length.tolist() == [13, 8, 11]
+        assert close(other[1], np.asarray(one[1]))
+        said = [
+            generate(model, params, read, steps=STEPS, interventions=changes, prefix=held)
+            for read, held in ((tokens, ()), (TOKENS, prefix))
+        ]
+        assert np.array_equal(*said)
 
 
 def test_greedy_answers_equal_those_of_pytorch(pair):

@@ -34,14 +34,18 @@ def prompts(rows):
 def decoded(slots, ends, arrivals):
     """What every prompt is answered, joining at its time and leaving at its end."""
     said, step, arrivals = {}, 0, list(arrivals)
-    while arrivals or slots.active:
-        if arrivals and arrivals[0][0] <= step:
-            rows = arrivals.pop(0)[1]
-            slots.admit([tuple(row) for row in rows], prompts(rows), (), STEPS)
-        for row, token in slots.step().items():
+
+    def tell(tokens):
+        for row, token in tokens.items():
             said.setdefault(row, []).append(token)
             if token in ends or len(said[row]) == STEPS:
                 slots.release(row)
+
+    while arrivals or slots.active:
+        if arrivals and arrivals[0][0] <= step:
+            rows = arrivals.pop(0)[1]
+            tell(slots.admit([tuple(row) for row in rows], prompts(rows), (), STEPS))
+        tell(slots.step())
         step += 1
     return said
 

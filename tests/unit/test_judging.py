@@ -14,12 +14,15 @@ import serac_jax
 from serac_jax import models
 from serac_jax.core.errors import UserError
 from serac_jax.editors.protocol import Thresholds
+from serac_jax.edits.records import make
 from serac_jax.index.distance import Distance
 from serac_jax.models import adapters
+from serac_jax.models.generate import generate
 from serac_jax.serving import fact_calibration, judging, saved_editor, scope_score
 from serac_jax.serving.editor_spec import Decision, JudgeSpec, Spec
 from serac_jax.serving.parts import Part, Parts
 from serac_jax.tasks.facts.fact_rows import Ask, Fact
+from serac_jax.text.buckets import tokens
 from tests.causal_models import random_model
 from tests.conftest import MODELS
 
@@ -119,6 +122,19 @@ def test_same_is_answered_by_the_edit_and_the_rest_by_the_reader(editor, monkeyp
     assert editor.texts([question], [same]) == [near.edit.answer]
     assert editor.texts([question], [follows]) == editor.reader.after([near.edit], [question])
     assert editor.texts([question], [verdict._replace(hit=False)]) == editor.base([question])
+
+
+def test_the_examples_of_the_template_are_read_once(editor):
+    base, questions = editor.base, ["What was she?", "When did the long war end?"]
+    rows, steps = [base.prompt(question) for question in questions], base.steps(None)
+    read, prefix = base.read(rows, base.trained("query"), steps, {})
+    lead = base.encoder.form.lead
+    assert prefix[0][0].shape[1] == lead > read.ids.shape[1]
+    whole = tokens(rows, (max(map(len, rows)),))
+    said = generate(base.model, base.params, whole, steps=steps)
+    assert base(questions) == [base.encoder.words(ids) for ids in np.asarray(said)]
+    with_edit = [base.prompt(question, (), make(*EDITS[0])) for question in questions]
+    assert base.read(with_edit, base.joined, steps, {})[1] == ()
 
 
 HISTORY = (("Who was he?", "a monk"), ("And she?", "a nun"))

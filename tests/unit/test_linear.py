@@ -116,7 +116,7 @@ def test_the_forward_pass_and_decoding_intervene_alike():
     changes = interventions(0.3)
     expected = model.apply(params, TOKENS, LABELS, interventions=changes)
     assert np.abs(expected - model.apply(params, TOKENS, LABELS)).max() > 0.01
-    cache, logits = model.prefill(params, TOKENS, 3, changes)
+    cache, logits, _ = model.prefill(params, TOKENS, 3, changes)
     for at in range(3):
         assert np.abs(logits - expected[:, at]).max() < 1e-5 * np.abs(expected).max()
         if at < 2:
