@@ -14,7 +14,6 @@ import serac_jax
 from serac_jax import models
 from serac_jax.core.errors import UserError
 from serac_jax.editors.protocol import Thresholds
-from serac_jax.edits.records import make
 from serac_jax.index.distance import Distance
 from serac_jax.models import adapters
 from serac_jax.models.generate import generate
@@ -133,8 +132,8 @@ def test_the_examples_of_the_template_are_read_once(editor):
     whole = tokens(rows, (max(map(len, rows)),))
     said = generate(base.model, base.params, whole, steps=steps)
     assert base(questions) == [base.encoder.words(ids) for ids in np.asarray(said)]
-    with_edit = [base.prompt(question, (), make(*EDITS[0])) for question in questions]
-    assert base.read(with_edit, base.joined, steps, {})[1] == ()
+    # A model with an adapter remembers something else of them.
+    assert base.read(rows, base.trained("query"), steps, editor.reader.change)[1] == ()
 
 
 HISTORY = (("Who was he?", "a monk"), ("And she?", "a nun"))
