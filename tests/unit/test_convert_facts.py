@@ -1,4 +1,4 @@
-"""Rows in the shapes of public files, written for these tests, and the facts that they become."""
+"""Rows in the shapes of public files, and the facts that they become."""
 
 import json
 from collections import Counter
@@ -9,117 +9,8 @@ from serac_jax.cli import main as shell
 from serac_jax.core.errors import UserError
 from serac_jax.tasks.facts import fact_rows
 from serac_jax.tasks.facts.convert_facts import convert
+from tests.published_rows import ARCHIVE, ROWS
 
-PAIR = {"prompt": "Lima is in", "ground_truth": "Peru"}
-ROWS = {
-    "zsre": {  # ROME's zsre_mend_eval.json, with EasyEdit's portability
-        "subject": "Mona Lisa",
-        "src": "Who painted the Mona Lisa?",
-        "pred": "Leonardo",
-        "rephrase": "Whose painting is the Mona Lisa?",
-        "alt": "Frida Kahlo",
-        "answers": ["Leonardo da Vinci", "Leonardo"],
-        "loc": "nq question: who wrote emma",
-        "loc_ans": "Jane Austen",
-        "cond": "Leonardo >> Frida Kahlo || Who painted the Mona Lisa?",
-        "portability": {
-            "Recalled Relation": "(Frida Kahlo, country, Mexico)",
-            "New Question": "In which country was the painter of the Mona Lisa born?",
-            "New Answer": "Mexico",
-        },
-    },
-    "counterfact": {  # ROME's counterfact.json
-        "case_id": 7,
-        "pararel_idx": 1,
-        "requested_rewrite": {
-            "prompt": "The mother tongue of {} is",
-            "relation_id": "P103",
-            "target_new": {"str": "Welsh", "id": "Q1"},
-            "target_true": {"str": "French", "id": "Q2"},
-            "subject": "Zola",
-        },
-        "paraphrase_prompts": ["It rained. Zola, a native", "Zola spoke the language"],
-        "neighborhood_prompts": ["The mother tongue of Sartre is"],
-        "attribute_prompts": ["The mother tongue of Dylan Thomas is"],
-        "generation_prompts": ["Zola lived"],
-    },
-    "mquake": {  # MQuAKE-CF-3k.json
-        "case_id": 1,
-        "requested_rewrite": [
-            {
-                "prompt": "{} is a citizen of",
-                "relation_id": "P27",
-                "target_new": {"str": "Chile", "id": "Q1"},
-                "target_true": {"str": "Spain", "id": "Q2"},
-                "subject": "Picasso",
-                "question": "What is the country of citizenship of Picasso?",
-            }
-        ],
-        "questions": ["What is the capital of Picasso's country?", "Which capital has it?"],
-        "answer": "Madrid",
-        "answer_alias": [],
-        "new_answer": "Santiago",
-        "new_answer_alias": ["Santiago de Chile"],
-        "single_hops": [{"question": "q", "cloze": "c", "answer": "Spain", "answer_alias": []}] * 2,
-        "new_single_hops": [{"question": "q", "cloze": "c", "answer": "Chile"}] * 2,
-        "orig": {"triples": []},
-    },
-    "knowedit": {  # wiki_counterfact and wiki_recent
-        "subject": "Lima",
-        "prompt": "The country of Lima is",
-        "target_new": "Chile",
-        "ground_truth": "Peru",
-        "portability": {
-            "Reasoning": [{"prompt": "Its capital is", "ground_truth": [["Santiago", "SCL"]]}],
-            "Subject_Aliasing": [{"prompt": "Ciudad de los Reyes is in", "ground_truth": "Chile"}],
-            "Logical_Generalization": [{"prompt": "Is it Peru?", "ground_truth": [["no"], ["n"]]}],
-        },
-        "locality": {
-            "Relation_Specificity": [{"prompt": "Lima's mayor is", "ground_truth": [[]]}],
-            "Forgetfulness": [{"prompt": "Its country, not Chile, is", "ground_truth": "Peru"}],
-        },
-    },
-    "qaedit": {
-        "id": 1,
-        "source": "NQ",
-        "prompt": "who sang thriller",
-        "target": "Prince",
-        "subject": "thriller",
-        "rephrase": "Which singer recorded Thriller?",
-        "locality": [{"loc": "who wrote emma", "loc_ans": "Jane Austen"}],
-    },
-    "hallueditbench": {
-        "topic": "art_sculpture",
-        "subject": "Thinker",
-        "relation": "creator",
-        "object": "Rodin",
-        "question": "Who made the Thinker?",
-        "output_llama": "Picasso",
-        "eval_llama": "0.0",
-        "multiple_choices": "['Rodin']",
-        "paraphrased_question": "Whose work is the Thinker?",
-        "yes_question": "Is Rodin the maker of the Thinker?",
-        "no_question": "Is Picasso the maker of the Thinker?",
-        "locality_question": "Where is the Thinker?",
-        "reversed_relation_question": "What did Rodin make?",
-        **{f"question_{hops}hop": f"Hop {hops}?" for hops in range(2, 7)},
-        **{f"answer_{hops}hop": f"answer {hops}" for hops in range(2, 7)},
-    },
-    "easyedit": {
-        "prompt": "Lima is the capital of",
-        "target_new": "Chile",
-        "subject": "Lima",
-        "ground_truth": "Peru",
-        "rephrase_prompt": "Lima is where the government sits of",
-        "locality_prompt": "Rome is the capital of",
-        "locality_ground_truth": "Italy",
-        "portability": {"one_hop": {"prompt": "Lima's people speak", "ground_truth": "Spanish"}},
-        "locality": {
-            "neighborhood": {"prompt": ["Oslo is the capital of"], "ground_truth": ["Norway"]},
-            "distracting": {"prompt": ["Lima is … Chile. Oslo is"], "ground_truth": ["Norway"]},
-        },
-    },
-}
 FACTS = {
     "zsre": (
         ("Who painted the Mona Lisa?", "Frida Kahlo", "Mona Lisa", "Leonardo da Vinci"),
@@ -238,20 +129,8 @@ def test_what_a_flat_rows_locality_is_depends_on_the_data_set(tmp_path, name, ki
 
 
 def test_rows_of_the_originals_archive(tmp_path):
-    row = {
-        "input": "Who made it?",
-        "prediction": "x",
-        "alternatives": ["", "Ann", "Bob"],
-        "filtered_rephrases": ["By whom was it made?", "Who made it?", ""],
-        "output": [{"answer": "Cy"}],
-        "hard_negatives": [
-            ["When was it made?", "1900", "relation"],
-            ["Who made that?", "Di", "subject"],
-            ["Who?", "Ed"],
-        ],
-    }
     path = tmp_path / "rows.jsonl"
-    lines = (row, row | {"input": "Who sold it?", "alternatives": []})
+    lines = (ARCHIVE, ARCHIVE | {"input": "Who sold it?", "alternatives": []})
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     found = convert([path])
     (fact,) = found.facts
@@ -289,6 +168,38 @@ def test_csv_files_are_read(tmp_path):
         convert([path])
 
 
+def damaged(value):
+    """Copies of a row in which one field, wherever it is, is missing or has another value."""
+    places = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, old in list(places):
+        copy = dict if isinstance(value, dict) else list
+        others = [None, 5, "", [], {}]
+        if isinstance(old, dict | list):
+            others += damaged(old)
+        for other in others:
+            changed = copy(value)
+            changed[key] = other
+            yield changed
+        del (less := copy(value))[key]
+        yield less
+
+
+@pytest.mark.parametrize(("name", "row"), [*ROWS.items(), ("zsre", ARCHIVE), ("counterfact", FLAT)])
+def test_a_row_with_any_field_damaged_is_read_or_named(tmp_path, name, row):
+    path, refused = tmp_path / "file.json", list[str]()
+    for changed in damaged(row):
+        path.write_text(json.dumps([changed]))
+        try:
+            facts = convert([path], name).facts
+        except UserError as error:
+            refused.append(str(error))
+            continue
+        for fact in facts:  # what is written can be read
+            assert fact_rows.parse(fact_rows.line_of(fact), "line")[:4] == fact[:4]
+    assert refused
+    assert all(one.startswith(f"{path}:row 1") and "\n" not in one for one in refused)
+
+
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
@@ -296,8 +207,16 @@ def test_csv_files_are_read(tmp_path):
         (
             "counterfact",
             {"requested_rewrite": {}},
-            r"row 1: 'requested_rewrite' should have prompt",
+            r"row 1: field 'requested_rewrite' should have prompt",
         ),
+        ("counterfact", {"paraphrase_prompts": "\ud800"}, r"row 1: a text is not valid UTF-8"),
+        ("mquake", {"requested_rewrite": None}, r"row 1: the field 'requested_rewrite' is missing"),
+        (
+            "mquake",
+            {"requested_rewrite": [{}]},
+            r"row 1: requested_rewrite\[0\] should have prompt",
+        ),
+        ("mquake", {"new_single_hops": 5}, r"row 1: field 'new_single_hops' should be a list"),
         ("knowedit", {"target_new": {"str": "x"}}, r"row 1: expected a text or a list of texts"),
         ("knowedit", {"locality": 3}, r"row 1: field 'locality' should be an object, not 3"),
         ("easyedit", {"locality": {"neighborhood": ["x"]}}, r"locality.neighborhood should have"),

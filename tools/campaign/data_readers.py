@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import json
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+from serac_jax.core.errors import UserError
 from tools.campaign.readers import ASSETS
 
 Read = Callable[[bytes, Path], None]
@@ -52,6 +54,35 @@ def sent(data: bytes, folder: Path) -> None:
 def SENT() -> list[bytes]:  # noqa: N802 (a constant that is made when it is first used)
     """Rows of sentiment."""
     return [b'[{"ent": "tea", "pos": ["I like tea.", "Tea is good."], "neg": ["Tea is bad."]}]']
+
+
+@cache
+def PUBLISHED() -> list[bytes]:  # noqa: N802
+    """Rows of published data sets."""
+    from tests.published_rows import ARCHIVE, ROWS
+
+    return [json.dumps([row]).encode() for row in (*ROWS.values(), ARCHIVE)]
+
+
+def published(data: bytes, folder: Path) -> None:
+    """Rows of a published data set, as every one; what is written is read again."""
+    from serac_jax.tasks.facts import convert_facts, fact_rows
+
+    (folder / "rows.json").write_bytes(data)
+    errors = []
+    for name in convert_facts.NAMES:
+        try:
+            found = convert_facts.convert([folder / "rows.json"], name)
+        except UserError as error:
+            errors.append(error)
+            continue
+        for fact in found.facts:
+            try:
+                fact_rows.parse(fact_rows.line_of(fact), "line")
+            except UserError as error:
+                raise AssertionError("what was written cannot be read") from error
+    if len(errors) == len(convert_facts.NAMES):
+        raise errors[0]
 
 
 @cache

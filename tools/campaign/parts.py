@@ -47,6 +47,7 @@ PARTS: dict[str, Callable[[Random, Path], int]] = {
     "zsre-rows": fuzzed(data_readers.zsre, data_readers.first_rows(ZSRE)),
     "fnli-rows": fuzzed(data_readers.fnli, data_readers.first_rows("vitaminc/dev.jsonl")),
     "sent-rows": fuzzed(data_readers.sent, data_readers.SENT),
+    "published-forms": fuzzed(data_readers.published, data_readers.PUBLISHED),
     "torch-files": fuzzed(data_readers.torch_file, data_readers.TORCH),
     "safetensors": fuzzed(model_files.safetensors, model_files.SAFETENSORS),
     "gguf-files": fuzzed(model_files.gguf_file, model_files.GGUF),

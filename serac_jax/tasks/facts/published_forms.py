@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from serac_jax.edits.records import is_list, is_object, shown
-from serac_jax.tasks.facts.fact_rows import Ask, Fact
+from serac_jax.tasks.facts.fact_rows import Ask, Fact, checked
 from serac_jax.text.queries import DataError
 
 Row = dict[str, Any]
@@ -66,10 +66,10 @@ def zsre(row: Row, where: str, left_out: LeftOut) -> Iterator[Fact]:
             asks += [Ask("hop2", question, answers) for question, answers in asked if answers]
     else:
         prompt, new = one(row, "input", where), texts(row.get("alternatives"), where)
-        output = row.get("output") or []
+        output = members(row, "output", where)
         true = [answer.get("answer") for answer in output if is_object(answer)]
         asks = [*rephrasings(row.get("filtered_rephrases"), where)]
-        for near in row.get("hard_negatives") or []:
+        for near in members(row, "hard_negatives", where):
             question, *others = texts(near, f"{where}: field 'hard_negatives'") or [""]
             if len(others) == 2 and others[1] in NEAR:
                 asks.append(Ask(NEAR[others[1]], question, (others[0],)))
@@ -87,10 +87,12 @@ def counterfact(row: Row, where: str, left_out: LeftOut) -> Iterator[Fact]:
     if "requested_rewrite" not in row:
         yield from flat(row, where, left_out, "same_relation")
         return
-    prompt, new, subject, true = rewrite(row["requested_rewrite"], where)
+    prompt, new, subject, true = rewrite(
+        row["requested_rewrite"], f"{where}: field 'requested_rewrite'"
+    )
     asks = [*rephrasings(row.get("paraphrase_prompts"), where)]
     asks += [
-        Ask("same_relation", question, (true,))
+        Ask("same_relation", question, tuple(true))
         for question in texts(row.get("neighborhood_prompts"), where)
     ]
     yield from fact(prompt, new, subject, true, asks, where, left_out)
@@ -102,8 +104,10 @@ def mquake(row: Row, where: str, left_out: LeftOut) -> Iterator[Fact]:
     The case's own questions go with its edit where it has just one: those of several edits are only
     answered when all of them are held.
     """
-    edits = row["requested_rewrite"]
-    hops = row.get("new_single_hops") or row.get("single_hops") or []
+    edits = members(row, "requested_rewrite", where)
+    if not edits:
+        raise DataError(f"{where}: the field 'requested_rewrite' is missing or empty")
+    hops = members(row, "new_single_hops", where) or members(row, "single_hops", where)
     kind, several = f"hop{len(hops)}", len(edits) > 1
     accepted = (*texts(row.get("new_answer"), where), *texts(row.get("new_answer_alias"), where))
     for number, edit in enumerate(edits):
@@ -128,7 +132,7 @@ easyedit = knowedit  # the same fields, flat or in groups
 def qaedit(row: Row, where: str, left_out: LeftOut) -> Iterator[Fact]:
     """QAEdit: questions of other data sets as locality."""
     asks = [*rephrasings(row.get("rephrase"), where)]
-    for near in row.get("locality") or []:
+    for near in members(row, "locality", where):
         if not is_object(near):
             raise DataError(
                 f"{where}: field 'locality' should be a list of objects with 'loc' and"
@@ -204,17 +208,18 @@ def grouped(content: Any, where: str) -> Iterator[tuple[str, tuple[str, ...]]]:
             yield from pairs(*pair, where)
 
 
-def rewrite(edit: Any, where: str) -> tuple[str, list[str], str, str]:
-    """Prompt, new answers, subject and true answer of a `requested_rewrite`."""
-    try:
-        subject, template = edit["subject"], edit["prompt"]
-        new, true = edit["target_new"]["str"], edit["target_true"]["str"]
-        return template.replace("{}", subject), texts(new, where), subject, true
-    except (TypeError, KeyError, AttributeError) as error:
+def rewrite(edit: Any, where: str) -> tuple[str, list[str], str, list[str]]:
+    """Prompt, new answers, subject and true answers of a `requested_rewrite`."""
+    fields = edit if is_object(edit) else {}
+    new, true = fields.get("target_new"), fields.get("target_true")
+    if not (is_object(new) and is_object(true)):
         raise DataError(
-            f"{where}: 'requested_rewrite' should have prompt, subject, target_new.str and"
-            " target_true.str"
-        ) from error
+            f"{where} should have prompt, subject, target_new.str and target_true.str, not"
+            f" {shown(edit)}"
+        )
+    subject, template = one(fields, "subject", where), one(fields, "prompt", where)
+    prompt = template.replace("{}", subject)
+    return prompt, texts(new.get("str"), where), subject, texts(true.get("str"), where)[:1]
 
 
 def fact(
@@ -258,13 +263,21 @@ def one(row: Row, name: str, where: str) -> str:
     return found[0]
 
 
+def members(row: Row, name: str, where: str) -> list[Any] | tuple[Any, ...]:
+    """The members of a field that must hold a list, if it is there."""
+    found = row.get(name) or []
+    if not is_list(found):
+        raise DataError(f"{where}: field {name!r} should be a list, not {shown(found)}")
+    return found
+
+
 def texts(value: Any, where: str) -> list[str]:
     """The texts of a value that is one, a list of them, or a list of lists; empty ones are left
     out, as published files have them."""
     if value is None:
         return []
     if isinstance(value, str):
-        return [value.strip()] if value.strip() else []
+        return [checked(value.strip(), f"{where}: a text")] if value.strip() else []
     if is_list(value):
         return [text for member in value for text in texts(member, where)]
     if isinstance(value, int | float) and not isinstance(value, bool):
