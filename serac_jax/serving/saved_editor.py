@@ -91,10 +91,12 @@ def located(name: str) -> Path:
     """The folder of an editor."""
     folder = files.expanded(name)
     if folder.is_dir():
-        if not (folder / specs.FILE).exists() and not (folder / "checkpoints").exists():
+        # A run has versions.json from its beginning, checkpoints only where something is learned.
+        if not any(
+            (folder / file).exists() for file in (specs.FILE, "versions.json", "checkpoints")
+        ):
             raise UserError(
                 f"{folder} holds neither {specs.FILE}, which `save` writes, nor a run of train.py"
-                " with a checkpoint"
             )
         return folder
     if name in SHIPPED_FOLDERS:

@@ -92,11 +92,23 @@ def test_a_run_answers_as_in_its_evaluation(run, cache, tmp_path, monkeypatch):
     assert [answer.text for answer in answers] == [built.task.words(row) for row in ids]
 
 
-def test_only_runs_that_keep_edits_as_text_are_loaded(tmp_path):
-    config = presets.preset("zsre_ft:mini")
-    run_folder.enter(tmp_path, config)
+@pytest.mark.parametrize(("method", "editor"), [("ft", "finetune"), ("lu", "lookup")])
+def test_only_runs_that_keep_edits_as_text_are_loaded(tmp_path, method, editor):
+    """What learns nothing has no checkpoints."""
+    run_folder.enter(tmp_path, presets.preset(f"zsre_{method}:mini"))
+    refused = f"a run of the editor {editor!r}; only SERAC's keeps edits as text"
+    with pytest.raises(UserError, match=refused):
+        serac_jax.load(tmp_path)
     (tmp_path / "checkpoints").mkdir()
-    with pytest.raises(UserError, match="a run of the editor 'finetune'"):
+    with pytest.raises(UserError, match=refused):
+        serac_jax.load(tmp_path)
+
+
+def test_a_run_without_a_checkpoint_is_refused(tmp_path):
+    config = presets.preset("zsre_rp:mini")
+    config.update_from_flattened_dict(SMALL | {"data.cache": str(tmp_path / "cache")})
+    run_folder.enter(tmp_path, config)
+    with pytest.raises(UserError, match="has no checkpoint yet; continue the run"):
         serac_jax.load(tmp_path)
 
 
