@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from serac_jax import presets
 from serac_jax.cli.commands import ROWS
 from serac_jax.cli.main import parser
+from serac_jax.presets.experiments import EXPERIMENTS
+from serac_jax.presets.methods import METHODS
 from serac_jax.training.sections import FIELDS
 from tests.conftest import ROOT
 from tests.doc_blocks import NEEDS_A_MODEL, PAGES, blocks, run_console, same_output
@@ -132,3 +135,19 @@ def test_the_site_lists_every_page():
     nav = Path(ROOT / "mkdocs.yml").read_text()
     for page in (ROOT / "docs").rglob("*.md"):
         assert f" {page.relative_to(ROOT / 'docs')}\n" in nav
+
+
+def test_the_page_of_config_fields_has_every_preset():
+    page = (ROOT / "docs" / "reference" / "config.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)` \|(.*)\|$", page, re.MULTILINE))
+    assert [*rows] == [*EXPERIMENTS, *METHODS]
+    for name in EXPERIMENTS:
+        config = presets.preset(f"{name}_rep")
+        assert f"`{config.base.name}`" in rows[name]
+        assert rows[name].endswith(f"| {config.train.edits} ")
+    of_the_paper = {
+        f"{experiment}_{method}"
+        for experiment in EXPERIMENTS.keys() - {"facts"}
+        for method in METHODS.keys() - {"serac"}
+    }
+    assert {file.stem for file in (ROOT / "configs").glob("*.py")} == of_the_paper | {"facts_serac"}
