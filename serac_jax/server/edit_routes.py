@@ -73,7 +73,7 @@ def list_edits(
         and by in (None, edit.author)
         and (expired or not records.expired(edit, now))
     ]
-    response.headers["ETag"] = f'"{version}"'
+    response.headers.update(tag_of(version, as_of))
     page = [listed(here, edit, now) for edit in found[offset : offset + limit]]
     return {"version": version, "total": len(found), "edits": page}
 
@@ -90,7 +90,7 @@ def export_edits(
     seen = [edit for edit in edits.values() if tenant.sees(edit)]
     kind = "application/jsonl" if format == "jsonl" else "text/csv; charset=utf-8"
     return StreamingResponse(
-        exchange.write(seen, format), media_type=kind, headers={"ETag": f'"{version}"'}
+        exchange.write(seen, format), media_type=kind, headers=tag_of(version, as_of)
     )
 
 
@@ -240,6 +240,12 @@ def state(here: Context, as_of: str | None) -> tuple[int, Mapping[str, Edit]]:
         if as_of is None:
             return memory.seq, dict(memory.edits)
         return memory.seq, memory.as_of(moment(as_of))
+
+
+def tag_of(version: int, as_of: str | None) -> dict[str, str]:
+    """The header with the version of what is shown; edits of another time are of none that a change
+    may be made for."""
+    return {"ETag": f'"{version}"'} if as_of is None else {}
 
 
 def moment(text: str) -> int | str:

@@ -68,6 +68,16 @@ def test_a_change_for_another_version_changes_nothing(client):
     assert client.post("/redo", headers={"If-Match": "new"}).status_code == 400
 
 
+@pytest.mark.parametrize("path", ["/edits", "/edits/export"])
+def test_what_was_then_is_no_version_to_change(client, path):
+    client.post("/edits", json=DRACULA)
+    client.post("/undo")
+    assert client.get(path).headers["etag"] == '"2"'
+    then = client.get(path, params={"as_of": "1"})
+    assert DRACULA["prompt"] in then.text
+    assert "etag" not in then.headers
+
+
 def test_edits_are_found_by_text_tag_author_and_time_page_by_page(client):
     for number in range(5):
         edit = {"prompt": f"Who is {number}?", "answer": f"Number {number}"}
