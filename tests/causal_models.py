@@ -31,6 +31,17 @@ GPT = {
     "eos_token_id": 1,
     "bos_token_id": 1,
 }
+# By model_type: the names that its configuration has for sizes.
+SHAPES = {
+    "llama": COMMON,
+    "mistral": COMMON,
+    "qwen2": COMMON,
+    "qwen3": COMMON,
+    "gemma3_text": COMMON,
+    "gpt2": GPT,
+    "gptj": GPT,
+}
+MOST_PARAMETERS = 1_000_000  # a size under another name leaves the model as large as a real one
 # By name: the model_type, and what is set in its configuration. Windows are narrower than texts.
 KINDS = {
     "llama": ("llama", {"tie_word_embeddings": True, "rope_parameters": {"rope_theta": 1e5}}),
@@ -77,8 +88,10 @@ KINDS = {
 def random_model(kind, folder, **changes):
     """A random model of PyTorch's, saved in a folder with a tokenizer."""
     name, fields = KINDS[kind]
-    shape = GPT if name.startswith("gpt") else COMMON
-    config = transformers.AutoConfig.for_model(name, **shape | fields | changes)
+    config = transformers.AutoConfig.for_model(name, **SHAPES[name] | fields | changes)
+    with torch.device("meta"):  # which allocates nothing
+        large = transformers.AutoModelForCausalLM.from_config(config)
+    assert large.num_parameters() <= MOST_PARAMETERS, f"{kind} has other names for its sizes"
     torch.manual_seed(0)
     theirs = transformers.AutoModelForCausalLM.from_config(config).eval()
     for parameter in theirs.parameters():
@@ -99,7 +112,7 @@ def one_layer(kind):
     """The folder of a random model of one layer."""
     folder = TEMPORARY / "one-layer" / f"causal {kind}"
     folder.mkdir(parents=True)
-    layers = "n_layer" if KINDS[kind][0].startswith("gpt") else "num_hidden_layers"
+    layers = "n_layer" if SHAPES[KINDS[kind][0]] is GPT else "num_hidden_layers"
     changes = {layers: 1, "vocab_size": 3000}
     if types := KINDS[kind][1].get("layer_types"):
         changes["layer_types"] = types[-1:]
