@@ -196,9 +196,10 @@ def test_a_full_memory_refuses_and_names_its_capacity(case):
     """Editors with a memory; edits in the weights have no end."""
     if not case.editor.route:
         return
-    edited = case.editor.edit(case.params, case.start(capacity=6), case.batch.edits)
+    edits = jax.tree.map(jnp.asarray, case.batch.edits)
+    edited = case.editor.edit(case.params, case.start(capacity=6), edits)
     with pytest.raises(edit_table.TableFull, match="capacity 6"):
-        case.editor.edit(case.params, edited, case.batch.edits)
+        case.editor.edit(case.params, edited, edits)
 
 
 def test_an_edit_answers_its_own_words(case):
@@ -214,7 +215,8 @@ def test_an_edit_answers_its_own_words(case):
         assert found.index.tolist() == [0, 1, 2, 3]
         assert found.log_similarity.tolist() == [0.0] * 4
         assert found.hit.all()
-    logits, params = case.apply(case.params, edited, asked), certain(case)
+    asked, params = edits._replace(scope=others.scope), certain(case)
+    logits = case.apply(case.params, edited, asked)
     for row in range(4):  # as if it were the only edit
         alone = case.edit(params, case.start(), take(edits, jnp.array([row])))
         assert close(logits[row], case.apply(params, alone, asked)[row])
