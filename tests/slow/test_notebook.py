@@ -66,6 +66,7 @@ def test_the_notebook_runs_headless(tmp_path, monkeypatch):
         if output.output_type == "stream" and output.name == "stdout"
     )
     assert "to install: nothing" in printed
+    assert printed.count("Keir Starmer") >= 2  # asked in other words, and added
     assert "all steps done" in printed
     assert any("image/png" in output.get("data", {}) for output in outputs)
     (stored,) = (tmp_path / "runs" / "edits.jsonl").read_text().splitlines()[-1:]
