@@ -44,7 +44,7 @@ def say_lines(text: str, *, flush: bool = False) -> None:
 def complain(line: str) -> None:
     """Prints one line on the standard error, if that is open."""
     if sys.stderr is not None:
-        with suppress(OSError):  # there is nowhere left to complain to
+        with suppress(OSError, ValueError):  # full or closed: there is nowhere left to complain to
             say(line, sys.stderr)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from itertools import dropwhile, takewhile
 from pathlib import Path
 from typing import Any
@@ -110,16 +110,13 @@ class Store(View):
         programs may. With `or_last`, where the files cannot be read, the edits are those that
         were read last."""
         with self._turn:
-            try:
+            with suppress(UserError) if or_last else nullcontext():
                 self.refresh()
-            except UserError:
-                if not or_last:
-                    raise
             yield
 
     def surely_empty(self) -> bool:
-        """Whether there are no edits, as far as can be told without waiting for anyone: False also
-        where that takes a look into the files."""
+        """Whether there are no edits, told without waiting for anyone; False also where only a look
+        into the files could tell."""
         return not self._edits and (self._disk is None or self._disk.unchanged())
 
     def live(self, time: str | None = None) -> Mapping[str, Edit]:
@@ -389,10 +386,8 @@ class Store(View):
 
     def _operation(self, do: str, change: Change, message: str = "", of: int = 0) -> Operation:
         """The next operation, by this author and now."""
-        author, message = (
-            records.text(value, f"the {name}")
-            for name, value in (("author", self.author), ("message", message))
-        )
+        author = records.text(self.author, "the author")
+        message = records.text(message, "the message")
         count = len(self._edits) - len(change.removed) + len(change.added)
         return Operation(self._seq + 1, records.now(), author, do, change, count, message, of)
 

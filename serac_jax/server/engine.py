@@ -16,6 +16,7 @@ from serac_jax.server.batching import Batcher
 from serac_jax.server.measures import Measures
 from serac_jax.server.problems import Problem
 from serac_jax.server.speaking import Said, Speaker, speaks
+from serac_jax.server.stopping import Until
 from serac_jax.server.upstream import Upstream
 from serac_jax.serving.answers import Answer, Near, Why
 from serac_jax.serving.readers import Answering, History, TextReader
@@ -50,16 +51,21 @@ class Told(NamedTuple):
         question: what is asked.
         history: earlier turns of the conversation, which the router doesn't read.
         limit: the most tokens that are generated; None: the editor's own number.
+        stops: texts before which an answer ends that no edit gives.
     """
 
     question: str
     history: History = ()
     limit: int | None = None
+    stops: Sequence[str] = ()
 
 
-def told(question: str, history: History = (), limit: int | None = None) -> Told:
+def told(
+    question: str, history: History = (), limit: int | None = None, stops: Sequence[str] = ()
+) -> Told:
     """What a request tells, with a limit that is kept whatever it asks for."""
-    return Told(question, tuple(history), None if limit is None else min(limit, MOST_TOKENS))
+    most = None if limit is None else min(limit, MOST_TOKENS)
+    return Told(question, tuple(history), most, stops)
 
 
 class Engine:
@@ -100,19 +106,22 @@ class Engine:
             yield Piece(edit.answer)
         elif self.upstream and not edit:
             with self.measures.stage("upstream"):
-                yield Piece(await self.upstream.say(*told))
+                yield Piece(await self.upstream.say(told.question, told.history, told.limit))
         elif speaker is None:
             with self.measures.stage("generate"):
                 async with in_time(self.limit):
                     text = await self.generating((told, verdict))
-            yield Piece(text)
+            yield Piece(text if edit else Until(told.stops).whole(text))
         else:
-            said = begun(speaker, told, edit)
+            said, until = begun(speaker, told, edit), Until(() if edit else told.stops)
             with self.measures.stage("generate"):
                 async with aclosing(speaker.pieces(said)) as pieces:
                     async for text in in_time_each(self.limit, pieces):
-                        yield Piece(text)
-            yield Piece("", said.reason)
+                        yield Piece(until.add(text))
+                        if until.over:  # leaves the decoding
+                            yield Piece("")
+                            return
+            yield Piece(until.rest(), said.reason)
 
     def check_length(self, told: Told, verdict: Verdict) -> None:
         """Raises Problem for a conversation that is longer than what the model reads."""
@@ -135,7 +144,7 @@ class Engine:
 
     async def why(self, told: Told, tags: Tags) -> Why:
         """What decides a question's answer, see `EditorService.why`."""
-        question, history, _ = told
+        question, history = told.question, told.history
         verdict = await self.decide(question, tags)
         text = (await self.say(told, verdict)).text
         answer, threshold = answered(question, text, verdict, str), self.editor.thresholds.threshold

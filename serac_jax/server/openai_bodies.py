@@ -27,6 +27,7 @@ class Request(NamedTuple):
         answered: whether messages follow it, such as the results of tools.
         stream: whether the answer is wanted as it comes.
         usage: whether a stream ends with numbers of tokens.
+        stops: texts before which an answer ends that no edit gives.
     """
 
     fields: dict[str, Any]
@@ -36,6 +37,7 @@ class Request(NamedTuple):
     answered: bool = False
     stream: bool = False
     usage: bool = False
+    stops: tuple[str, ...] = ()
 
     @property
     def model(self) -> str:
@@ -62,7 +64,8 @@ def read(body: bytes, form: Form) -> Request:
         question.encode()
     except UnicodeEncodeError as error:
         raise Problem(400, "the question has a lone surrogate", param=form.field) from error
-    return Request(fields, question, history, limit_of(fields), answered, stream, usage)
+    limit, stops = limit_of(fields), stops_of(fields)
+    return Request(fields, question, history, limit, answered, stream, usage, stops)
 
 
 def limit_of(fields: dict[str, Any]) -> int | None:
@@ -73,6 +76,15 @@ def limit_of(fields: dict[str, Any]) -> int | None:
                 raise Problem(400, f"'{name}' should be a number from 1", param=name)
             return limit
     return None
+
+
+def stops_of(fields: dict[str, Any]) -> tuple[str, ...]:
+    """The stop sequences of the answer."""
+    given = fields.get("stop") or []
+    stops = [given] if isinstance(given, str) else given
+    if not isinstance(stops, list) or not all(isinstance(one, str) and one for one in stops):
+        raise Problem(400, "'stop' should be a text, or a list of texts", param="stop")
+    return tuple(stops)
 
 
 class Form(ABC):

@@ -147,7 +147,7 @@ async def stream(
 
 def told_of(asked: openai_bodies.Request) -> engine.Told:
     """What the engine is told."""
-    return engine.told(asked.question, asked.history, asked.limit)
+    return engine.told(asked.question, asked.history, asked.limit, asked.stops)
 
 
 def told(verdict: Verdict) -> Headers:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from contextlib import suppress
-from typing import Any, TextIO, cast
+from typing import Any
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serac_jax.core import console
 from serac_jax.server.measures import Measures
 from serac_jax.server.upstream import ClientGone
 
@@ -27,7 +27,7 @@ def configure() -> None:
     ]
     structlog.configure(
         processors=[*shared, structlog.processors.JSONRenderer()],
-        logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, StandardError())),
+        logger_factory=Complaining,
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(sys.stderr)
@@ -42,17 +42,12 @@ def configure() -> None:
         logger.setLevel(logging.WARNING)
 
 
-class StandardError:
-    """The standard error. Where it takes nothing, as on a full disk or when its reader has gone,
-    requests are answered all the same."""
+class Complaining:
+    """A logger of lines. Where the standard error takes none, as on a full disk or when its reader
+    has gone, requests are answered all the same."""
 
-    def write(self, text: str) -> None:
-        with suppress(OSError, ValueError):  # ValueError: it is closed
-            sys.stderr.write(text)
-
-    def flush(self) -> None:
-        with suppress(OSError, ValueError):
-            sys.stderr.flush()
+    def __init__(self, *_: Any):
+        self.msg = self.info = self.warning = self.error = self.exception = console.complain
 
 
 class RequestLog:

@@ -1,13 +1,18 @@
 """OpenAI's interface in front of a local editor: whole answers, streams, and what is refused."""
 
+import copy
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from serac_jax.core.errors import UserError
 from serac_jax.server import openai_bodies
 from serac_jax.server.problems import Problem
+from serac_jax.server.stopping import Until
 from tests.servers import DRACULA, chat, repeating_editor, serving
+from tests.threads import Repeating
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
 
@@ -85,9 +90,46 @@ def test_earlier_turns_are_history_and_limits_are_read():
     assert asked.question == "And Dracula?"
     assert asked.history == (("Who wrote Emma?", "Jane Austen"),)
     assert (asked.limit, asked.answered, asked.stream) == (7, False, False)
+    for stop, wanted in ((None, ()), ("\n", ("\n",)), (["a", "b"], ("a", "b"))):
+        body = json.dumps(chat("Who?", stop=stop)).encode()
+        assert openai_bodies.read(body, openai_bodies.CHAT).stops == wanted
+    with pytest.raises(Problem, match="'stop' should be a text"):
+        openai_bodies.read(json.dumps(chat("Who?", stop=[""])).encode(), openai_bodies.CHAT)
     body = json.dumps(chat("Who?", max_completion_tokens=0)).encode()
     with pytest.raises(Problem, match="max_completion_tokens"):
         openai_bodies.read(body, openai_bodies.CHAT)
+
+
+@given(st.lists(st.text("ab\n", max_size=4), max_size=6), st.lists(st.text("ab\n", min_size=1)))
+def test_an_answer_ends_before_a_stop_sequence_however_it_comes(pieces, stops):
+    until, told = Until(stops), ""
+    for piece in pieces:
+        told += until.add(piece)
+        if until.over:
+            break
+    else:
+        told += until.rest()
+    # The first of them that has come whole ends the answer.
+    texts = ["".join(pieces[:count]) for count in range(len(pieces) + 1)]
+    whole = next((text for text in texts if any(stop in text for stop in stops)), texts[-1])
+    ends = [at for stop in stops if (at := whole.find(stop)) >= 0]
+    assert told == whole[: min(ends, default=None)]
+    assert until.over == bool(ends)
+
+
+def test_an_edits_answer_is_not_stopped_and_a_generated_one_is(loaded):
+    class Talking(Repeating):
+        def __call__(self, questions, histories=None, limit=None):
+            return ["One.\nTwo." for _ in questions]
+
+    editor = copy.copy(loaded)
+    editor.base = Talking()
+    with serving(editor) as client:
+        client.post("/edits", json=DRACULA)
+        for question, wanted in (("Who wrote Dracula?", "Mary Shelley"), ("Else?", "One.")):
+            answer = client.post(CHAT, json=chat(question, stop=["\n", "S"])).json()["choices"][0]
+            assert answer["message"]["content"] == wanted
+            assert answer["finish_reason"] == "stop"
 
 
 def test_a_conversation_that_the_model_has_no_room_for_is_refused_before_a_stream_begins(client):
