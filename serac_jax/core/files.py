@@ -73,7 +73,7 @@ def read(path: Path) -> bytes:
       UserError: It cannot be read.
     """
     try:
-        return path.read_bytes()
+        return content(path)
     except FileNotFoundError:
         return b""
     except OSError as error:
@@ -87,10 +87,24 @@ def read_text(path: Path) -> str:
       UserError: It cannot be read, or is not UTF-8.
     """
     try:
-        data = path.read_bytes()
+        data = content(path)
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read {path!s:.200} ({reason(error)})") from error
     return text_of(data, str(path))
+
+
+def content(path: Path) -> bytes:
+    """The bytes of a file, of a pipe, or of what is typed.
+
+    Raises:
+      UserError: It is a device, some of which never end.
+    """
+    with path.open("rb") as file:
+        mode = os.fstat(file.fileno()).st_mode
+        device = stat.S_ISBLK(mode) or stat.S_ISCHR(mode)
+        if device and not file.isatty() and not path.samefile(os.devnull):
+            raise UserError(f"{path}: expected a file, not a device")
+        return file.read()
 
 
 def text_of(data: bytes, name: str) -> str:

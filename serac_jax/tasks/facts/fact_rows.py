@@ -85,7 +85,7 @@ def read(path: str | Path) -> list[Fact]:
     """
     name = str(path)
     try:
-        content = Path(path).read_bytes().decode("utf-8-sig")
+        content = files.content(Path(path)).decode("utf-8-sig")
     except (OSError, ValueError) as error:
         if isinstance(error, UnicodeDecodeError):
             line = error.object[: error.start].count(b"\n") + 1
