@@ -128,7 +128,7 @@ def unsealed(line: bytes) -> dict[str, Any] | None:
     right = all(type(record.get(name, empty)) is type(empty) for name, empty in OPTIONAL.items())
     for name, kind in kinds.items():
         value = record.get(name)
-        right = right and type(value) is kind and (kind is str or value >= 0)
+        right = right and type(value) is kind and (kind is str or 0 <= value < 1 << 63)
     return record if right else None
 
 

@@ -192,6 +192,8 @@ def trusted(fields: dict[str, Any]) -> Edit:
     "".join((*edit[:3], *edit.tags, *edit[4:])).encode()
     if not ID.fullmatch(edit.id):
         raise ValueError(f"the id {shown(edit.id)} is none")
+    if not (edit.prompt and edit.answer):  # which `format` would leave out
+        raise ValueError("a prompt or an answer is empty")
     return edit
 
 

@@ -16,6 +16,7 @@ from tools.campaign import fuzzing, readers
 
 EDIT = records.make("prompt", "answer", author="Ann", time="2026-01-01")
 LINE = json.dumps(records.as_fields(EDIT))
+EMPTY = json.dumps(records.as_fields(EDIT) | {"answer": ""})
 COMMIT = {"commit": 1, "time": "2026-01-01T00:00:00Z", "author": "Ann", "do": "add", "lines": 1}
 COMMIT |= {"count": 1, "size": 0, "crc": 0}
 
@@ -41,6 +42,7 @@ def forged(row: str, **fields: object) -> bytes:
         forged(f'{{"add": {LINE.replace(EDIT.id, "no id")}}}'),
         forged(f'{{"add": {LINE.replace("prompt", "other", 1)}}}'),
         forged(f'{{"add": {{"prompt": 3, "answer": "a", "id": "{EDIT.id}"}}}}'),
+        forged(f'{{"add": {EMPTY}}}'),
         forged(f'{{"add": {LINE}}}', count=2),
         forged(f'{{"add": {LINE}}}', commit=2, count=2),
     ],
@@ -55,6 +57,15 @@ def test_a_forged_journal_is_told_and_repaired(tmp_path, data):
     check.repair(file, "Ann")
     assert not check.problems(file)
     assert list(Store.open(file).edits) == [EDIT.id]
+
+
+def test_an_end_that_cannot_be_one_is_what_a_kill_left(tmp_path):
+    file = tmp_path / "edits.jsonl"
+    file.write_bytes(memory_file.FIRST + memory_file.line(EDIT))
+    journal_of(file).write_bytes(forged(f'{{"add": {LINE}}}', lines=1 << 70))
+    assert list(Store.open(file, "Ann").edits) == [EDIT.id]
+    check.repair(file, "Ann")
+    assert not check.problems(file)
 
 
 @pytest.mark.parametrize(
