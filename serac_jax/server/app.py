@@ -106,11 +106,11 @@ async def start(context: Context) -> None:
     try:
         if context.settings.warm_up:
             await context.engine.warm_up()
+            # What there is now stays: looking for garbage among all edits would hold up an answer.
+            gc.collect()
+            gc.freeze()
     except Exception:  # the first questions then wait for their programs, or fail aloud
         log.exception("warm_up")
-    # What there is now stays: looking for garbage among all edits would hold up an answer.
-    gc.collect()
-    gc.freeze()
     context.engine.limit = context.settings.timeout
     context.ready = True
 

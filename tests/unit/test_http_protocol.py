@@ -12,7 +12,7 @@ from serac_jax.server import http_protocol
 from serac_jax.server.http_protocol import BoundedHead
 from tests.servers import free_port, wait_for
 
-PATIENCE = 0.4
+PATIENCE = 1.0
 HEAD = b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 2\r\n"
 WHOLE = HEAD + b"\r\nhi"
 
