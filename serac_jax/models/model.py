@@ -59,6 +59,11 @@ class Model:
         return self.output == ""
 
     @property
+    def is_causal(self) -> bool:
+        """Whether a prompt and its answer are one text to it."""
+        return hasattr(self.module, "prefill")
+
+    @property
     def ends(self) -> tuple[int, ...]:
         """The ids that end an answer."""
         return (*ends_of(self.module.config), *self.stops)
@@ -149,7 +154,7 @@ class Model:
     ) -> tuple[Cache, Float[Array, "n v"], Int[Array, " n"]]:
         """As `start`, with the token that it returns in the cache. Returns also the logits of the
         first token of the answer."""
-        if hasattr(self.module, "prefill"):  # which reads that token together with the prompt
+        if self.is_causal:  # that token is read together with the prompt
             read = (tokens, room, prefix)
             return self.apply(params, *read, method="prefill", interventions=interventions)
         cache, first = self.start(params, tokens, room, interventions)

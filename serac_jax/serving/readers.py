@@ -157,7 +157,8 @@ class TextReader:
         form, room = self.encoder.form, self.room(steps)
         longer = (widths[-1] << power for power in range(1, room.bit_length()))
         fitting = [*widths, *(min(width, room) for width in longer if width < 2 * room)]
-        if change or not form.examples or any(not begins(row, form.shared) for row in rows):
+        shared = self.model.is_causal and all(begins(row, form.shared) for row in rows)
+        if change or not form.examples or not shared:
             return tokens(rows, tuple(fitting)), ()
         behind = tuple(width - form.lead for width in fitting if width > form.lead)
         return tokens([row[form.lead :] for row in rows], behind), self.examples
