@@ -113,7 +113,7 @@ def add_edit(
         expires=new.expires,
         author=tenant.name or here.editor.memory.author,
     )
-    before = here.editor.memory.edits.get(made.id)
+    before, since = here.editor.memory.edits.get(made.id), here.editor.memory.seq
     done = insert(here, tenant, [made], new.policy, version, new.message, "add")
     (held,) = done.edits
     replaced = {edit.id for edit in done.replaced}
@@ -126,7 +126,8 @@ def add_edit(
         response.status_code = 200
     response.headers["Location"] = f"/edits/{held.id}"
     result = {"new": held != before, "replaced": sorted(replaced), "noted": noted}
-    return records.as_fields(held) | changed(here, response) | result
+    now = version_of(here, since, done)
+    return records.as_fields(held) | changed(here, response, now) | result
 
 
 @router.post("/edits/import", response_model=schemas.Imported)
@@ -147,11 +148,12 @@ def import_edits(
     defaults |= {"source": source} if source else {}
     found = exchange.read(text, format, "body", alternatives=False, **defaults).edits
     latest = list({edit.id: edit for edit in reversed(found)}.values())[::-1]
-    before = dict(memory.edits)
+    before, since = dict(memory.edits), memory.seq
     done = insert(here, tenant, latest, policy, version, message or "from the server", "import")
     added = [edit for edit in done.edits if before.get(edit.id) != edit]
     replaced = sorted({edit.id for edit in (*done.replaced, *added)} & before.keys())
-    return {"read": len(found), "added": len(added), "replaced": replaced} | changed(here, response)
+    counts = {"read": len(found), "added": len(added), "replaced": replaced}
+    return counts | changed(here, response, version_of(here, since, done))
 
 
 @router.get("/edits/{edit_id}", response_model=schemas.Listed)
@@ -172,8 +174,8 @@ def remove_edit(
     message: Message = "",
 ) -> dict[str, Any]:
     """Removes an edit; undo brings it back."""
-    (edit,) = remove(here, tenant, version, [edit_id], message)
-    return {"edit": records.as_fields(edit)} | changed(here, response)
+    now, (edit,) = remove(here, tenant, version, [edit_id], message)
+    return {"edit": records.as_fields(edit)} | changed(here, response, now)
 
 
 @router.post("/edits/remove", response_model=schemas.AllRemoved)
@@ -181,20 +183,21 @@ def remove_edits(
     here: Here, tenant: Editing, version: Version, gone: schemas.Removal, response: Response
 ) -> dict[str, Any]:
     """Removes several edits as one operation."""
-    removed = remove(here, tenant, version, gone.ids, gone.message)
-    return {"edits": [*map(records.as_fields, removed)]} | changed(here, response)
+    now, removed = remove(here, tenant, version, gone.ids, gone.message)
+    return {"edits": [*map(records.as_fields, removed)]} | changed(here, response, now)
 
 
 def remove(
     here: Context, tenant: Tenant, version: int | None, ids: list[str], message: str
-) -> tuple[Edit, ...]:
-    """Removes edits that a tenant may remove."""
+) -> tuple[int, tuple[Edit, ...]]:
+    """Removes edits that a tenant may remove; the version after it, and the edits."""
     memory = here.editor.memory
     with memory.turn(version, tenant.name):
         for edit_id in ids:
             if not tenant.may_change(known(memory.edits, tenant, edit_id)):
                 raise Problem(403, "this key may not remove this edit", "forbidden")
-        return memory.remove(ids, message=message)
+        removed = memory.remove(ids, message=message)
+        return memory.seq, removed
 
 
 def insert(
@@ -270,9 +273,22 @@ def listed(here: Context, edit: Edit, now: str) -> dict[str, Any]:
     }
 
 
-def changed(here: Context, response: Response) -> dict[str, int]:
+def version_of(here: Context, since: int, done: Inserted) -> int:
+    """The version after an insert, without what others did behind it: that of the first operation
+    after `since` that added one of its edits, else the newest."""
+    memory, ids = here.editor.memory, {edit.id for edit in done.edits}
+    with memory.reading(or_last=True):
+        found = memory.seq
+        for operation in memory.log():
+            if operation.seq <= since:
+                break
+            if any(edit.id in ids for _, edit in operation.change.added):
+                found = operation.seq
+        return found
+
+
+def changed(here: Context, response: Response, version: int) -> dict[str, int]:
     """The version after a change, in the headers too."""
     here.measures.edits.set(len(here.editor.memory.edits))
-    version = here.editor.memory.seq
     response.headers["ETag"] = f'"{version}"'
     return {"version": version}

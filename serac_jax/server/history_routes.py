@@ -55,7 +55,7 @@ def undo(here: Here, tenant: Editing, version: Version, response: Response) -> d
     with memory.turn(version, tenant.name):
         may_take_back(tenant, operations.to_undo(memory.log()))
         done = operations.as_fields(memory.undo())
-        return {"operation": done} | changed(here, response)
+        return {"operation": done} | changed(here, response, memory.seq)
 
 
 @router.post("/redo", response_model=schemas.Done)
@@ -65,7 +65,7 @@ def redo(here: Here, tenant: Editing, version: Version, response: Response) -> d
     with memory.turn(version, tenant.name):
         may_take_back(tenant, operations.to_redo(memory.log()))
         done = operations.as_fields(memory.redo())
-        return {"operation": done} | changed(here, response)
+        return {"operation": done} | changed(here, response, memory.seq)
 
 
 @router.get("/diff", response_model=schemas.Diff)

@@ -200,6 +200,33 @@ def test_a_damaged_memory_answers_by_what_was_read_last_and_refuses_changes(load
         assert added.status_code == 201
 
 
+def test_the_version_after_a_change_has_nothing_that_others_did_behind_it(loaded, tmp_path):
+    """Else a change for that version would pass over theirs."""
+    path = tmp_path / "edits.jsonl"
+    with serving(loaded, path) as client:
+        editor = client.app.state.context.editor
+        edit_many, others = editor.edit_many, []
+
+        def meanwhile():
+            other = Store.open(path, author="someone else")
+            others.append(other.add([other.make(f"Who is {len(others)}?", "Ann")]))
+
+        def inserted(*args, **how):
+            done = edit_many(*args, **how)
+            meanwhile()
+            return done
+
+        editor.edit_many = inserted
+        added = client.post("/edits", json=DRACULA)
+        assert (added.json()["version"], added.headers["ETag"]) == (1, '"1"')
+        rows = '{"prompt": "Who wrote Emma?", "answer": "Jane"}\n'
+        imported = client.post("/edits/import", content=rows)
+        assert imported.json()["version"] == 3
+        refused = client.post("/undo", headers={"If-Match": '"3"'})
+        assert (refused.status_code, refused.json()["error"]["version"]) == (409, 4)
+        assert client.delete(f"/edits/{added.json()['id']}").json()["version"] == 5
+
+
 def test_a_full_disk_is_told_and_loses_nothing(loaded, tmp_path, monkeypatch):
     from serac_jax.edits import disk
 
