@@ -2,6 +2,9 @@
 
 import json
 import re
+import sys
+import types
+from contextlib import nullcontext
 from pathlib import Path
 from random import Random
 
@@ -10,7 +13,7 @@ import pytest
 from serac_jax.core.errors import UserError
 from tests.conftest import ROOT
 from tools.campaign import __main__ as program
-from tools.campaign import fuzzing, parts, workers
+from tools.campaign import fuzzing, guided, parts, workers
 
 
 def test_a_failure_is_found_with_a_seed_that_does_so_again(monkeypatch, capsys):
@@ -64,6 +67,34 @@ def test_a_parser_that_lets_another_error_out_fails():
     with pytest.raises(ValueError, match="NaN") as raised:
         fuzzing.fuzzed(read, lambda: [b'{"a": 1}'])(Random(0), Path())
     assert "for b'" in raised.value.__notes__[0]
+
+
+def test_damage_guided_by_coverage_needs_its_library_and_a_parser(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "atheris", None)
+    with pytest.raises(SystemExit, match="2"):
+        guided.main(["journals"])
+    assert "pip install atheris" in capsys.readouterr().err
+
+    class Found(types.ModuleType):
+        """As much of atheris as a run needs."""
+
+        instrument_imports = staticmethod(lambda include: nullcontext())
+
+        def Setup(self, arguments, once):
+            for sample in Path(arguments[-1]).iterdir():
+                once(sample.read_bytes())
+            once(b"no journal")
+            self.ran = arguments[1]
+
+        def Fuzz(self):
+            pass
+
+    monkeypatch.setitem(sys.modules, "atheris", found := Found("atheris"))
+    assert guided.main(["journals", "--minutes=2"]) == 0
+    assert found.ran == "-max_total_time=120"
+    with pytest.raises(SystemExit):
+        guided.main(["threads"])
+    assert "there is no parser 'threads'" in capsys.readouterr().err
 
 
 def test_the_table_and_the_status(monkeypatch, capsys):
