@@ -31,12 +31,14 @@ def main(arguments: list[str] | None = None) -> int:
     with fuzzer.instrument_imports(include=["serac_jax"]):
         from serac_jax.core.errors import UserError
         from tools.campaign.parts import PARSERS
-    if options.parser not in PARSERS:
-        one.error(f"there is no parser {options.parser!r}; there are {', '.join(PARSERS)}")
-    read, samples = PARSERS[options.parser]
-    folder, corpus = (Path(tempfile.mkdtemp(prefix="serac-jax-guided-")) for _ in range(2))
-    for number, sample in enumerate(samples()):
-        (corpus / str(number)).write_bytes(sample)
+
+        if options.parser not in PARSERS:
+            one.error(f"there is no parser {options.parser!r}; there are {', '.join(PARSERS)}")
+        read, samples = PARSERS[options.parser]
+        folder, corpus = (Path(tempfile.mkdtemp(prefix="serac-jax-guided-")) for _ in range(2))
+        for number, sample in enumerate(samples()):
+            (corpus / str(number)).write_bytes(sample)
+            read(sample, folder)  # which imports the rest of what has to be watched
 
     def once(data: bytes) -> None:
         with suppress(UserError):
