@@ -86,6 +86,8 @@ class CommandParser(Parser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command line and returns its exit status."""
     set_encodings()
+    # Where orbax fails to write one array, others may never begin. Said at exit: see `run`.
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
     try:
         if sys.stdout is None:
             raise UserError("the standard output is closed")

@@ -7,6 +7,7 @@ that is damaged is passed over for the newest that is whole.
 from __future__ import annotations
 
 import errno
+import re
 import shutil
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -35,6 +36,7 @@ KEPT = 2  # the last ones: where the newest is damaged, the one before it is sti
 
 # What the library raises where it cannot write.
 WRITING = (OSError, ValueError, RuntimeError)
+NOTE = r" \[(?:os_error_code|tensorstore_spec)="  # what begins after the system's own words
 
 
 class DamagedCheckpoint(UserWarning):
@@ -296,8 +298,8 @@ class Checkpoints:
 
 def brief(error: Exception) -> str:
     """Why something could not be written: of the library's message, what the system said."""
-    whole, code = str(error), " [os_error_code"
-    return whole.partition(code)[0].rpartition(": ")[2] if code in whole else files.reason(error)
+    said, *notes = re.split(NOTE, str(error), maxsplit=1)
+    return said.rpartition(": ")[2] if notes else files.reason(error)
 
 
 def require_room(folder: Path, trees: Any) -> None:

@@ -14,7 +14,7 @@ from jax.sharding import PartitionSpec as P
 from serac_jax.core import sharding
 from serac_jax.core.errors import UserError
 from serac_jax.training import checksums
-from serac_jax.training.checkpoints import Checkpoints, DamagedCheckpoint, UnsavedCheckpoint
+from serac_jax.training.checkpoints import Checkpoints, DamagedCheckpoint, UnsavedCheckpoint, brief
 from tests import damage
 from tests.saved_states import Data, restored, saved, state
 from tests.tiers import fast
@@ -157,6 +157,19 @@ def test_a_disk_that_fills_up_during_a_save_is_one_line(tmp_path, monkeypatch):
         found.save(state(8), Data(8), {"validated": 8})
     found.close()
     assert restored(tmp_path) == 8
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        """Error writing "/runs/1/manifest": File too large [os_error_code='27']""",
+        """File too large [tensorstore_spec='{"context":{}, "path": "/runs/1"}']""",
+        """Error writing "/runs/1": File too large [tensorstore_spec='{}'] [os_error_code='27']""",
+    ],
+)
+def test_of_what_the_library_says_the_reason_is_told(said):
+    """Which of its notes follow depends on when a write fails."""
+    assert brief(ValueError(said)) == "File too large"
 
 
 def test_a_validated_step_replaces_its_own_checkpoint(tmp_path):
