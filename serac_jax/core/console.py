@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import IO, Any
 
+from serac_jax.core import files
 from serac_jax.core.errors import UserError
 
 # no-break and ideographic space, and the joiners that scripts and emoji need: printed as they are
@@ -83,10 +84,12 @@ def standard_input() -> IO[str]:
     """The standard input.
 
     Raises:
-      UserError: It is closed.
+      UserError: It is closed, or a device, some of which never end.
     """
     if sys.stdin is None:
         raise UserError("the standard input is closed")
+    with suppress(OSError):  # it has no descriptor, where a program replaced it
+        files.refuse_device(sys.stdin.fileno(), "the standard input")
     return sys.stdin
 
 

@@ -100,11 +100,17 @@ def content(path: Path) -> bytes:
       UserError: It is a device, some of which never end.
     """
     with path.open("rb") as file:
-        mode = os.fstat(file.fileno()).st_mode
-        device = stat.S_ISBLK(mode) or stat.S_ISCHR(mode)
-        if device and not file.isatty() and not path.samefile(os.devnull):
-            raise UserError(f"{path}: expected a file, not a device")
+        refuse_device(file.fileno(), str(path))
         return file.read()
+
+
+def refuse_device(descriptor: int, name: str) -> None:
+    """Raises UserError where an open file is a device, of which some never end; a terminal and the
+    null device are none."""
+    found = os.fstat(descriptor)
+    device = stat.S_ISBLK(found.st_mode) or stat.S_ISCHR(found.st_mode)
+    if device and not os.isatty(descriptor) and not os.path.samestat(found, os.stat(os.devnull)):
+        raise UserError(f"{name}: expected a file, not a device")
 
 
 def text_of(data: bytes, name: str) -> str:

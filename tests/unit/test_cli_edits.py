@@ -668,6 +668,8 @@ MODULE = [sys.executable, "-m", "serac_jax"]
         ("serac diff $LONG", "is not a file, an operation's number"),
         ("serac import $LONG", "File name too long"),
         ("serac import /dev/zero", "/dev/zero: expected a file, not a device"),
+        ("serac ask - < /dev/zero", "the standard input: expected a file, not a device"),
+        ("serac import - < /dev/zero", "the standard input: expected a file, not a device"),
         ("serac export $LONG", "File name too long"),
         ("serac --memory=loop check", "loop: not a usable path"),
         ("serac --memory='~nosuch/x' list", "~nosuch/x: not a usable path"),
