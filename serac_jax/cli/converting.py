@@ -69,8 +69,8 @@ def facts(options: Namespace) -> int:
     """`serac facts`."""
     from serac_jax.tasks.facts import fact_sources
 
-    folder = None if options.folder == "mini" else files.resolve(options.folder)
-    written = fact_sources.write(folder, options.split, files.resolve(options.out))
+    folder = None if options.folder == "mini" else files.expanded(options.folder)
+    written = fact_sources.write(folder, options.split, files.expanded(options.out))
     if options.json:
         show_json({str(file): count for file, count in written.items()})
     for file, count in {} if options.json else written.items():

@@ -107,9 +107,9 @@ def content(path: Path) -> bytes:
 def refuse_device(descriptor: int, name: str) -> None:
     """Raises UserError where an open file is a device, of which some never end; a terminal and the
     null device are none."""
-    found = os.fstat(descriptor)
+    found, null = os.fstat(descriptor), Path(os.devnull).stat()
     device = stat.S_ISBLK(found.st_mode) or stat.S_ISCHR(found.st_mode)
-    if device and not os.isatty(descriptor) and not os.path.samestat(found, os.stat(os.devnull)):
+    if device and not os.isatty(descriptor) and not os.path.samestat(found, null):
         raise UserError(f"{name}: expected a file, not a device")
 
 

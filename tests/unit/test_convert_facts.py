@@ -250,3 +250,23 @@ def test_the_command_says_what_became_of_the_rows(tmp_path, capsys, monkeypatch)
         "questions": {"rephrase": 2, "same_relation": 1},
         "left_out": {"facts with the prompt of an earlier one and another answer": 1},
     }
+
+
+def test_the_rows_of_training_and_of_a_test_are_written_to_a_folder(tmp_path, capsys, monkeypatch):
+    """Of the shipped world, of a folder of public files, and into a folder that is there."""
+    monkeypatch.chdir(tmp_path)
+    assert shell.main(["facts", "mini", "--split=dev", "--out=rows"]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "120 facts in rows/world-dev.jsonl"
+    assert len(fact_rows.read("rows/world-dev.jsonl")) == 120
+    place = tmp_path / "public" / "counterfact" / "counterfact-train.json"
+    place.parent.mkdir(parents=True)
+    row = ROWS["counterfact"]
+    subjects = [row["requested_rewrite"] | {"subject": f"Zola {number}"} for number in range(40)]
+    place.write_text(json.dumps([row | {"requested_rewrite": subject} for subject in subjects]))
+    for split in ("train", "dev"):
+        assert shell.main(["facts", "public", f"--split={split}", "--out=rows"]) == 0
+    written = {path.name for path in (tmp_path / "rows").iterdir()}
+    assert {"world-train.jsonl", "world-dev.jsonl", "world_kinds-dev.jsonl"} < written
+    assert {"counterfact-train.jsonl", "counterfact-dev.jsonl"} < written
+    assert shell.main(["facts", "rows", "--out=rows"]) == 1
+    assert "rows has none of zsre/" in capsys.readouterr().err
