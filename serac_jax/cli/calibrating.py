@@ -39,7 +39,8 @@ def arguments(parser: ArgumentParser) -> None:
         type=float,
         default=0.05,
         metavar="RATE",
-        help="the share of questions out of scope that an edit may answer (0.05)",
+        help="the share of questions out of scope that an edit may answer (0.05); with --facts, of"
+        " each kind of them",
     )
     source = parser.add_mutually_exclusive_group()
     source.add_argument(

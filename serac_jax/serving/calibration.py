@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -162,6 +163,32 @@ def fit(scores: Scores, target: float) -> Thresholds:
         outside[order][np.argmax(np.cumsum(1 / sizes[scores.groups[order]]) > allowed)]
     )
     return Thresholds(threshold, min(float(inside[int(target * len(inside))]), threshold))
+
+
+def fit_kinds(scores: Scores, target: float) -> Thresholds:
+    """The threshold that a new out-of-scope question of each kind exceeds with probability at most
+    `target`, as in `fit`: the highest of those of all questions together and of every kind with
+    enough rows. A rate over all would let easy kinds pay for hard ones.
+
+    Raises:
+        UserError: as in `fit`, of all questions together.
+    """
+    found, kind = [fit(scores, target)], np.array(scores.kind)
+    for name in sorted(set(kind[~scores.inside].tolist())):
+        with suppress(UserError):  # too few rows
+            found.append(fit(chosen(scores, scores.inside | (kind == name)), target))
+    return max(found)
+
+
+def chosen(scores: Scores, rows: Bool[np.ndarray, " n"]) -> Scores:
+    """The scores of some of the questions."""
+    return Scores(
+        scores.value[rows],
+        scores.inside[rows],
+        None if scores.group is None else scores.group[rows],
+        None if scores.rows is None else scores.rows[rows],
+        [kind for kind, keep in zip(scores.kind, rows, strict=True) if keep],
+    )
 
 
 def report(scores: Scores, thresholds: Thresholds, target: float | None = None) -> dict[str, Any]:

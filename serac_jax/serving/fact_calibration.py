@@ -37,7 +37,7 @@ def calibrate(
         facts: whose questions are asked; their subjects should be unknown to training.
         fill: further facts whose edits are held.
         sizes: numbers of edits held.
-        target: the share of questions out of scope that an edit may answer.
+        target: the share of questions of each kind out of scope that an edit may answer.
         limit: the most questions; kinds in equal parts.
         seed: of which questions are asked, and which edits are held together.
 

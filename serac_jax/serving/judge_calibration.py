@@ -81,7 +81,7 @@ def calibrate(
         questions: in scope and out of scope.
         sizes: numbers of edits held, of which the largest also decides the weights; those above
             the number of edits count as that number.
-        target: the share of questions out of scope that an edit may answer.
+        target: the share of questions of each kind out of scope that an edit may answer.
         seed: of which edits are held together.
         progress: called with the number of pairs judged, and of those to judge, at each size.
 
@@ -111,7 +111,7 @@ def calibrate(
     for size, pairs in zip(sizes, proposed, strict=True):
         judge_all(judging, pairs, progress)
         scores = scores_of(judging, pairs, weights)
-        found = calibration.fit(scores, target)
+        found = calibration.fit_kinds(scores, target)
         decisions.append(Decision(size, *found))
         reports[str(size)] = calibration.report(scores, found, target)
     largest = decisions[0]

@@ -691,6 +691,25 @@ def test_a_fitted_threshold_keeps_its_promise_to_new_questions():
         calibration.fit(few, target)
 
 
+def test_easy_kinds_do_not_pay_for_hard_ones():
+    """Fitted kind by kind, no kind is answered more often than the target says; all together, the
+    hard one is. A kind of which there are too few decides nothing."""
+    rng, target = np.random.default_rng(0), 0.05
+    value = np.concatenate(
+        [rng.random(400) / 2, rng.random(100) / 2 + 0.4, np.ones(3), np.full(50, 0.95)]
+    )
+    kind = [*["easy"] * 400, *["hard"] * 100, *["few"] * 3, *["rephrase"] * 50]
+    scores = calibration.Scores(value, np.array(kind) == "rephrase", kind=kind)
+    answered = {}
+    for fit in (calibration.fit, calibration.fit_kinds):
+        kinds = calibration.report(scores, fit(scores, target), target)["kinds"]
+        answered[fit] = {name: found["answered"] for name, found in kinds.items()}
+    assert answered[calibration.fit]["hard"] > 2 * target
+    found = answered[calibration.fit_kinds]
+    assert (found["rephrase"], found["few"], found["easy"]) == (1, 1, 0)
+    assert 0 < found["hard"] <= target
+
+
 def test_a_fitted_threshold_keeps_its_promise_to_questions_beside_new_rows():
     """A row's questions score the same here. Of 29 rows and a new one, the new one is the highest
     with probability 1/30, among the two highest with 2/30."""
