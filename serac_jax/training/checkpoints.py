@@ -81,7 +81,10 @@ class Checkpoints:
     @cached_property
     def manager(self) -> ocp.CheckpointManager:
         """Of what is on disk; makes the folder where there is none."""
-        options = ocp.CheckpointManagerOptions(preservation_policy=self.kept)
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=self.kept,
+            lightweight_initialize=True,  # what describes a checkpoint may be damaged, as it may be
+        )
         return ocp.CheckpointManager((self.workdir / FOLDER).resolve(), options=options)
 
     def save(self, state: TrainState, data: grain.DatasetIterator, loop: dict[str, float]) -> None:
@@ -276,7 +279,8 @@ class Checkpoints:
                 aside.parent.mkdir(exist_ok=True)
                 (self.workdir / FOLDER / str(step)).rename(aside)
         distributed.wait("damaged checkpoints")
-        self.manager.reload()
+        self.manager.close()
+        del self.manager  # which knows them
 
     def close(self) -> None:
         """Waits until everything is on disk.

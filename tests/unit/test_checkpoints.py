@@ -70,6 +70,18 @@ def test_any_changed_byte_is_noticed_or_harmless(tmp_path):
             assert restored(workdir) in (4, 6)  # which compares every number
 
 
+@pytest.mark.parametrize("text", ["3", "[]", '{"item_handlers": [1]}', '{"custom_metadata": "x"}'])
+def test_a_damaged_description_of_a_checkpoint_changes_nothing(tmp_path, text):
+    """Of which its numbers are not a part; a run goes on from it, and saves."""
+    saved(tmp_path, 4, 6)
+    for step in (4, 6):
+        (tmp_path / "checkpoints" / str(step) / "_CHECKPOINT_METADATA").write_text(text)
+    assert restored(tmp_path) == 6
+    saved(tmp_path, 8)
+    assert restored(tmp_path) == 8
+    assert steps_on_disk(tmp_path) == [6, 8]
+
+
 def test_no_whole_checkpoint_is_one_line_that_says_what_to_do(tmp_path):
     saved(tmp_path, 4, 6)
     for step in (4, 6):
