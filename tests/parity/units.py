@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,8 @@ def hidden_states(model: Model, params: Any, *inputs: Any) -> dict[str, list[np.
     def keep(module: Any, method: str) -> bool:
         return method == "__call__"
 
-    _, state = model.module.apply(
-        {"params": params}, *inputs, capture_intermediates=keep, mutable=["intermediates"]
-    )
+    apply = partial(model.module.apply, capture_intermediates=keep, mutable=["intermediates"])
+    _, state = jax.jit(apply)({"params": params}, *inputs)
     for path, value in convert.flatten(state["intermediates"]).items():
         captured[path.removesuffix("/__call__")] = [np.asarray(item) for item in value]
     return captured
@@ -79,25 +79,26 @@ def run_seq2seq(comparison: Comparison, case: golden.Case, name: str, root: Path
     inputs, recorded = tokens(case, name), case[f"{name}/labels"]
     labels, weight = jnp.asarray(np.maximum(recorded, 0)), jnp.asarray(recorded >= 0, jnp.float32)
     mask = jnp.asarray(case[f"{name}/dec_mask"]).astype(bool)
-    logits = model.apply(params, inputs, labels)
+    apply = jax.jit(model.apply, static_argnames="method")
+    logits = apply(params, inputs, labels)
     comparison.check(f"{name}/logits", logits, case[f"{name}/logits"])
     comparison.check(f"{name}/loss", nll(logits, labels, weight), case[f"{name}/loss"])
     comparison.check(
         f"{name}/logits_dec_mask",
-        model.apply(params, inputs, labels, mask),
+        apply(params, inputs, labels, mask),
         case[f"{name}/logits_dec_mask"],
     )
     if f"{name}/dec_ids" in case:  # decoder inputs that are not shifted
         unshifted = jnp.asarray(case[f"{name}/dec_ids"])
         comparison.check(
             f"{name}/logits_dec_ids",
-            model.apply(params, unshifted, mask, inputs, method="logits_after"),
+            apply(params, unshifted, mask, inputs, method="logits_after"),
             case[f"{name}/logits_dec_ids"],
         )
         wholly_masked = inputs._replace(mask=inputs.ids == 1)
         comparison.check(
             f"{name}/logits_mask_is_ids",
-            model.apply(params, unshifted, mask, wholly_masked, method="logits_after"),
+            apply(params, unshifted, mask, wholly_masked, method="logits_after"),
             case[f"{name}/logits_mask_is_ids"],
         )
     compare_states(comparison, case, name, model, params, inputs, labels)
@@ -140,7 +141,7 @@ def compare_greedy(
     too."""
     recorded = sorted(key for key in case if key.startswith(f"{name}/greedy"))
     steps = case[recorded[0]].shape[1] - 1
-    cache, first = model.start(params, inputs, steps)
+    cache, first = jax.jit(model.start, static_argnums=2)(params, inputs, steps)
     cache = cache._replace(mask=jnp.ones_like(cache.mask))
     begun = *model.decode(params, cache, first), first
     answers = greedy(model, params, *begun, steps, model.decoding)
@@ -165,7 +166,7 @@ def run_bert(comparison: Comparison, case: golden.Case, name: str, root: Path) -
                 f"{name} has no pooler weights; the recorded ones were drawn at random"
             )
             continue
-        result = model.apply(params, inputs)
+        result = jax.jit(model.apply)(params, inputs)
         if key:
             comparison.check(key, result[:, 0] if output == "head" else result, case[key])
     states = hidden_states(
@@ -274,13 +275,17 @@ def run_distances(comparison: Comparison, case: golden.Case, root: Path) -> None
                 asked,
             )
 
-        ours, weight = table(params), jnp.asarray(case[f"logsim/{name}/w"])
-        comparison.check(f"logsim/{name}/out", ours, case[f"logsim/{name}/out"])
-        gradient = convert.flatten(
-            jax.grad(lambda params, weight=weight, table=table: (table(params) * weight).sum())(
-                params
-            )
+        def summed(
+            params: Any, weight: jax.Array, table: Any = table
+        ) -> tuple[jax.Array, jax.Array]:
+            found = table(params)
+            return (found * weight).sum(), found
+
+        (_, ours), whole = jax.jit(jax.value_and_grad(summed, has_aux=True))(
+            params, jnp.asarray(case[f"logsim/{name}/w"])
         )
+        comparison.check(f"logsim/{name}/out", ours, case[f"logsim/{name}/out"])
+        gradient = convert.flatten(whole)
         query = "block_0/attention/q/kernel"
         comparison.check(
             f"logsim/{name}/grad_q0", turned(query, gradient[query]), case[f"logsim/{name}/grad_q0"]
