@@ -86,7 +86,8 @@ class CommandParser(Parser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command line and returns its exit status."""
     set_encodings()
-    # Where orbax fails to write one array, others may never begin. Said at exit: see `run`.
+    # Where orbax fails to write one array, others may never begin. Python says so at exit, when
+    # the warnings of `run` are no longer notes.
     warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
     try:
         if sys.stdout is None:

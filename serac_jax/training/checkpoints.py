@@ -83,7 +83,7 @@ class Checkpoints:
         """Of what is on disk; makes the folder where there is none."""
         options = ocp.CheckpointManagerOptions(
             preservation_policy=self.kept,
-            lightweight_initialize=True,  # what describes a checkpoint may be damaged, as it may be
+            lightweight_initialize=True,  # reads no descriptions, one of which may be damaged
         )
         return ocp.CheckpointManager((self.workdir / FOLDER).resolve(), options=options)
 
