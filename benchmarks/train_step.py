@@ -159,11 +159,10 @@ def held(step: Callable[..., Any], state: Any, *args: Any) -> Callable[[], None]
 
 
 def torch_side(case: Case, original: bool) -> Callable[[], None]:
-    from benchmarks import torch_steps
+    from benchmarks.torch_batches import Batch
+    from benchmarks.torch_steps import STEPS
 
-    return torch_steps.STEPS[case.editor](case.experiment, torch_steps.Batch(case.batch), original)[
-        0
-    ]
+    return STEPS[case.editor](case.experiment, Batch(case.batch), original)[0]
 
 
 @contextmanager
