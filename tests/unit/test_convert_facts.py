@@ -270,3 +270,13 @@ def test_the_rows_of_training_and_of_a_test_are_written_to_a_folder(tmp_path, ca
     assert {"counterfact-train.jsonl", "counterfact-dev.jsonl"} < written
     assert shell.main(["facts", "rows", "--out=rows"]) == 1
     assert "rows has none of zsre/" in capsys.readouterr().err
+    alone = tmp_path / "alone" / "counterfact" / place.name
+    alone.parent.mkdir(parents=True)
+    alone.write_text(json.dumps([row | {"requested_rewrite": subjects[0]}]))
+    codes = [
+        shell.main(["facts", "alone", f"--split={split}", "--out=one"])
+        for split in ("train", "dev", "test")
+    ]
+    assert sorted(codes) == [0, 1, 1]
+    refused = f"no fact of counterfact/{place.name} in alone is in the split"
+    assert capsys.readouterr().err.count(refused) == 2

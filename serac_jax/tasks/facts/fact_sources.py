@@ -85,7 +85,8 @@ def facts(folder: Path | None, split: str, dev_share: float = 0.1) -> dict[str, 
         dev_share: of subjects in rows that no split is named for, those of "dev".
 
     Raises:
-        DataError: the folder has none of the files, or one of them is malformed.
+        DataError: the folder has none of the files, they have no fact of the split, or one of them
+            is malformed.
     """
     if split not in splits(folder):
         where = f"{folder / OWN}" if own(folder) and folder else "the data"
@@ -99,10 +100,15 @@ def facts(folder: Path | None, split: str, dev_share: float = 0.1) -> dict[str, 
         return found if split == "train" else tested(found, folder, split)
     public = {name: public_facts(folder, name, split) for name in SOURCES}
     if not any(public.values()):
-        wanted = ", ".join(file for source in SOURCES.values() for file in source.files)
+        files = [file for source in SOURCES.values() for file in source.files]
+        if there := [file for file in files if (folder / file).exists()]:
+            raise DataError(
+                f"no fact of {', '.join(there)} in {folder} is in the split {split!r}, into which"
+                " subjects fall by a hash of their names; ask for another split"
+            )
         raise DataError(
-            f"{folder} has none of {wanted}; see {archive.LINK} and the documentation for where"
-            " they can be had"
+            f"{folder} has none of {', '.join(files)}; see {archive.LINK} and the documentation for"
+            " where they can be had"
         )
     found |= {name: rows for name, rows in public.items() if rows}
     return found if split == "train" else tested(found, folder, split)
