@@ -24,6 +24,7 @@ from serac_jax.core.model_files import DamagedFile, read_json
 from serac_jax.core.types import Params
 from serac_jax.models import convert
 from serac_jax.models.convert import flatten, unflatten
+from serac_jax.models.linear import product
 from serac_jax.models.model import Model
 from serac_jax.models.network import WeightError
 
@@ -68,10 +69,10 @@ class LowRank(NamedTuple):
         if self.dropped is not None:
             keep = 1 - self.dropped.rate
             x = x * jax.random.bernoulli(self.dropped.key, keep, x.shape).astype(x.dtype) / keep
-        low = x @ self.down.astype(x.dtype)
+        low = product(x, self.down.astype(x.dtype))
         if self.rows is not None:
             low *= self.rows.reshape(-1, *(1,) * (low.ndim - 1)).astype(x.dtype)
-        return y + low @ self.up.astype(x.dtype)
+        return y + product(low, self.up.astype(x.dtype))
 
 
 def layers(params: Params, patterns: tuple[str, ...]) -> dict[str, tuple[int, int]]:

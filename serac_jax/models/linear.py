@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Any, Protocol, runtime_checkable
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
@@ -26,6 +27,39 @@ class Intervention(Protocol):
     def __call__(self, x: Float[Array, "*n d"], y: Float[Array, "*n f"]) -> Float[Array, "*n f"]:
         """The output in place of `y`, which the layer computed from `x`."""
         ...
+
+
+def product(x: Float[Array, "*n d"], kernel: Float[Array, "d f"]) -> Float[Array, "*n f"]:
+    """x @ kernel, over one axis of rows: where there are two, XLA transposes what is as large as x
+    in memory before it computes the kernel's gradient, which takes as long as the product."""
+    rows = x.reshape(-1, x.shape[-1])
+    multiply = narrow_product if kernel.dtype.itemsize < 4 else jnp.matmul
+    return multiply(rows, kernel).reshape(*x.shape[:-1], kernel.shape[-1])
+
+
+@jax.custom_vjp
+def narrow_product(x: Float[Array, "n d"], kernel: Float[Array, "d f"]) -> Float[Array, "n f"]:
+    """x @ kernel of 16-bit numbers, summed in float32, and so are both gradients: CPUs with units
+    for such products are used for no others."""
+    return summed_wide(x, kernel, (1, 0))
+
+
+def summed_wide(x: Float[Array, "..."], y: Float[Array, "..."], axes: tuple[int, int]) -> Array:
+    """The product of two matrices over an axis of each, summed in float32."""
+    over = (((axes[0],), (axes[1],)), ((), ()))
+    return jax.lax.dot_general(x, y, over, preferred_element_type=jnp.float32).astype(x.dtype)
+
+
+def narrow_product_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+    return narrow_product(x, kernel), (x, kernel)
+
+
+def narrow_product_backward(read: tuple[Array, Array], delta: Array) -> tuple[Array, Array]:
+    x, kernel = read
+    return summed_wide(delta, kernel, (1, 1)), summed_wide(x, delta, (0, 0))
+
+
+narrow_product.defvjp(narrow_product_forward, narrow_product_backward)
 
 
 class Linear(nn.Module):
@@ -43,7 +77,7 @@ class Linear(nn.Module):
     def __call__(self, x: Float[Array, "*n d"]) -> Float[Array, "*n f"]:
         kernel = self.param("kernel", nn.initializers.normal(0.02), (x.shape[-1], self.features))
         self.sow("inputs", "x", x)
-        y = x @ kernel.astype(self.dtype)
+        y = product(x, kernel.astype(self.dtype))
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
             y = y + bias.reshape(*(1,) * (y.ndim - 1), -1)
@@ -63,7 +97,9 @@ class Embed(nn.Embed):
         return whole_width(super().__call__(inputs))
 
     def attend(self, query: Float[Array, "*n d"]) -> Float[Array, "*n v"]:
-        return super().attend(whole_width(query))
+        return product(
+            whole_width(query.astype(self.dtype)), jnp.asarray(self.embedding, self.dtype).T
+        )
 
 
 class Dropout(nn.Module):

@@ -1,6 +1,8 @@
 """The editing seam: captured inputs times output gradients are the kernel's gradient, for every
 kernel of every network."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +12,7 @@ from serac_jax import models
 from serac_jax.core.batch import Tokens
 from serac_jax.core.errors import UserError
 from serac_jax.editors.interventions import Correction, LowRank, Tap
-from serac_jax.models import convert
+from serac_jax.models import convert, linear
 from serac_jax.models.generate import generate
 from tests.conftest import MODELS
 from tests.tiers import fast
@@ -65,6 +67,47 @@ def test_inputs_times_output_gradients_are_the_kernel_gradient(name):
             ),
         )
         assert np.abs(product - gradient[path]).max() <= 1e-5 * np.abs(gradient[path]).max(), path
+
+
+def test_a_gradient_transposes_nothing_as_large_as_an_input():
+    """On a CPU a transposed copy takes as long as the product that it is for."""
+
+    def loss(kernel, table, x):
+        hidden = linear.Linear(48).apply({"params": {"kernel": kernel}}, x)
+        logits = linear.Embed(96, 48).apply(
+            {"params": {"embedding": table}}, jnp.tanh(hidden), method="attend"
+        )
+        return jnp.square(logits).sum()
+
+    def shapes(*size):
+        return jax.ShapeDtypeStruct(size, jnp.float32)
+
+    given = shapes(32, 48), shapes(96, 48), shapes(6, 200, 32)
+    program = jax.jit(jax.grad(loss, argnums=(0, 1))).lower(*given).compile().as_text()
+    moved = re.findall(r"= f32\[([\d,]+)\]\S* (?:copy|transpose)\(", program)
+    # As large as the table at most, which is held once however long the texts are.
+    assert all(np.prod([int(size) for size in shape.split(",")]) <= 96 * 48 for shape in moved)
+
+
+@pytest.mark.parametrize("shape", [(7,), (2, 5), (2, 3, 4)])
+def test_a_product_of_narrow_numbers_is_summed_in_float32(shape):
+    """Of bfloat16 numbers, to half of the last of their 8 bits; and so are both gradients."""
+    rng = np.random.default_rng(0)
+    x, delta = (
+        jnp.asarray(rng.normal(size=(*shape, width)), jnp.bfloat16) for width in (300, 200)
+    )
+    kernel = jnp.asarray(rng.normal(size=(300, 200)), jnp.bfloat16)
+
+    def pulled(x, kernel, delta):
+        y, pull = jax.vjp(linear.product, x, kernel)
+        return y, *pull(delta)
+
+    found = pulled(x, kernel, delta)
+    wanted = pulled(*(value.astype(jnp.float32) for value in (x, kernel, delta)))
+    for one, other in zip(found, wanted, strict=True):
+        assert one.dtype == jnp.bfloat16 and one.shape == other.shape
+        one, other = np.asarray(one, np.float32), np.asarray(other)
+        assert (np.abs(one - other) <= 2**-8 * np.abs(other) + 1e-5).all()
 
 
 WO, Q = "decoder/block_0/mlp/wo", "decoder/block_1/self_attention/q"  # in the decoder of t5-tiny
