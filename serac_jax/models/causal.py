@@ -139,13 +139,25 @@ class Attention(nn.Module):
     def __call__(
         self, q: Float[Array, "n q h d"], keys_values: Pair, view: View
     ) -> Float[Array, "n q e"] | Float[Array, "1 p e"]:
-        (keys, values), cfg = keys_values, self.config
-        q = q.reshape(*q.shape[:2], cfg.groups, -1, cfg.head_width)  # "n q g r d"
-        scores = jnp.einsum("nqgrd,nlgd->ngrql", q, keys)
+        mixed = self.mixed(q, *keys_values, view.seen)
+        return self.o(view.packing.pack(mixed))
+
+    @nn.remat  # what is kept for a gradient would be as large as the square of a text
+    def mixed(
+        self,
+        q: Float[Array, "n q h d"],
+        keys: Float[Array, "n l g d"],
+        values: Float[Array, "n l g d"],
+        seen: Bool[Array, "n 1 q l"],
+    ) -> Float[Array, "n q e"]:
+        """The values that each query sees, by how well their keys fit."""
+        cfg = self.config
+        heads = q.reshape(*q.shape[:2], cfg.groups, -1, cfg.head_width)  # "n q g r d"
+        scores = jnp.einsum("nqgrd,nlgd->ngrql", heads, keys)
         scores = at_least_float32(scores) * cfg.attention_scale
-        weights = jax.nn.softmax(masked(scores, view.seen[:, None])).astype(cfg.dtype)
+        weights = jax.nn.softmax(masked(scores, seen[:, None])).astype(cfg.dtype)
         mixed = jnp.einsum("ngrql,nlgd->nqgrd", self.drop(weights), values)
-        return self.o(view.packing.pack(mixed.reshape(*q.shape[:2], -1)))
+        return mixed.reshape(*q.shape[:2], -1)
 
 
 class MLP(nn.Module):

@@ -138,7 +138,12 @@ def make_train_step(
             "loss": (loss, jnp.float32(1))
         }
 
-    return jax.jit(train_step, donate_argnums=0, out_shardings=(placement(state), None))
+    return jax.jit(
+        train_step,
+        donate_argnums=0,
+        out_shardings=(placement(state), None),
+        compiler_options=compiler_options(state),
+    )
 
 
 def make_update_step(
@@ -166,6 +171,15 @@ def make_update_step(
         )
 
     return jax.jit(update_step, donate_argnums=0, out_shardings=placement(state))
+
+
+def compiler_options(state: TrainState) -> dict[str, str]:
+    """How a step of a state is compiled: on a CPU, in an order that holds little memory. By
+    default XLA computes there as early as it can what is recomputed for a gradient, and holds all
+    of it at once."""
+    (platform,) = {device.platform for device in jax.tree.leaves(state)[0].sharding.device_set}
+    memory_first = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
+    return memory_first if platform == "cpu" else {}
 
 
 def placement(state: TrainState) -> TrainState:
