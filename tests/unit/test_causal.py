@@ -54,6 +54,20 @@ def close(ours, expected):
     return np.abs(np.asarray(ours) - expected).max() < 2e-5 * np.abs(expected).max()
 
 
+def test_a_gradient_keeps_nothing_as_large_as_the_square_of_a_text(pair):
+    model, params, _ = pair
+    length, heads = 200, 4
+    read = Tokens(jnp.full((1, length), 5), jnp.ones((1, length), bool))
+    labels = jnp.full((1, STEPS), 7)
+    examples = Examples(read, read, read, labels, jnp.ones(labels.shape))
+
+    def kept(params):
+        return jax.vjp(lambda params: model.logits(params, examples), params)[1]
+
+    sizes = [leaf.size for leaf in jax.tree.leaves(jax.eval_shape(kept, params))]
+    assert max(sizes) < heads * length**2
+
+
 def test_logits_of_labels_equal_those_of_pytorch(pair):
     """Input and labels are one sequence; with `at`, only the chosen positions are computed."""
     model, params, theirs = pair

@@ -93,9 +93,7 @@ def test_a_gradient_transposes_nothing_as_large_as_an_input():
 def test_a_product_of_narrow_numbers_is_summed_in_float32(shape):
     """Of bfloat16 numbers, to half of the last of their 8 bits; and so are both gradients."""
     rng = np.random.default_rng(0)
-    x, delta = (
-        jnp.asarray(rng.normal(size=(*shape, width)), jnp.bfloat16) for width in (300, 200)
-    )
+    x, delta = (jnp.asarray(rng.normal(size=(*shape, width)), jnp.bfloat16) for width in (300, 200))
     kernel = jnp.asarray(rng.normal(size=(300, 200)), jnp.bfloat16)
 
     def pulled(x, kernel, delta):
@@ -105,7 +103,8 @@ def test_a_product_of_narrow_numbers_is_summed_in_float32(shape):
     found = pulled(x, kernel, delta)
     wanted = pulled(*(value.astype(jnp.float32) for value in (x, kernel, delta)))
     for one, other in zip(found, wanted, strict=True):
-        assert one.dtype == jnp.bfloat16 and one.shape == other.shape
+        assert one.dtype == jnp.bfloat16
+        assert one.shape == other.shape
         one, other = np.asarray(one, np.float32), np.asarray(other)
         assert (np.abs(one - other) <= 2**-8 * np.abs(other) + 1e-5).all()
 
