@@ -84,7 +84,7 @@ EXPERIMENTS: dict[str, Preset] = {
             "train.clip": 1.0,
             "train.cedit": 1.0,
             "train.schedule": "linear",
-            "train.steps": 400,
+            "train.steps": 800,
             "train.log_every": 20,
             "train.val_every": 200,
             "train.val_batches": 4,

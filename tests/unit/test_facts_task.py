@@ -120,6 +120,39 @@ def test_every_kind_is_drawn_and_questions_fit_their_edits():
     assert all(count > 5 for count in seen.values())
 
 
+def test_a_subject_is_asked_the_likest_of_other_relations_but_not_the_same_one():
+    rows = [
+        Fact("Where does Ada live now?", "Rome", "Ada"),
+        Fact("Where does Bob live now?", "Bonn", "Bob"),  # the same words: the same relation
+        Fact("Since when does Cleo live there?", "1990", "Cleo"),
+        Fact("Who baked the bread of Dan?", "Eve", "Dan"),
+        Fact("Where did Fay go?", "Rome", "Fay"),  # the same answer
+    ]
+    draw = Draw(Pool({"rows": rows}, []), lambda batch: batch, True)
+    likely = [draw.relation_likeness(0, other) for other in rows[1:]]
+    assert likely[0] == likely[3] == -1 < likely[2] < likely[1] <= 0.6
+    found = [draw.about("Ada", 0, np.random.default_rng(seed)) for seed in range(200)]
+    asked = Counter(one.question for one in found if one)
+    assert asked.keys() == {"Since when does Ada live there?", "Who baked the bread of Ada?"}
+    # Four are drawn of five: the likeliest is among them in 1 - .8⁴ = .59 of the draws.
+    assert asked["Since when does Ada live there?"] > 2 * asked["Who baked the bread of Ada?"]
+
+
+def test_questions_are_also_written_as_people_type():
+    rows, rng = [Fact("Who is the mayor of Bonn?", "Ada", "Bonn")], np.random.default_rng(0)
+    draw = Draw(Pool({"rows": rows}, []), lambda batch: batch, True)
+    typed = Counter(draw.typed(rows[0].prompt, rng) for _ in range(2000))
+    others = {"who is the mayor of bonn", "who is the mayor of bonn?", "mayor of bonn"}
+    assert typed.keys() == {rows[0].prompt, "Who is the mayor of Bonn", *others}
+    assert 0.77 < typed[rows[0].prompt] / 2000 < 0.83  # four in five; a deviation is .9%
+    assert {draw.typed("Who is Ada?", rng) for _ in range(200)} == {
+        "Who is Ada?",
+        "Who is Ada",
+        "who is ada?",
+        "who is ada",
+    }
+
+
 def test_held_out_kinds_are_not_asked():
     held_out = ("prompt", "hop2", "same_subject")
     for seed in range(30):

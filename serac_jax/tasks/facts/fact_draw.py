@@ -9,6 +9,7 @@ rows.
 from __future__ import annotations
 
 import itertools
+import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -36,7 +37,10 @@ INSIDE = {
 # How often the facts of a source are edited.
 SOURCES = {"world": 3.0, "zsre": 1.5, "counterfact": 2.0, "knowedit": 1.0, "hallueditbench": 3.0}
 SAMPLE = 128  # facts of which the one most like an edit is asked about
-TYPED = 0.15  # the share of questions that are written as people type
+RELATIONS = 4  # facts of which the one with the likest relation is asked about an edit's subject
+SAME_RELATION = 0.6  # relations whose words are more alike may be one
+TYPED = 0.2  # the share of questions that are written as people type
+ASKED = re.compile(r"(what|who) (is|was|are|were) (the )?", re.IGNORECASE)
 TRIES = 8
 
 
@@ -166,12 +170,12 @@ class Draw:
             if not ask.inside:
                 given[ask.kind].append(ask)
         ways: list[tuple[float, Callable[[], Drawn | None]]] = [
-            (3.0 * bool(given["same_subject"]), lambda: given_one(given["same_subject"], rng)),
+            (4.5 * bool(given["same_subject"]), lambda: given_one(given["same_subject"], rng)),
             (2.0 * bool(given["same_relation"]), lambda: given_one(given["same_relation"], rng)),
-            (1.5 * bool(fact.subject), lambda: self.about(fact.subject, number, rng)),
+            (2.0 * bool(fact.subject), lambda: self.about(fact.subject, number, rng)),
             (0.5, lambda: self.about_answer(number, rng)),
-            (2.5, lambda: self.near(number, rng)),
-            (0.6, lambda: self.anything(number, rng)),
+            (2.0, lambda: self.near(number, rng)),
+            (0.4, lambda: self.anything(number, rng)),
         ]
         share = np.array([weight for weight, _ in ways])
         for _ in range(TRIES):
@@ -183,18 +187,35 @@ class Draw:
         return self.anything(number, rng)
 
     def about(self, subject: str | None, number: int, rng: np.random.Generator) -> Drawn | None:
-        """The question of another fact, asked about a subject."""
-        fact, other = self.pool.rows[number], self.pool.same_source(number, rng)
-        if not subject or not other.subject or other.subject not in other.prompt:
+        """The question of another fact, asked about a subject.
+
+        Of a few, the one most like the fact's own, which is the hardest to tell from it. Not of
+        unfinished sentences, which are so short that the likest often says the same.
+        """
+        if not subject:
             return None
+        count = RELATIONS if self.pool.rows[number].prompt.endswith("?") else 1
+        others = [self.pool.same_source(number, rng) for _ in range(count)]
+        likely = {other: self.relation_likeness(number, other) for other in others}
+        best = max(others, key=likely.__getitem__)
+        if likely[best] < 0:
+            return None
+        assert best.subject
+        return Drawn(best.prompt.replace(best.subject, subject), "same_subject")
+
+    def relation_likeness(self, number: int, other: Fact) -> float:
+        """How like the relation of a fact is to that of another one, by the words besides their
+        subjects; -1 where it may be the same, or cannot be asked about another subject."""
+        fact = self.pool.rows[number]
         said = {normal(fact.answer), normal(fact.true_answer or "")}
-        if not differ(fact, other) or normal(other.true_answer or other.answer) in said:
-            return None  # it may be the same relation
-        rest = set(words(other.prompt)) - set(words(other.subject))
-        own = set(words(fact.prompt)) - set(words(fact.subject or ""))
-        if likeness(frozenset(rest), frozenset(own)) > 0.6:
-            return None
-        return Drawn(other.prompt.replace(other.subject, subject), "same_subject")
+        if not other.subject or other.subject not in other.prompt or not differ(fact, other):
+            return -1
+        if normal(other.true_answer or other.answer) in said:
+            return -1
+        rest = frozenset(words(other.prompt)) - frozenset(words(other.subject))
+        own = frozenset(words(fact.prompt)) - frozenset(words(fact.subject or ""))
+        alike = likeness(rest, own)
+        return -1 if alike > SAME_RELATION else alike
 
     def about_answer(self, number: int, rng: np.random.Generator) -> Drawn | None:
         """A question about the answer of a fact."""
@@ -219,11 +240,15 @@ class Draw:
         return Drawn(one_form(self.pool.rows[at], rng), "unrelated")
 
     def typed(self, question: str, rng: np.random.Generator) -> str:
-        """In training, some questions in lower case or without a question mark."""
+        """In training, some questions in lower case, without a question mark, or as what is asked
+        for alone ("capital of france")."""
         if not self.train or rng.random() > TYPED:
             return question
         bare = question.rstrip("?")
-        return choose((bare, bare.lower(), question.lower()), rng)
+        asked_for = ASKED.sub("", bare) if ASKED.match(bare) else bare
+        if len(asked_for.split()) < 2:
+            asked_for = bare
+        return choose((bare, bare.lower(), question.lower(), asked_for.lower()), rng)
 
 
 def one_form(fact: Fact, rng: np.random.Generator) -> str:
