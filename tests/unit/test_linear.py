@@ -109,6 +109,25 @@ def test_a_product_of_narrow_numbers_is_summed_in_float32(shape):
         assert (np.abs(one - other) <= 2**-8 * np.abs(other) + 1e-5).all()
 
 
+def test_a_product_of_narrow_numbers_has_second_derivatives():
+    """ENN's gradient goes through a step of its own."""
+    rng = np.random.default_rng(0)
+    x, kernel = rng.normal(size=(2, 5, 32)), rng.normal(size=(32, 24))
+
+    def slope(dtype):
+        def inner(kernel):
+            y = linear.product(jnp.asarray(x, dtype), kernel)
+            return jnp.sin(y.astype(jnp.float32) / 6).sum()
+
+        def outer(kernel):
+            return inner(kernel - jnp.asarray(0.1, dtype) * jax.grad(inner)(kernel))
+
+        return np.asarray(jax.grad(outer)(jnp.asarray(kernel, dtype)), np.float32)
+
+    found, wanted = slope(jnp.bfloat16), slope(jnp.float32)
+    assert np.abs(found - wanted).max() < 0.03 * np.abs(wanted).max()
+
+
 WO, Q = "decoder/block_0/mlp/wo", "decoder/block_1/self_attention/q"  # in the decoder of t5-tiny
 
 

@@ -10,6 +10,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
@@ -426,3 +427,23 @@ def test_a_steady_loop_compiles_and_transfers_nothing(cache, tmp_path):
     assert step == 280
     # Before: at least a step for each of two sizes, and the update.
     assert compiled[True] == 0 < 3 <= compiled[False]
+
+
+def test_on_a_cpu_a_step_is_compiled_in_an_order_that_holds_little():
+    """What is recomputed for a gradient is not held for all layers at once."""
+
+    @jax.checkpoint
+    def layer(x, kernel):
+        return x + jax.nn.softmax((x @ kernel) @ x.T) @ x
+
+    def loss(kernel, x):
+        for _ in range(8):
+            x = layer(x, kernel)
+        return x.sum()
+
+    def held(options):
+        step = jax.jit(jax.grad(loss), compiler_options=options)
+        program = step.lower(jnp.zeros((16, 16)), jnp.zeros((400, 16))).compile()
+        return program.memory_analysis().temp_size_in_bytes
+
+    assert held(steps.compiler_options(jnp.zeros(1))) < 0.7 * held({})
