@@ -120,3 +120,12 @@ def one_layer(kind):
     # Of words: the examples of a template take few tokens.
     shutil.copy(ASSETS / "models" / "base" / "tokenizer.json", folder)
     return str(folder)
+
+
+@functools.cache
+def in_pieces(kind):
+    """The folder of a random model whose tokenizer begins each verdict differently."""
+    folder = TEMPORARY / f"in pieces {kind}"
+    folder.mkdir()
+    random_model(kind, folder, max_position_embeddings=2048)  # of the examples of a template
+    return str(folder)

@@ -125,7 +125,14 @@ def digest_of(model: Model, params: Params) -> str:
 
 
 def outline(
-    name: str, folder: Path, *, output: str, labels: int, dropout: float, dtype: Any, remat: bool
+    name: str,
+    folder: Path,
+    *,
+    output: str = "",
+    labels: int = 0,
+    dropout: float = 0.0,
+    dtype: Any = jnp.float32,
+    remat: bool = False,
 ) -> Model:
     """A network and its tokenizer, without weights.
 

@@ -42,3 +42,15 @@ def keep_freed() -> bool:
         mallopt(parameter, value)
         for parameter, value in ((ARENA_MAX, 1), (MMAP_MAX, 0), (TRIM_THRESHOLD, -1))
     )
+
+
+def give_back() -> bool:
+    """Gives all freed memory back to the system; whether any was.
+
+    For when another program begins, whose temporaries have another size: what was kept for the last
+    one is in its way.
+    """
+    try:
+        return bool(ctypes.CDLL(None).malloc_trim(0))
+    except (AttributeError, OSError, TypeError):
+        return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from contextlib import ExitStack
 
 import uvicorn
 from fastapi import FastAPI
@@ -26,9 +27,10 @@ def run(settings: Settings) -> None:
     settings.check()
     os.environ[SETTINGS] = settings.as_json()
     request_log.configure()
-    with tempfile.TemporaryDirectory(prefix="serac-serve-") as folder:
+    with ExitStack() as until_stopped:
         if settings.workers > 1:
-            os.environ[PROCESSES] = folder
+            shared = tempfile.TemporaryDirectory(prefix="serac-serve-")
+            os.environ[PROCESSES] = until_stopped.enter_context(shared)
         uvicorn.run(
             f"{__name__}:make_app",
             factory=True,
@@ -40,6 +42,7 @@ def run(settings: Settings) -> None:
             access_log=False,
             log_config=None,
             server_header=False,
+            proxy_headers=False,  # nothing here reads who a proxy says that it stands for
             timeout_graceful_shutdown=settings.grace,
             timeout_worker_healthcheck=STARTING,
         )

@@ -78,14 +78,11 @@ def abstract(
         checkpoint: str = "",
         fresh: tuple[str, ...] = (),
         seed: int = 0,
-        output: str = "",
-        labels: int = 0,
         param_dtype: Any = np.float32,
         **options: Any,
     ) -> Any:
-        defaults = {"dropout": 0.0, "remat": False} | options
         folder = Path(mirror).expanduser() / name if mirror else hub.described(name)
-        model = models.outline(name, folder, output=output, labels=labels, **defaults)
+        model = models.outline(name, folder, **options)
         shapes = models.abstract(model.module, param_dtype)
         loaded.append((model, placed(convert.unflatten(shapes), mesh)))
         return loaded[-1]

@@ -9,7 +9,7 @@ import jax
 
 from serac_jax.core.console import say, say_lines
 from serac_jax.core.types import Config
-from serac_jax.runtime import program
+from serac_jax.runtime import allocator, program
 from serac_jax.tasks.task import Task
 from serac_jax.training import experiment, run_folder, steps
 from serac_jax.training.checkpoints import Checkpoints
@@ -56,6 +56,7 @@ def train(config: Config, folder: Path, evaluate: str) -> None:
 
         while not (reason := progress.finished(step)):
             if progress.validation_is_due(step):  # also one that a signal has ended before
+                allocator.give_back()
                 scores = steps.evaluate(
                     eval_step,
                     state.params,
@@ -66,6 +67,7 @@ def train(config: Config, folder: Path, evaluate: str) -> None:
                     run.task.kinds,
                     progress.stopping,
                 )
+                allocator.give_back()
                 if scores is not None:
                     progress.validated(step, scores)
                     checkpoints.save(state, data, progress.loop)

@@ -3,11 +3,13 @@
 import math
 
 import jax
+import jax.numpy as jnp
 import pytest
 
 from serac_jax.core.errors import UserError
 from serac_jax.training import ahead, experiment, steps
-from tests.causal_models import one_layer
+from tests.causal_models import in_pieces, one_layer
+from tests.conftest import MODELS
 from tests.tiny import config_of, tiny
 
 FIELDS = {"mesh.data": 2, "mesh.fsdp": 2, "mesh.model": 2, "train.edits": 4, "eval.edits": 3}
@@ -18,6 +20,12 @@ EDITORS = {
         "base.param_dtype": "bfloat16",
         "base.dtype": "bfloat16",
         "serac.freeze_counterfactual": True,
+    },
+    "adapters on a causal base": {
+        "editor": "adapter_serac",
+        "adapter_serac.encoder": str(MODELS / "distilbert-tiny-cased"),
+        "adapter_serac.encoder_rank": 4,
+        "adapter_serac.reader_rank": 4,
     },
 }
 
@@ -31,6 +39,8 @@ def promotion(request):
 
 def fields_of(name):
     causal = {"base.name": one_layer("llama")} if "causal" in name else {}
+    if "adapters" in name:
+        causal = {"base.name": in_pieces("llama"), "data.question_tokens": 200}
     return tiny() | FIELDS | EDITORS[name] | causal
 
 
@@ -60,15 +70,17 @@ def test_the_shapes_and_places_are_those_of_the_run(tmp_path, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["serac", "a causal base in bfloat16"])
+@pytest.mark.parametrize("name", [name for name in EDITORS if name != "mend"])
 def test_every_program_is_compiled_and_its_memory_counted(tmp_path, capsys, name):
     config = config_of(**fields_of(name))
     run, params = ahead.abstract(config, tmp_path, jax.devices())
     found = ahead.compile_all(config, run, params, gpus=True)
     assert list(found["programs"]) == ["train", "update", "edit", "evaluate", "generate"]
+    groups = run.editor.groups(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), params))
     learned = sum(
         leaf.dtype.itemsize * math.prod(leaf.sharding.shard_shape(leaf.shape))
-        for leaf in jax.tree.leaves(params)
+        for leaf, group in zip(*map(jax.tree.leaves, (params, groups)), strict=True)
+        if group != "frozen"
     )
     train = found["programs"]["train"]
     assert train["held"] > 4 * learned  # what is learned, its mean gradient and two moments
