@@ -123,9 +123,10 @@ def one_layer(kind):
 
 
 @functools.cache
-def in_pieces(kind):
-    """The folder of a random model whose tokenizer begins each verdict differently."""
-    folder = TEMPORARY / f"in pieces {kind}"
-    folder.mkdir()
-    random_model(kind, folder, max_position_embeddings=2048)  # of the examples of a template
+def in_pieces():
+    """The folder of a random Llama of one layer whose tokenizer begins each verdict differently."""
+    folder = TEMPORARY / "one-layer" / "in pieces"
+    folder.mkdir(parents=True)
+    room = 2048  # of its pieces a template's examples are many
+    random_model("llama", folder, num_hidden_layers=1, max_position_embeddings=room)
     return str(folder)

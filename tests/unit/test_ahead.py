@@ -40,7 +40,7 @@ def promotion(request):
 def fields_of(name):
     causal = {"base.name": one_layer("llama")} if "causal" in name else {}
     if "adapters" in name:
-        causal = {"base.name": in_pieces("llama"), "data.question_tokens": 200}
+        causal = {"base.name": in_pieces(), "data.question_tokens": 200}
     return tiny() | FIELDS | EDITORS[name] | causal
 
 

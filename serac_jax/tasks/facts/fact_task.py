@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache, partial
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +51,16 @@ def build(
     (`fact_sources.SOURCES`), or is "mini": the shipped world alone."""
     data = config.data
     held_out = tuple(data.held_out_kinds)
-    folder = None if data.dir == "mini" else archive.locate(data.dir, cache)
     encode = Encoder(
         base, scope, template=template, kinds=names(KINDS), cut_labels=True, **limits(config)
     )
-    pool = lru_cache(maxsize=None)(partial(open_pool, folder, data.dev_share))
+
+    def folder() -> Path | None:
+        return None if data.dir == "mini" else archive.locate(data.dir, cache)  # may download
+
+    @functools.cache
+    def pool(split: str) -> Pool:
+        return open_pool(folder(), data.dev_share, split)
 
     def make(split: str, size: int, train: bool, encode: Encode = encode) -> grain.IterDataset:
         rows = pool(split)
@@ -67,13 +72,13 @@ def build(
             split=split,
             train=train,
             workers=data.workers if train else 0,
-            order=partial(rows.order, size) if train else None,
+            order=functools.partial(rows.order, size) if train else None,
         )
 
     return Task(
         kinds=KINDS,
-        splits=lambda: fact_sources.splits(folder),
-        needs=lambda split: Needs(folder or archive.SHIPPED, len(pool(split))),
+        splits=lambda: fact_sources.splits(folder()),
+        needs=lambda split: Needs(folder() or archive.SHIPPED, len(pool(split))),
         batches=make,
         widest=lambda size, train: encode.widest(size, size, size, 1),
         score=right_or_wrong,
