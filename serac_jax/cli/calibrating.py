@@ -113,10 +113,11 @@ def fact_arguments(parser: ArgumentParser, source: Any) -> None:
 
 
 def run(options: Namespace) -> int:
-    from serac_jax.serving import calibration, calibration_plot
+    from serac_jax.serving import calibration, calibration_plot, saved_editor
 
     if options.edits < 1 or options.rounds < 1:
         raise UserError("--edits and --rounds should be at least 1")
+    saved_editor.check_place(Path(options.out))
     name = options.editor or os.environ.get("SERAC_EDITOR") or "mini"
     editor = loaded(name, rerank=options.rerank, mesh=mesh_of(options))
     if options.facts:
@@ -129,9 +130,7 @@ def run(options: Namespace) -> int:
         {"measured": editor.measure(measured, progress)} if measured else {}
     )
     out = Path(options.out)
-    editor.save(
-        out, base="copy" if editor.parts.spec.parts["base"].startswith("./") else "reference"
-    )
+    save(editor, out)
     curves = dict(
         zip(
             ("false_positive_rate", "recall", "precision"),
@@ -163,8 +162,7 @@ def on_facts(options: Namespace, editor: EditorService) -> int:
         editor, facts, fill, held, options.target, options.limit, Progress.of_pairs
     )
     out = Path(options.out)
-    copied = editor.parts.spec.parts["base"].startswith("./")
-    editor.save(out, base="copy" if copied else "reference")
+    save(editor, out)
     found = editor.parts.spec.calibration or {}
     files.write_json(out / "calibration.json", {"fitted": found})
     if options.json:
@@ -174,6 +172,14 @@ def on_facts(options: Namespace, editor: EditorService) -> int:
         say_lines(f"{size} edits held, target {options.target}\n{calibration.told(report)}\n")
     say(f"written: {out} (editor.json, calibration.json)")
     return OK
+
+
+def save(editor: EditorService, out: Path) -> None:
+    """Saves an editor, with its base model where other machines know no name of it."""
+    from serac_jax.serving import saved_editor
+
+    known = saved_editor.is_public(editor.parts.spec.parts["base"])
+    editor.save(out, base="reference" if known else "copy")
 
 
 class Progress:

@@ -123,6 +123,26 @@ def measure(
     )
 
 
+def check_target(target: float, rows: int, questions: int) -> None:
+    """Raises UserError where `target` is not a rate, or where so many questions out of scope, drawn
+    near so many rows, are too few for it."""
+    if not 0 < target < 1:
+        raise UserError(
+            f"the target {target} is no rate; give a number between 0 and 1, such as 0.05"
+        )
+    if most_above(target, rows) < 0:
+        few = f"{rows} {'questions' if rows == questions else 'rows with questions'} out of scope"
+        raise UserError(
+            f"{few} cannot show a rate of {target}: give {math.ceil(1 / target) - 1} or more, or a"
+            " higher target"
+        )
+
+
+def most_above(target: float, rows: int) -> float:
+    """How many rows may lie above the threshold, with a margin for rounding."""
+    return target * (rows + 1) - 1 + 1e-9
+
+
 def fit(scores: Scores, target: float) -> Thresholds:
     """The threshold that a new out-of-scope question exceeds with probability at most `target`.
 
@@ -135,29 +155,15 @@ def fit(scores: Scores, target: float) -> Thresholds:
     `unsure_from`.
 
     Raises:
-        UserError: `target` is not a rate, or there are too few rows for it.
+        UserError: see `check_target`.
     """
-    if not 0 < target < 1:
-        raise UserError(
-            f"the target {target} is no rate; give a number between 0 and 1, such as 0.05"
-        )
     outside, inside, sizes = (
         scores.value[~scores.inside],
         np.sort(scores.value[scores.inside]),
         np.bincount(scores.groups),
     )
-    allowed = (
-        target * (len(sizes) + 1) - 1 + 1e-9
-    )  # rows above the threshold, with a margin for rounding
-    if allowed < 0:
-        few = (
-            f"{len(sizes)} {'questions' if len(sizes) == len(outside) else 'rows with questions'}"
-            " out of scope"
-        )
-        raise UserError(
-            f"{few} cannot show a rate of {target}: give {math.ceil(1 / target) - 1} or more, or a"
-            " higher target"
-        )
+    check_target(target, len(sizes), len(outside))
+    allowed = most_above(target, len(sizes))
     order = np.argsort(-outside, kind="stable")
     threshold = float(
         outside[order][np.argmax(np.cumsum(1 / sizes[scores.groups[order]]) > allowed)]

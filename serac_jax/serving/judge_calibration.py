@@ -89,14 +89,15 @@ def calibrate(
         The spec with weights, border, thresholds and what was measured.
 
     Raises:
-        UserError: there are no questions in scope, or none out of scope.
+        UserError: there are no questions in scope, or too few out of scope.
     """
     if len({question.inside for question in questions}) < 2:
         raise UserError("questions in scope and out of scope are needed to tell one from the other")
     assert spec.judge
-    cosines = cosines_of(embedder, edits, questions)
     own = np.array([question.edit for question in questions])
     inside = np.array([question.inside for question in questions])
+    calibration.check_target(target, len(set(own[~inside])), int((~inside).sum()))
+    cosines = cosines_of(embedder, edits, questions)
     border = float(np.quantile(cosines[np.arange(len(own)), own][inside], LOWEST))
     judging = Judging(reader, edits, questions, cosines, {})
     rng = np.random.default_rng(seed)

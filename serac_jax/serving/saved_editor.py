@@ -210,9 +210,8 @@ def save(parts: Parts, folder: Path, base: str) -> None:
     """
     if base not in ("copy", "reference"):
         raise UserError(f"base={base!r} is not known; use 'copy' or 'reference'")
+    check_place(folder)
     program.writable(folder, "folder")
-    if any(folder.iterdir()) and not (folder / specs.FILE).exists():
-        raise UserError(f"{folder} is not empty and holds no editor; choose another folder")
     named = {part: f"./{part}" for part in parts.networks}
     if base == "reference" and "base" in parts.spec.parts:
         named["base"] = parts.spec.parts["base"]
@@ -235,6 +234,12 @@ def save(parts: Parts, folder: Path, base: str) -> None:
             models.save(folder / part, network.model, network.params)
             digests[part] = models.digest_of(network.model, network.params)
     specs.write(parts.spec._replace(parts=named, adapters=changed, digests=digests), folder)
+
+
+def check_place(folder: Path) -> None:
+    """Raises UserError for a folder that holds something else than an editor."""
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / specs.FILE).exists():
+        raise UserError(f"{folder} is not empty and holds no editor; choose another folder")
 
 
 def is_public(name: str) -> bool:

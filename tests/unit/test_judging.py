@@ -12,6 +12,7 @@ import pytest
 
 import serac_jax
 from serac_jax import models
+from serac_jax.cli import calibrating
 from serac_jax.core.errors import UserError
 from serac_jax.editors.protocol import Thresholds
 from serac_jax.index.distance import Distance
@@ -243,6 +244,19 @@ def test_calibration_fits_weights_and_thresholds(folder, tmp_path):
 def test_calibration_needs_a_reader_that_judges():
     with pytest.raises(UserError, match="reader judges"):
         fact_calibration.calibrate(serac_jax.load("mini"), facts(), [], [5], 0.2, 100)
+
+
+def test_too_few_questions_for_a_rate_are_told_before_any_is_asked(editor):
+    with pytest.raises(UserError, match=r"^12 rows .* a rate of 0\.05: give 19 or more"):
+        fact_calibration.calibrate(editor, facts(), [], [5], 0.05, 100, progress=pytest.fail)
+
+
+def test_a_calibrated_editor_takes_along_what_only_this_machine_has(folder, tmp_path):
+    editor = serac_jax.load(folder)
+    spec = editor.parts.spec
+    editor.use(spec._replace(parts=spec.parts | {"base": str(folder / "base")}))
+    calibrating.save(editor, tmp_path / "moved")
+    assert serac_jax.load(tmp_path / "moved").parts.spec.parts == spec.parts
 
 
 def test_views_of_a_pair():
