@@ -5,6 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 
+MINILM: dict[str, Any] = {
+    "serac.scope": "sentence-transformers/all-MiniLM-L6-v2",
+    "serac.pool": "mean",
+    "serac.cosine": True,
+}
+
+
 def causal(name: str) -> dict[str, Any]:
     """A causal language model that is too large to train: it is held in bfloat16, and reads edits
     itself."""
@@ -13,9 +20,7 @@ def causal(name: str) -> dict[str, Any]:
         "base.dtype": "bfloat16",
         "base.param_dtype": "bfloat16",
         "serac.freeze_counterfactual": True,
-        "serac.scope": "sentence-transformers/all-MiniLM-L6-v2",
-        "serac.pool": "mean",
-        "serac.cosine": True,
+        **MINILM,
         "inner": (),
     }
 
@@ -43,7 +48,8 @@ BASES: dict[str, dict[str, Any]] = {
     },
     "smollm2": {
         "base.name": "HuggingFaceTB/SmolLM2-135M-Instruct",
-        "base.template": "turns",
+        "serac.counterfactual": "HuggingFaceTB/SmolLM2-135M-Instruct",
+        **MINILM,
         # the lower third prepares what is judged, and needs no gradient
         "adapter_serac.reader_layers": (r"block_[12]\d/.*",),
         "inner": (r"block_2[789]/mlp/(wi_0|wi_1|wo)/kernel",),

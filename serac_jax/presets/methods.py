@@ -31,7 +31,8 @@ METHODS: dict[str, Method] = {
     ),
     "serac": Method(
         "SERAC on low-rank adapters, for causal language models",
-        {"editor": "adapter_serac"},
+        # it learns the form, and needs no examples of it
+        {"editor": "adapter_serac", "base.template": "turns"},
         {},
         {},
     ),
