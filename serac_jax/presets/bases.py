@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-
 MINILM: dict[str, Any] = {
     "serac.scope": "sentence-transformers/all-MiniLM-L6-v2",
     "serac.pool": "mean",

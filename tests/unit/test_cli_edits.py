@@ -282,7 +282,7 @@ def test_import_follows_the_policy_as_one_operation(run, book, folder):
     assert (
         run("import", "none.csv")[2] == "error: cannot read none.csv (No such file or directory)\n"
     )
-    Path("bad.jsonl").write_bytes(b'{"prompt": "p", "answer": "a"}\n\xff')
+    Path("bad.jsonl").write_bytes(b"\n\xff")
     assert run("import", "bad.jsonl")[2] == "error: bad.jsonl:2: not UTF-8 text\n"
 
 

@@ -37,6 +37,13 @@ def build(width, distance=SQUARED, devices=1, few=None, **options):
     return index
 
 
+def test_the_cosine_distance_is_that_of_vectors_of_any_length():
+    a, b = np.random.default_rng(0).normal(size=(2, 20, 8)).astype(np.float32) * 3
+    cosine = [x @ y / np.sqrt(x @ x * (y @ y)) for x, y in zip(a, b, strict=True)]
+    found = log_similarity(a, b, Distance(cosine=True), np)
+    np.testing.assert_allclose(found, np.array(cosine) - 1, atol=1e-6)
+
+
 def everything(keys, queries, bits, seen, distance):
     """Log-similarities by comparing all, −∞ where a query does not see a key."""
     found = np.array(

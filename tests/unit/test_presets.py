@@ -115,6 +115,7 @@ def test_every_number_of_a_config_has_a_range():
         ("del c.train['lr']; return c", r"lacks the field train\.lr"),
         ("del c['train']; return c", r"lacks the field train\.steps"),
         ("c.train.edits = -5; return c", r"train\.edits=-5: expected an integer from 1"),
+        ("c.mesh.data = 0; return c", r"mesh\.data=0: expected a number of devices, or -1"),
         ("del c['seed']; c.seed = 'x'; return c", r"seed='x': expected an integer from 0"),
         ("del c['seed']; c.seed = True; return c", r"seed=True: expected an integer from 0"),
     ],

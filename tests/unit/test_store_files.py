@@ -258,6 +258,23 @@ def test_a_first_operation_that_cannot_be_made_durable_happened_or_did_not(tmp_p
     assert list(Store.open(file).edits) == [edit.id for edit in EDITS[not happened : 2]]
 
 
+def test_an_operation_is_on_the_disk_before_it_is_told(file, monkeypatch):
+    sync, synced = os.fsync, {}
+
+    def noted(descriptor):
+        sync(descriptor)
+        name = Path(f"/proc/self/fd/{descriptor}").readlink()
+        synced[name] = os.fstat(descriptor).st_size
+
+    monkeypatch.setattr(os, "fsync", noted)
+    store = Store.open(file, "Ann")
+    for edit in EDITS[:3]:
+        synced.clear()
+        store.add([edit])
+        journal = journal_of(file)
+        assert edit.prompt.encode() in journal.read_bytes()[: synced[journal]]
+
+
 def test_a_disk_that_is_full_after_the_journal_was_written_keeps_the_operation(file, monkeypatch):
     store = Store.open(file, "Ann")
     store.add(EDITS[:2])
