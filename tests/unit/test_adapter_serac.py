@@ -8,7 +8,7 @@ import pytest
 
 from serac_jax import models
 from serac_jax.core.batch import Tokens
-from serac_jax.editors.adapter_serac.adapter_loss import pairs_of
+from serac_jax.editors.adapter_serac.adapter_loss import answers_agree, pairs_of
 from serac_jax.editors.adapter_serac.adapter_serac_editor import Networks, Options, adapter_serac
 from serac_jax.editors.adapter_serac.judge import FOLLOWS, SAME, UNRELATED, judge
 from serac_jax.editors.serac.reader import Reader
@@ -94,6 +94,17 @@ def test_a_verdict_is_told_from_the_answers(case):
     pairs = pairs_of(case.batch)
     assert pairs.verdict.tolist() == [SAME, FOLLOWS, UNRELATED, UNRELATED]
     assert pairs.edit.tolist() == [0, 1, 0, 1]
+
+
+def test_answers_agree_whatever_they_are_padded_to(case):
+    edits = case.batch.edits
+    wide = edits._replace(
+        labels=jnp.pad(edits.labels, ((0, 0), (0, 3))),
+        weight=jnp.pad(edits.weight, ((0, 0), (0, 3))),
+    )
+    assert answers_agree(edits, wide).all()
+    other = wide._replace(labels=wide.labels[::-1], weight=wide.weight[::-1])
+    assert not answers_agree(edits, other).any()
 
 
 def test_new_adapters_change_nothing(case):
