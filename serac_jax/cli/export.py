@@ -24,20 +24,17 @@ def export_networks(folder: Path | None, out: Path) -> None:
     """
     from serac_jax import models
     from serac_jax.runtime import program
-    from serac_jax.training import experiment, run_folder, steps
-    from serac_jax.training.checkpoints import Checkpoints
+    from serac_jax.training import run_folder
+    from serac_jax.training.restore import restore
 
     folder = folder or run_folder.newest()
     config = run_folder.config_of(folder, run_folder.ONE_DEVICE)
-    run = experiment.build(config, program.cache_folder(config))
+    run, step, params = restore(folder, config)
     if not run.parts:
         raise UserError(
             f"{folder}: the editor {config.editor!r} trains no network of its own, so there is"
             " nothing to export"
         )
-    step, params = Checkpoints(folder).best_params(
-        steps.init_params(run.editor, run.base_params, config.seed, run.mesh)
-    )
     out = program.writable(out, "out")
     for part, model in run.parts.items():
         models.save(out / part, model, params[part])

@@ -12,11 +12,15 @@ from serac_jax.core import files
 from serac_jax.core.console import say, say_lines
 from serac_jax.core.errors import UserError
 from serac_jax.evaluation import fact_asking, fact_figure, fact_plan, fact_results
+from serac_jax.evaluation.edited_run import EditedRun
 from serac_jax.evaluation.fact_asking import Asker, Service
 from serac_jax.runtime import program
 from serac_jax.serving.loading import load
+from serac_jax.serving.trained_run import PARTS
 from serac_jax.tasks.facts import fact_rows
 from serac_jax.tasks.facts.fact_rows import Fact
+from serac_jax.training import run_folder
+from serac_jax.training.restore import restore
 from serac_jax.training.run_folder import versions
 
 EVERY = 10.0  # seconds between lines of progress
@@ -28,7 +32,7 @@ class Options(NamedTuple):
     """What is asked.
 
     Attributes:
-      editor: An editor, as `serac ask --editor` takes it.
+      editor: An editor, as `serac ask --editor` takes it, or the folder of any run.
       data: The file of facts.
       edits: Numbers of edits held at once, such as "1,10,all".
       kinds: Kinds of questions, separated by commas; empty: all.
@@ -71,7 +75,7 @@ def score_facts(options: Options, out: str | Path, command: str) -> dict[str, An
     if one_each.joined:
         say(f"{one_each.joined} facts repeat an earlier one, which got their questions")
     program.use_compilation_cache(program.default_cache())
-    service = load(options.editor)
+    service = service_of(options.editor)
     facts = sayable(service, one_each.facts)
     plan = fact_plan.plan(
         facts, numbers, kinds, options.limit, options.seed, options.when == "each"
@@ -107,6 +111,22 @@ def score_facts(options: Options, out: str | Path, command: str) -> dict[str, An
     )
     say(f"written: {folder / RESULTS}, {PREDICTIONS}, {FIGURE}.png, {FIGURE}.pdf")
     return found
+
+
+def service_of(editor: str) -> Service:
+    """What answers: the editor that `serac ask` loads, or that of a run that it cannot load.
+
+    Raises:
+      UserError: There is no such editor.
+    """
+    folder = Path(editor)
+    if not (folder / "config.json").exists():
+        return load(editor)
+    config = run_folder.config_of(folder, {})
+    if config.editor in PARTS:
+        return load(editor)
+    run, _, params = restore(folder, config)
+    return EditedRun(run, params, config.eval.edits)
 
 
 def sayable(service: Service, facts: list[Fact]) -> list[Fact]:

@@ -9,10 +9,12 @@ A line is an object with
     before     the base model's answer; null where nothing depends on it
     after      the answer while the edits are held; null where it is the base model's, and nothing
                depends on what that is
-    edit       {"prompt", "answer"}: the edit that answered; null where the base model did
+    edit       {"prompt", "answer"}: the edit that answered; null where the base model did, with
+               its own weights or with edited ones
     score      how likely the question is in the scope of the nearest edit, from 0 to 1
     verdict    who answered: "edit" an edit, or "same" or "follows" where its reader judges
-               questions; "base" the base model, or "unsure" where an edit might have answered
+               questions; "weights" the base model with the weights that all edits have changed;
+               "base" the base model, or "unsure" where an edit might have answered
     right      whether the answer is right
     fact       {"index", "prompt"}: the edit that the question tests
 
@@ -53,7 +55,8 @@ class Near(Protocol):
 
 
 class Verdict(Protocol):
-    """What `serving.verdict.Verdict` says of a question."""
+    """What `serving.verdict.Verdict` says of a question; a hit without an edit is an answer of
+    weights that edits have changed."""
 
     @property
     def first(self) -> Near | None: ...
@@ -65,7 +68,7 @@ class Verdict(Protocol):
 
 class Service(Protocol):
     """The parts of `serving.service.EditorService` that are used: the path of `ask`, in its two
-    steps."""
+    steps. `edited_run.EditedRun` has them for every editor."""
 
     @property
     def base(self) -> Any: ...
@@ -81,7 +84,7 @@ class Asker:
     Attributes:
       edits: An edit for each fact.
       before: The base model's answers by question.
-      after: Answers by an edit's prompt and a question.
+      after: Answers by what they are from (`source`) and a question.
     """
 
     def __init__(self, service: Service, facts: Sequence[Fact], all_before: bool = False):
@@ -112,22 +115,22 @@ class Asker:
                 [item.ask.question for item in items], [None] * len(items)
             )
             decided += [(group, *row) for row in zip(items, verdicts, strict=True)]
-        self.read([(item, verdict) for _, item, verdict in decided])
+        self.read(decided)
         return [self.line(*row) for row in decided]
 
-    def read(self, asked: Sequence[tuple[Item, Verdict]]) -> None:
+    def read(self, asked: Sequence[tuple[Group, Item, Verdict]]) -> None:
         """Generates the answers that are needed and not known yet."""
         hits = {
-            (verdict.first.edit.prompt, item.ask.question): verdict
-            for item, verdict in asked
-            if verdict.hit and verdict.first
+            (source(group, verdict), item.ask.question): verdict
+            for group, item, verdict in asked
+            if verdict.hit
         }
         new = {key: verdict for key, verdict in hits.items() if key not in self.after}
         texts = self.service.texts([question for _, question in new], list(new.values()))
         self.after |= dict(zip(new, texts, strict=True))
         alone = {
             item.ask.question
-            for item, verdict in asked
+            for _, item, verdict in asked
             if self.all_before or item.ask.inside != verdict.hit
         }
         questions = sorted(alone - self.before.keys())
@@ -138,7 +141,7 @@ class Asker:
         """The line of a question, whose answers are known."""
         (place, ask), edit = item, verdict.first.edit if verdict.first and verdict.hit else None
         before = self.before.get(ask.question)
-        after = self.after[edit.prompt, ask.question] if edit else before
+        after = self.after[source(group, verdict), ask.question] if verdict.hit else before
         return {
             "edits": group.edits,
             "kind": ask.kind,
@@ -162,10 +165,15 @@ class Asker:
                 self.after[line["edit"]["prompt"], line["question"]] = line["after"]
 
 
+def source(group: Group, verdict: Verdict) -> str:
+    """What an answer is from: the prompt of an edit, or, where edits change weights, the group."""
+    return verdict.first.edit.prompt if verdict.first else f"{group.edits} {group.held}"
+
+
 def said(verdict: Verdict) -> str:
     """Who answers a question, in a word."""
-    if verdict.hit and verdict.first:
-        return verdict.first.verdict or "edit"
+    if verdict.hit:
+        return verdict.first.verdict or "edit" if verdict.first else "weights"
     return "unsure" if verdict.unsure else "base"
 
 

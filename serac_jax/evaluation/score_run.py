@@ -8,8 +8,8 @@ from typing import Any
 
 from serac_jax.evaluation.evaluate import evaluate_and_write
 from serac_jax.runtime import program
-from serac_jax.training import experiment, run_folder, steps
-from serac_jax.training.checkpoints import trained
+from serac_jax.training import run_folder
+from serac_jax.training.restore import restore
 
 
 def score_run(folder: Path, changes: dict[str, Any], command: str) -> None:
@@ -22,13 +22,10 @@ def score_run(folder: Path, changes: dict[str, Any], command: str) -> None:
     """
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # nothing to save
     config = run_folder.config_of(folder, changes)
-    cache = program.cache_folder(config)
-    program.use_compilation_cache(cache)
+    program.use_compilation_cache(program.cache_folder(config))
     program.writable(folder, "workdir")
 
-    run = experiment.build(config, cache)
-    start = steps.init_params(run.editor, run.base_params, config.seed, run.mesh)
-    step, params = trained(folder, run.editor, start)
+    run, step, params = restore(folder, config)
     evaluate_and_write(
         run,
         params,

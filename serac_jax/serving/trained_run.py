@@ -11,14 +11,13 @@ from serac_jax.editors.adapter_serac.adapter_serac_editor import COSINE
 from serac_jax.editors.protocol import Thresholds
 from serac_jax.index.distance import Distance
 from serac_jax.models import adapters
-from serac_jax.runtime import program
 from serac_jax.serving.editor_spec import JudgeSpec, Spec
 from serac_jax.serving.parts import Part, Parts
 from serac_jax.text.buckets import spread_widths
-from serac_jax.training import experiment, run_folder, steps
-from serac_jax.training.checkpoints import trained
+from serac_jax.training import run_folder
 from serac_jax.training.experiment import Experiment
 from serac_jax.training.registry import TASKS
+from serac_jax.training.restore import restore
 
 
 def of_run(folder: Path, mesh: Mapping[str, int]) -> Parts:
@@ -32,18 +31,7 @@ def of_run(folder: Path, mesh: Mapping[str, int]) -> Parts:
             f"{folder} is a run of the editor {config.editor!r}; only SERAC's keeps edits as text"
             " (runs _rep, _rp and _serac)"
         )
-    try:
-        built = experiment.build(config, program.cache_folder(config))
-    except AttributeError as error:  # a field that is read now, but which the run's config has not
-        raise UserError(
-            f"{folder} is a run of another version of this program ({error}); load it with that"
-            " version, or train it anew"
-        ) from error
-    params = trained(
-        folder,
-        built.editor,
-        steps.init_params(built.editor, built.base_params, config.seed, built.mesh),
-    )[1]
+    built, _, params = restore(folder, config)
     return PARTS[config.editor](config, built, params)
 
 

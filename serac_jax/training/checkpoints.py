@@ -25,7 +25,6 @@ from orbax.checkpoint import checkpoint_managers as policies
 from serac_jax.core import files
 from serac_jax.core.errors import UserError
 from serac_jax.core.sharding import place
-from serac_jax.editors.protocol import Editor
 from serac_jax.runtime import distributed, program
 from serac_jax.tasks.sampling import go_to
 from serac_jax.training import checksums
@@ -331,8 +330,3 @@ def differing(found: dict[str, Any], trees: Iterable[str]) -> str:
     sums |= checksums.of_arrays({name: found[name] for name in trees})
     name = checksums.difference(found["checksums"], sums)
     return name and f"{name} differs from what was saved"
-
-
-def trained(workdir: Path, editor: Editor, params: Any) -> tuple[int, Any]:
-    """The step and the best parameters of a run; for an editor without training, 0 and `params`."""
-    return Checkpoints(workdir).best_params(params) if editor.loss else (0, params)

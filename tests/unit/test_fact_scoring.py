@@ -78,6 +78,16 @@ class Words:
         return [f"about {question}" for question in questions]
 
 
+class Weights(Words):
+    """One whose edits change weights: what it says depends on all that are held."""
+
+    def verdict(self, question: str) -> Verdict:
+        return Verdict(None, True)
+
+    def texts(self, questions, verdicts):
+        return [f"{question} at {len(self.memory.live())}" for question in questions]
+
+
 class Agreeing(Words):
     """One whose base model says what the edit says."""
 
@@ -178,6 +188,20 @@ def test_only_what_a_score_depends_on_is_generated_and_nothing_twice():
     ).items()
 
 
+def test_what_edited_weights_say_holds_for_their_edits_alone():
+    service, plan = Weights(), planned(numbers=("1", "2"))
+    for batch in fact_plan.batches(plan, 1000, 0):
+        lines = Asker(service, FACTS).ask(batch)
+    assert {line["after"] for line in lines if line["edits"] == "2"} == {
+        f"{line['question']} at 2" for line in lines if line["edits"] == "2"
+    }
+    for line in lines:
+        assert (line["edit"], line["verdict"]) == (None, "weights")
+        assert line["right"] is False
+        if not BY_NAME[line["kind"]].inside:
+            assert line["before"] == line["wanted"] == f"about {line['question']}"
+
+
 def test_every_question_has_a_whole_line():
     service, plan = Words(), planned(numbers=("5",))
     lines = {(line["kind"], line["fact"]["index"]): line for line in asked(plan, service)}
@@ -207,6 +231,7 @@ def test_every_question_has_a_whole_line():
         (Verdict(Near(None, 0.5, "same"), False, True), "unsure"),
         (Verdict(Near(None, 0.5), True), "edit"),
         (Verdict(Near(None, 0.5, "follows"), True), "follows"),
+        (Verdict(None, True), "weights"),
     ],
 )
 def test_a_verdict_is_one_word(verdict, word):

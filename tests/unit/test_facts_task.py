@@ -196,7 +196,7 @@ EDITORS = {
 }
 
 
-def built(tmp_path, fields=()):
+def config_on_facts(tmp_path, fields=()):
     folder = folder_of(tmp_path, rows=facts(60))
     return config_of(
         **{
@@ -217,7 +217,7 @@ def built(tmp_path, fields=()):
 def test_every_editor_trains_on_facts_over_a_causal_model(tmp_path, name):
     """Before an edit the answers are the base model's, and after a step of training the loss is
     finite and an edit is applied."""
-    config = built(tmp_path, EDITORS[name])
+    config = config_on_facts(tmp_path, EDITORS[name])
     run = experiment.build(config, tmp_path / "cache")
     params = steps.init_params(run.editor, run.base_params, 0, run.mesh)
     batch = next(iter(run.task.batches("train", 4, True)))
@@ -241,13 +241,13 @@ def test_every_editor_trains_on_facts_over_a_causal_model(tmp_path, name):
 
 def test_a_task_looks_for_its_data_when_they_are_asked_for(tmp_path):
     """What compiles ahead of time, or serves, needs none."""
-    config = built(tmp_path, {"data.dir": str(tmp_path / "not there")})
+    config = config_on_facts(tmp_path, {"data.dir": str(tmp_path / "not there")})
     task = experiment.build(config, tmp_path / "cache").task
     with pytest.raises(UserError, match="not there"):
         task.needs("train")
 
 
 def test_the_config_is_checked(tmp_path):
-    config = built(tmp_path, {"data.held_out_kinds": ("hops",)})
+    config = config_on_facts(tmp_path, {"data.held_out_kinds": ("hops",)})
     with pytest.raises(UserError, match=r"data.held_out_kinds=\('hops',\): expected"):
         sections.check(config)
