@@ -15,8 +15,8 @@ TRAIN = """Train an editor. A run that was killed or stopped goes on, without a 
 is started again with its folder."""
 EVAL = """Score the editor of a run: by default the newest one under runs/, from its best
 checkpoint. Writes results.json and predictions.jsonl into the run's folder. Fields that do not
-change the trained editor can be changed: eval., data. and mesh. With --data, a saved editor is
-scored on rows of facts (see `serac convert`), by kinds of questions and numbers of edits held."""
+change the trained editor can be changed: eval., data. and mesh. With --data, an editor is scored on
+rows of facts (see `serac convert`), by kinds of questions and numbers of edits held."""
 TABLE = """Train and evaluate every editor on every experiment, and write table.md, table.json and a
 figure. Started again, it repeats no run that is finished, and continues one that was killed."""
 CONFIG = "Print every field of a config: its value, and what it means."
@@ -52,7 +52,9 @@ def evaluate(options: Namespace) -> int:
         "--workdir", metavar="FOLDER", help="a run's folder (default: the newest under runs/)"
     )
     one.add_argument(
-        "--editor", metavar="EDITOR", help="a saved editor instead: a folder, mini, mini/fnli, …"
+        "--editor",
+        metavar="EDITOR",
+        help="a saved editor instead: a folder, mini, mini/fnli, …; with --data, also any run",
     )
     one.add_argument(
         "--preset", metavar="PRESET", help="with --editor: whose data are used, and fields"

@@ -10,8 +10,8 @@ from serac_jax.edits import records
 from serac_jax.edits.store import Store
 from serac_jax.evaluation.edited_run import EditedRun
 from serac_jax.training import experiment, steps
+from tests.fact_runs import EDITORS, config_on_facts, facts
 from tests.tiers import fast
-from tests.unit.test_facts_task import EDITORS, config_on_facts, facts
 
 MADE = [records.make(fact.prompt, fact.answer) for fact in facts(5)]
 QUESTIONS = [fact.asks[0].question for fact in facts(3)]
