@@ -14,7 +14,9 @@ FIELDS: Fields = {
         "most loss evaluations per edit; stops as soon as every edit of the batch is right",
         COUNT,
     ),
-    "rank": Field(None, "rank of each kernel's change; by default full", COUNT, int),
+    "rank": Field(
+        None, "rank of each kernel's change (LoRA, Hu et al. 2022); by default full", COUNT, int
+    ),
     "init_std": Field(
         0.01, "standard deviation of the low-rank factor that does not start at 0", NOT_NEGATIVE
     ),
