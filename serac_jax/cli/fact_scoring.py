@@ -12,8 +12,8 @@ from serac_jax.core import files
 from serac_jax.core.console import say, say_lines
 from serac_jax.core.errors import UserError
 from serac_jax.evaluation import fact_asking, fact_figure, fact_plan, fact_results
-from serac_jax.evaluation.edited_run import EditedRun
-from serac_jax.evaluation.fact_asking import Asker, Service
+from serac_jax.evaluation.edited_run import ROWS, EditedRun
+from serac_jax.evaluation.fact_asking import BATCH, Asker, Service
 from serac_jax.runtime import program
 from serac_jax.serving.loading import load
 from serac_jax.serving.trained_run import PARTS
@@ -90,7 +90,8 @@ def score_facts(options: Options, out: str | Path, command: str) -> dict[str, An
     asker.remember(lines)
     if lines:
         say(f"{folder / PREDICTIONS}: {len(lines)} of {plan.questions} questions were answered")
-    seconds = ask(asker, plan, folder / PREDICTIONS, len(lines))
+    together = ROWS if isinstance(service, EditedRun) else BATCH
+    seconds = ask(asker, plan, folder / PREDICTIONS, len(lines), together)
 
     found = fact_results.results(
         fact_asking.written(folder / PREDICTIONS, plan),
@@ -165,11 +166,11 @@ def same_settings(folder: Path, options: Options) -> dict[str, Any]:
     return settings
 
 
-def ask(asker: Asker, plan: fact_plan.Plan, file: Path, done: int) -> float:
+def ask(asker: Asker, plan: fact_plan.Plan, file: Path, done: int, together: int) -> float:
     """Asks what is left, tells how far it is every ten seconds, and returns the seconds it took."""
     start = said = time.monotonic()
     first, total = done, plan.questions
-    for asked in fact_asking.run(asker, plan, file, done):
+    for asked in fact_asking.run(asker, plan, file, done, together):
         now = time.monotonic()
         if now >= said + EVERY and asker.group:
             said = now

@@ -19,7 +19,7 @@ from serac_jax.text.queries import Query, TextBatch
 from serac_jax.training import steps
 from serac_jax.training.experiment import Experiment
 
-ROWS = 32  # questions that are answered together
+ROWS = 32  # questions that are answered together: each has an answer to generate
 Row = Query | None  # None: padding
 
 

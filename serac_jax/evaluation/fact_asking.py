@@ -182,14 +182,14 @@ def edit_of(fact: Fact) -> Edit:
     return records.make(fact.prompt, fact.answer)
 
 
-def run(asker: Asker, plan: Plan, file: Path, done: int) -> Iterator[int]:
-    """Asks what is left of a plan, and appends the lines.
+def run(asker: Asker, plan: Plan, file: Path, done: int, together: int = BATCH) -> Iterator[int]:
+    """Asks what is left of a plan, so many questions together, and appends their lines.
 
     Yields:
       The number of questions that have been asked, after each batch.
     """
     with files.appending(file) as out:
-        for asked in batches(plan, BATCH, done):
+        for asked in batches(plan, together, done):
             lines = asker.ask(asked)
             new = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
             files.write_all(out, new.encode())
