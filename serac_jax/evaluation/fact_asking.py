@@ -167,7 +167,9 @@ class Asker:
 
 def source(group: Group, verdict: Verdict) -> str:
     """What an answer is from: the prompt of an edit, or, where edits change weights, the group."""
-    return verdict.first.edit.prompt if verdict.first else f"{group.edits} {group.held}"
+    if verdict.first:
+        return verdict.first.edit.prompt
+    return f"{group.edits}: {len(group.held)} from {group.held[0]}"
 
 
 def said(verdict: Verdict) -> str:
