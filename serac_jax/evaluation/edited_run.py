@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from typing import Any, NamedTuple, Self
 
 import jax
 import numpy as np
 
 from serac_jax.core.batch import EditBatch, Examples
+from serac_jax.core.errors import UserError
 from serac_jax.core.sharding import fetch
 from serac_jax.core.types import Params
 from serac_jax.edits.records import Edit
@@ -72,9 +74,17 @@ class EditedRun:
       run: The experiment that the editor belongs to.
       params: What the editor has learned.
       together: The number of edits that are applied at a time.
+
+    Raises:
+      UserError: The editor answers with classes, not in words.
     """
 
     def __init__(self, run: Experiment, params: Params, together: int):
+        if classes := run.task.encode.classes:
+            raise UserError(
+                f"the editor answers with {', '.join(classes)}; rows of facts are for one that"
+                " answers in words"
+            )
         self.run, self.params, self.together = run, params, together
         self.kind = run.task.kinds[0].name  # of all texts: no score of the task is asked for
         editor, said = run.editor, run.task.encode.answer_widths[-1]
@@ -89,8 +99,8 @@ class EditedRun:
 
     def with_memory(self, memory: Store) -> Self:
         """The same editor, with the edits of a memory instead."""
-        other = object.__new__(type(self))
-        other.__dict__ |= self.__dict__ | {"memory": memory, "applied": [], "room": -1}
+        other = copy(self)
+        other.memory, other.applied, other.room = memory, [], -1
         return other
 
     def check(self, edit: Edit) -> None:

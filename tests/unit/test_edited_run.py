@@ -1,6 +1,7 @@
 """The editor of any run, asked as evaluation by kinds asks."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -71,6 +72,35 @@ def test_edits_compose_and_another_memory_knows_nothing_of_them(made, name):
         one.decide(QUESTIONS, [None] * 3)
     assert answers(one, asked) == told(service, MADE[:4], asked)
     assert told(service, MADE[4:], asked) == before
+
+
+@pytest.mark.parametrize("name", OF_ANY_RUN)
+def test_it_answers_as_an_evaluation_of_the_run_does(made, name):
+    """The same edits and questions, through the step that `serac eval --workdir` takes."""
+    service = made(name)
+    run, words = service.run, service.run.task.words
+    texts = next(iter(run.task.batches("train", 2, False, lambda batch: batch)))
+    batch = run.task.encode(texts)
+    found = steps.make_answer_step(run.editor, run.base)(service.params, run.base_params, batch)
+    edits = [records.make(edit.question, edit.answer) for edit in texts.edits]
+    for side, queries in (("inside", texts.inside), ("outside", texts.outside)):
+        asked = [query.question for query in queries]
+        alone = service.base(asked)
+        after = [
+            base if text == "left alone" else text
+            for base, text in zip(alone, told(service, edits, asked), strict=True)
+        ]
+        for when, said in (("before", alone), ("after", after)):
+            wanted = list(map(words, found[f"{side}_{when}"]))  # cut where the batch's answers end
+            assert any(wanted)
+            assert [text[: len(part)] for text, part in zip(said, wanted, strict=True)] == wanted
+
+
+def test_an_editor_that_answers_with_classes_is_refused(made):
+    run = made("lookup").run
+    encode = replace(run.task.encode, classes=("no", "yes"))
+    with pytest.raises(UserError, match="the editor answers with no, yes; rows of facts are for"):
+        EditedRun(run._replace(task=run.task._replace(encode=encode)), {}, 1)
 
 
 def test_an_edit_that_is_found_by_its_words_is_named(made):
