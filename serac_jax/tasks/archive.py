@@ -29,8 +29,8 @@ def locate(folder: str, cache: Path) -> Path:
         path = files.expanded(folder)
         if not path.is_dir():
             raise DataError(
-                f"data.dir={folder!r} is not a folder; give the folder that holds zsre/, or leave"
-                f" it empty to download {LINK}"
+                f"data.dir={folder!r} is not a folder; give the folder that holds the task's files"
+                f" (zsre/ for zsRE), or leave it empty to download {LINK}"
             )
         return path
     target = cache / "archive"

@@ -17,6 +17,7 @@ import tensorflow_datasets as tfds
 from serac_jax.core.files import locked
 
 Row = TypeVar("Row")
+SUFFIXES = (".csv", ".json", ".jsonl", ".txt")  # of files whose change is noticed
 
 
 class Rows(Generic[Row]):
@@ -55,7 +56,7 @@ def prepare(builder: type[tfds.core.GeneratorBasedBuilder], folder: Path, cache:
     Raises:
       DataError: a file is malformed. Nothing half-built is left behind.
     """
-    files = sorted(path for path in folder.iterdir() if path.suffix in (".jsonl", ".json", ".txt"))
+    files = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES)
     stamp = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     digest = hashlib.sha256(json.dumps([str(folder.resolve()), stamp]).encode()).hexdigest()[:16]
     tfds.disable_progress_bar()

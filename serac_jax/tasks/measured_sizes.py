@@ -11,6 +11,7 @@ from typing import Any
 from serac_jax.core import files
 from serac_jax.core.model_files import DamagedFile, read_json, read_json_list
 from serac_jax.core.types import Config
+from serac_jax.tasks.data_files import SUFFIXES
 from serac_jax.tasks.task import Task
 from serac_jax.text import sizes
 from serac_jax.text.encoder import Encoder
@@ -78,8 +79,8 @@ def digest(task: Task, config: Config, stream: tuple[str, int, bool]) -> str:
     folder = task.needs(stream[0]).folder
     rows = [
         (str(path.relative_to(folder)), path.stat().st_size, path.stat().st_mtime_ns)
-        for path in sorted(folder.glob("*/*"))
-        if path.suffix in (".json", ".jsonl", ".txt")
+        for path in sorted([*folder.glob("*"), *folder.glob("*/*")])
+        if path.suffix in SUFFIXES
     ]
     options = {
         name: value

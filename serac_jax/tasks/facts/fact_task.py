@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import Any
 
 import grain
 
-from serac_jax.core.batch import EditBatch
 from serac_jax.core.fields import BELOW_ONE, Field, Fields, some_of
-from serac_jax.core.metrics import Score, inside_score, outside_score
 from serac_jax.core.types import Config
 from serac_jax.tasks import archive
 from serac_jax.tasks.facts import fact_sources
@@ -18,7 +15,7 @@ from serac_jax.tasks.facts.fact_draw import Draw, Pool
 from serac_jax.tasks.facts.fact_kinds import BY_NAME, KINDS
 from serac_jax.tasks.kinds import names
 from serac_jax.tasks.sampling import batches
-from serac_jax.tasks.scores import right_or_wrong
+from serac_jax.tasks.scores import right_or_wrong, right_or_wrong_answers
 from serac_jax.tasks.task import Needs, Task, limits
 from serac_jax.text.encoder import Encoder
 from serac_jax.text.queries import Encode
@@ -82,7 +79,7 @@ def build(
         batches=make,
         widest=lambda size, train: encode.widest(size, size, size, 1),
         score=right_or_wrong,
-        score_answers=score_answers,
+        score_answers=right_or_wrong_answers,
         encode=encode,
         words=encode.words,
     )
@@ -92,15 +89,3 @@ def open_pool(folder: Path | None, dev_share: float, split: str) -> Pool:
     """The facts of a split."""
     found = fact_sources.facts(folder, split, dev_share)
     return Pool(found, fact_sources.unrelated(folder, split))
-
-
-def score_answers(answers: dict[str, Any], batch: EditBatch) -> dict[str, Score]:
-    """Scores of generated answers, token by token: right in scope, as before out of scope."""
-    labels = batch.inside.labels
-    width = min(labels.shape[1], answers["inside_after"].shape[1])
-    right = (answers["inside_after"][:, :width] == labels[:, :width]).all(-1)
-    kept = (answers["outside_after"] == answers["outside_before"]).all(-1)
-    return {
-        "edit_success_generated": inside_score(batch, right.astype("float32")),
-        "drawdown_generated": outside_score(batch, (~kept).astype("float32")),
-    }

@@ -18,13 +18,13 @@ import numpy as np
 from tqdm import tqdm
 
 from serac_jax.core.batch import EditBatch
-from serac_jax.core.metrics import Score, inside_score, outside_score, whole_answer_right
+from serac_jax.core.metrics import Score, outside_score, whole_answer_right
 from serac_jax.core.types import Config
 from serac_jax.tasks import archive, neighbours
 from serac_jax.tasks.data_files import Rows, prepare
 from serac_jax.tasks.kinds import Kind
 from serac_jax.tasks.sampling import choose
-from serac_jax.tasks.scores import right_or_wrong
+from serac_jax.tasks.scores import right_or_wrong, right_or_wrong_answers, same_tokens
 from serac_jax.tasks.zsre import zsre_rows
 from serac_jax.text.queries import DataError, Encode, Query, TextBatch
 
@@ -282,15 +282,13 @@ def score(before: tuple[Any, Any], after: tuple[Any, Any], batch: EditBatch) -> 
 
 
 def score_answers(answers: dict[str, Any], batch: EditBatch) -> dict[str, Score]:
-    """Scores of generated answers (token ids "n t"), which must equal the label to the last
-    token."""
-    right = (answers["inside_after"] == batch.inside.labels).all(-1)
-    moved = (answers["outside_before"] != answers["outside_after"]).any(-1)
-    known = (answers["outside_before"] == batch.outside.labels).all(-1)
-    return {
-        "edit_success_generated": inside_score(batch, right.astype(np.float32)),
-        "drawdown_generated": outside_score(batch, moved.astype(np.float32)),
-        "base_accuracy_generated": outside_score(batch, known.astype(np.float32)),
+    """Scores of generated answers (see `right_or_wrong_answers`).
+
+    base_accuracy_generated: 1 where the unedited model gives the true answer, out of scope.
+    """
+    known = same_tokens(answers["outside_before"], batch.outside.labels)
+    return right_or_wrong_answers(answers, batch) | {
+        "base_accuracy_generated": outside_score(batch, known)
     }
 
 
