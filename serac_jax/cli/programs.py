@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, Namespace
 from pathlib import Path
 
 from serac_jax.cli.command import OK, Command
@@ -63,8 +63,14 @@ def evaluate(options: Namespace) -> int:
         "--out", metavar="FOLDER", help="with --editor: where to write (default: under runs/)"
     )
     add_fact_arguments(one)
+    one.add_argument("trained", nargs="?", help=SUPPRESS)
     distributed.add_arguments(one)
     chosen = parse(one, options.rest)
+    if chosen.trained:
+        one.error(
+            f"{chosen.trained!r}: a run is scored, not a preset; train one first"
+            f" (`{sibling('train')} {chosen.trained}`)"
+        )
     if chosen.editor and chosen.workdir:
         one.error("give --workdir for a run, or --editor for a saved editor, not both")
     if (chosen.preset or chosen.out or chosen.data) and not chosen.editor:

@@ -353,6 +353,7 @@ def test_the_command_scores_a_shipped_editor_and_goes_on_where_it_was_stopped(tm
     [
         (["--data=rows"], "--preset, --data and --out belong to --editor"),
         (["--editor=mini", "--edits=1"], "--edits belongs to --data"),
+        (["zsre_lu:mini"], "a run is scored, not a preset; train one first"),
         (["--editor=mini", "--data=rows"], "--data needs --out"),
         (["--editor=mini", "--data=rows", "--out=x", "--preset=zsre_rep"], "takes no --preset"),
         (["--editor=mini", "--data=rows", "--out=x", "--seed=-1"], "'-1' is not a whole number"),
