@@ -21,6 +21,7 @@ class Method(NamedTuple):
     tuned: dict[str, Changes]
 
 
+# A preset is EXPERIMENT_METHOD: a method's name has no "_".
 METHODS: dict[str, Method] = {
     "rep": Method("SERAC", {}, {}, {}),
     "rp": Method(

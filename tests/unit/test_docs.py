@@ -147,7 +147,7 @@ def test_the_page_of_config_fields_has_every_preset():
         assert rows[name].endswith(f"| {config.train.edits} ")
     of_the_paper = {
         f"{experiment}_{method}"
-        for experiment in EXPERIMENTS.keys() - {"facts"}
-        for method in METHODS.keys() - {"serac"}
+        for experiment in ("zsre", "zsre_hard", "fnli", "sent")
+        for method in ("rep", "rp", "gtn", "enn", "lu", "ft")
     }
     assert {file.stem for file in (ROOT / "configs").glob("*.py")} == of_the_paper | {"facts_serac"}

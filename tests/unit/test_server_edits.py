@@ -1,11 +1,13 @@
 """The edits' interface over HTTP: what is stored, what is refused, and who changed what."""
 
 import json
+import re
 
 import pytest
 
 from serac_jax.edits import records
 from serac_jax.edits.store import Store
+from tests.conftest import ROOT
 from tests.servers import DRACULA, repeating_editor, serving
 
 
@@ -267,9 +269,11 @@ def test_bodies_that_are_not_edits_are_refused_in_one_line(client, body, status)
     assert client.get("/edits").json()["total"] == 0
 
 
-def test_the_openapi_description_names_every_route_and_uses_no_other_host(client):
+def test_the_openapi_description_and_the_page_name_every_route_and_use_no_other_host(client):
     found = client.get("/openapi.json")
-    routes = found.json()["paths"]
-    assert {"/edits", "/ask", "/why", "/undo", "/v1/chat/completions"} <= routes.keys()
+    page = (ROOT / "docs" / "how-to" / "serve.md").read_text()
+    named = set(re.findall(r"(?<=[ `])/[\w/{}]+", page))
+    routes = found.json()["paths"].keys() - {"/v1/models/{model}"}  # beside the list of them
+    assert {"/edits", "/v1/chat/completions"} <= routes <= named
     assert "https://" not in json.dumps(found.json())
     assert client.get("/docs").status_code == 404
