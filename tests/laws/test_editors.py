@@ -365,7 +365,8 @@ MESHES = [
 ]
 
 
-@pytest.mark.parametrize("split", fast(MESHES, [("serac", (2, 2, 2))]))
+@pytest.mark.slow
+@pytest.mark.parametrize("split", MESHES)
 def test_many_devices_equal_1(cache, split):
     """Loss and gradient of a batch that is split over rows, and filled up where it has too few, by
     a model that is split over its width.
@@ -429,7 +430,7 @@ def fills(batch, spare):
     }
 
 
-@pytest.mark.parametrize("spare", fast([None, 0, 3], [None, 3]))
+@pytest.mark.parametrize("spare", fast([None, 0, 3], [3]))
 @pytest.mark.parametrize(
     "case", fast(["serac", "serac cross-attention", "mend"], ["serac", "mend"]), indirect=True
 )

@@ -115,6 +115,7 @@ def test_new_adapters_change_nothing(case):
     assert np.abs(logits - alone).max() < 1e-5 * np.abs(alone).max()
 
 
+@pytest.mark.slow
 def test_training_teaches_verdicts_and_answers(case, trained):
     params, losses = trained
     assert losses[-1] < 0.1 * losses[0]

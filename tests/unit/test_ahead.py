@@ -10,6 +10,7 @@ from serac_jax.core.errors import UserError
 from serac_jax.training import ahead, experiment, steps
 from tests.causal_models import in_pieces, one_layer
 from tests.conftest import MODELS
+from tests.tiers import fast
 from tests.tiny import config_of, tiny
 
 FIELDS = {"mesh.data": 2, "mesh.fsdp": 2, "mesh.model": 2, "train.edits": 4, "eval.edits": 3}
@@ -44,7 +45,7 @@ def fields_of(name):
     return tiny() | FIELDS | EDITORS[name] | causal
 
 
-@pytest.mark.parametrize("name", EDITORS)
+@pytest.mark.parametrize("name", fast(EDITORS, ["adapters on a causal base"]))
 def test_the_shapes_and_places_are_those_of_the_run(tmp_path, name):
     config = config_of(**fields_of(name))
     real = experiment.build(config, tmp_path)

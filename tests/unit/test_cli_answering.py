@@ -386,6 +386,7 @@ def test_answers_that_an_editor_cannot_say_are_told(run):
         assert told in error
 
 
+@pytest.mark.slow
 def test_calibrate_saves_an_editor_that_is_used(run, tmp_path):
     trial = {
         "edits": EDITS,

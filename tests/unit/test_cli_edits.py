@@ -471,6 +471,7 @@ def test_completion_is_a_script_that_knows_every_command(run, name):
         subprocess.run([name, "-n"], input=script, text=True, check=True)
 
 
+@pytest.mark.slow
 def test_bash_completes_a_command():
     script = subprocess.run(
         [sys.executable, "-m", "serac_jax", "completion", "bash"],

@@ -15,7 +15,6 @@ from serac_jax.models.convert import flatten
 from serac_jax.training import sections
 from tests.conftest import MODELS
 from tests.examples import EDITS, examples
-from tests.tiers import fast
 from tests.tiny import config_of, tiny
 
 PATTERNS = (r"decoder/block_\d/mlp/w[io]/kernel",)
@@ -75,7 +74,8 @@ def test_only_inner_kernels_change_and_by_no_more_than_their_rank(base, optimize
             assert np.linalg.svd(change, compute_uv=False)[2] < 1e-5
 
 
-@pytest.mark.parametrize("batches", fast([1, 3], [3]))
+@pytest.mark.slow
+@pytest.mark.parametrize("batches", [1, 3])
 def test_a_locality_loss_keeps_other_answers(base, batches):
     model, params = base
     asked = examples([[31, 32, 33, 1], [41, 42, 1]], [[4, 1], [5, 6, 1]])

@@ -8,10 +8,10 @@ import pytest
 from benchmarks import real_size
 from benchmarks.train_step import case, ours
 from serac_jax.training import steps
-from tests.tiers import fast
 
 
-@pytest.mark.parametrize("name", fast(["zsre_rep", "fnli_rep", "sent_rep"], ["zsre_rep"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["zsre_rep", "fnli_rep", "sent_rep"])
 def test_flops_are_those_counted_by_hand(name, monkeypatch):
     """By XLA, of the program before it is optimised, which no optimisation makes larger;
     element-wise operations are in its count only."""

@@ -19,6 +19,7 @@ from serac_jax.index.key_cache import HEADER, KeyCache
 from serac_jax.index.tags import TagTable, visible
 from serac_jax.serving import classifiers, loading
 from tests.facts import traced
+from tests.tiers import fast
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
 KINDS = {
@@ -200,7 +201,7 @@ def test_many_queries_are_searched_in_turns(monkeypatch):
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("devices", [1, 8])
+@pytest.mark.parametrize("devices", fast([1, 8], [1]))
 def test_streaming_inserts_compile_at_every_doubling_only(devices):
     index, keys = (
         build(12, devices=devices),
@@ -352,6 +353,7 @@ def loaded():
     return loading.load("mini", base=str.upper)
 
 
+@pytest.mark.slow
 def test_a_memory_opens_without_embedding_its_edits_again(loaded, tmp_path, monkeypatch):
     file, embedded = tmp_path / "edits.jsonl", []
     embed = classifiers.Embedder.edits

@@ -30,7 +30,7 @@ OUTPUTS = {
 }
 
 
-@pytest.mark.parametrize("name", fast(OUTPUTS, ["t5-tiny", "distilbert-tiny-cased"]))
+@pytest.mark.parametrize("name", fast(OUTPUTS, ["distilbert-tiny-cased"]))
 def test_inputs_times_output_gradients_are_the_kernel_gradient(name):
     output = OUTPUTS[name]
     model, params = models.load(str(MODELS / name), output=output)

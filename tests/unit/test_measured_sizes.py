@@ -59,6 +59,7 @@ def test_batches_are_those_of_the_task_with_less_padding(config, cache):
     assert max(batch.edits.inputs.ids.shape[1] for batch in found) < 40
 
 
+@pytest.mark.slow
 def test_another_process_and_another_cache_find_the_same_sizes(config, cache, tmp_path):
     first, second = drawn(config, cache), drawn(config, tmp_path / "another")
     assert all(map(equal, first, second))

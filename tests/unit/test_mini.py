@@ -83,6 +83,7 @@ def held_out():
     return {world.name(row["subject"]) for split in ("dev", "test") for row in rows(split)}
 
 
+@pytest.mark.slow
 def test_subjects_held_out_are_nowhere_in_what_editors_are_trained_on(held_out):
     """Neither in the training rows nor in what the counterfactual model, the scope classifier and
     the vocabularies are pre-trained on."""

@@ -109,6 +109,7 @@ def write_slowly(file, started):
         file.unlink()
 
 
+@pytest.mark.slow
 def test_a_killed_writer_leaves_nothing_half_written(tmp_path):
     file, started = tmp_path / "table.npy", multiprocessing.get_context("spawn").Event()
     writer = multiprocessing.get_context("spawn").Process(target=write_slowly, args=(file, started))
@@ -157,6 +158,7 @@ def test_the_pool_has_one_form_of_every_row_and_is_always_the_same(tmp_path):
     assert all(0.15 * len(rows) < kind < 0.4 * len(rows) for kind in (main, yes_no))
 
 
+@pytest.mark.slow
 def test_half_of_the_training_batches_are_hard_and_a_function_of_the_step(task):
     batches, again = (iter(task().batches("dev", 4, True)) for _ in range(2))
     run = list(islice(batches, 40))

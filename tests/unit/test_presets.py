@@ -197,6 +197,7 @@ def test_two_trainers_do_not_share_a_folder(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+@pytest.mark.slow
 def test_dropout_differs_between_steps_and_not_between_repetitions(tmp_path):
     """The key of a step is a function of seed and step (`training.steps.make_train_step`)."""
     config = config_of(**tiny() | {"train.dropout": 0.5, "train.edits": 2})

@@ -229,6 +229,7 @@ def test_a_saved_editor_is_the_same_elsewhere_bit_for_bit(editor, tmp_path):
         editor.save(tmp_path / "photos")
 
 
+@pytest.mark.slow
 def test_a_memory_moves_between_models_of_other_sizes_and_kinds(editor, tmp_path):
     edits = editor.edit_many(EDITS).edits
     prompts = [prompt for prompt, _ in EDITS]
@@ -769,6 +770,7 @@ def test_the_standard_error_is_how_far_rates_of_other_rows_differ():
     assert independent.mean() < 0.6 * rate.std()
 
 
+@pytest.mark.slow
 def test_questions_drawn_from_data_know_their_rows(loaded):
     config = presets.preset("zsre_hard_rep:mini")
     drawn = list(trials.of_config(config, loaded.parts, "dev", 10, 1))

@@ -8,6 +8,7 @@ from jax.sharding import PartitionSpec as P
 from serac_jax.core import sharding
 from serac_jax.core.errors import UserError
 from serac_jax.training import experiment, steps
+from tests.tiers import fast
 from tests.tiny import config_of, tiny
 
 
@@ -47,7 +48,7 @@ def test_too_large_a_mesh_is_an_error():
     assert sharding.make_mesh(data=-1, fsdp=2, model=2).shape == {"data": 2, "fsdp": 2, "model": 2}
 
 
-@pytest.mark.parametrize("cross", [False, True])
+@pytest.mark.parametrize("cross", fast([False, True], [False]))
 def test_every_leaf_of_a_run_has_a_place(tmp_path, cross):
     """Parameters, optimizer state and edit memory alike; kernels and their moments lie together."""
     config = config_of(

@@ -116,6 +116,7 @@ def test_the_store_of_edits_imports_no_jax():
                 assert not {module.split(".")[0] for module in found} & heavy, name
 
 
+@pytest.mark.slow
 def test_answering_imports_nothing_that_only_training_and_figures_need(tmp_path):
     code = f"""if True:
         import sys, serac_jax

@@ -9,6 +9,7 @@ import serac_jax
 from serac_jax.edits.store import Store
 from serac_jax.serving import loading
 from tests.threads import PROMPTS, Repeating, check, only_words, stress
+from tests.tiers import fast
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +19,7 @@ def loaded():
     return only_words(editor)
 
 
-@pytest.mark.parametrize("file", [False, True])
+@pytest.mark.parametrize("file", fast([False, True], [True]))
 def test_threads_ask_edit_and_undo_at_once(loaded, tmp_path, file):
     store = Store.open(tmp_path / "edits.jsonl" if file else None, author="tester")
     editor = loaded.with_memory(store)

@@ -89,6 +89,7 @@ def test_a_tokenizer_without_tokenizer_json_is_read_by_transformers(tmp_path):
     assert again(SPECIAL)["input_ids"] == theirs(SPECIAL)["input_ids"]
 
 
+@pytest.mark.slow
 def test_loading_a_model_imports_no_transformers():
     code = """
 import sys

@@ -15,7 +15,6 @@ from serac_jax.core.errors import UserError
 from serac_jax.serving import loading
 from serac_jax.training import experiment, run_folder, steps
 from serac_jax.training.checkpoints import Checkpoints
-from tests.tiers import fast
 from tests.tiny import one_layer
 
 SMALL = {"base.name": one_layer("t5-tiny"), "serac.counterfactual": one_layer("t5-tiny")}
@@ -36,7 +35,8 @@ def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
 
 
-@pytest.mark.parametrize("run", fast(RUNS, ["serac"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("run", RUNS)
 def test_a_run_answers_as_in_its_evaluation(run, cache, tmp_path, monkeypatch):
     name, fields = RUNS[run]
     config = presets.preset(f"{name}:mini")

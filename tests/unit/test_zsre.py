@@ -212,6 +212,7 @@ def test_batches_are_a_function_of_seed_split_and_step(task):
     assert not equal(next(iter(task(seed=1).batches("train", 4, True))), run[0])
 
 
+@pytest.mark.slow
 def test_worker_processes_prepare_the_same_batches(task):
     alone = iter(task().batches("train", 4, True))
     helped = iter(task(**{"data.workers": 2}).batches("train", 4, True))
