@@ -5,7 +5,7 @@ A variant is a `CausalConfig`: the file of a network reads it from a Hugging Fac
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -231,7 +231,10 @@ class Causal(nn.Module):
         if cfg.learned_positions:
             self.positions = Embed(cfg.positions, cfg.width, dtype=cfg.dtype)
         block = nn.remat(self.block_kind) if cfg.remat else self.block_kind
-        self.block = [block(cfg) for _ in range(cfg.layers)]
+        # Layers that differ in their weights alone are traced and lowered once. (XLA inlines them.)
+        block = nn.jit(block, methods=["__call__", "step"])
+        alike = replace(cfg, attending=())  # which is told by a `View`, and takes long to compare
+        self.block = [block(alike) for _ in range(cfg.layers)]
         self.final_norm = norm(cfg)
         if not cfg.tied:
             self.lm_head = Linear(cfg.vocab, cfg.head_bias, cfg.dtype)

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from serac_jax.models.linear import at_least_float32
+from serac_jax.models.linear import at_least_float32, weight
 from serac_jax.models.network import WeightError
 
 # By their names in Hugging Face configurations.
@@ -62,7 +62,7 @@ class RMSNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
-        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
+        scale = weight(self, "scale", nn.initializers.ones, (x.shape[-1],))
         scale = at_least_float32(scale) + 1.0 if self.unit_offset else at_least_float32(scale)
         x = at_least_float32(x)
         x = x * jax.lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + self.eps)
@@ -80,7 +80,7 @@ class LayerNorm(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
         scale, bias = (
-            at_least_float32(self.param(name, init, (x.shape[-1],))).reshape(
+            at_least_float32(weight(self, name, init, (x.shape[-1],))).reshape(
                 *(1,) * (x.ndim - 1), -1
             )
             for name, init in (("scale", nn.initializers.ones), ("bias", nn.initializers.zeros))

@@ -21,7 +21,7 @@ from serac_jax.editors.serac.loss import Options
 from serac_jax.editors.serac.reader import Reader
 from serac_jax.editors.serac.router import Router
 from serac_jax.editors.serac.serac_editor import serac
-from serac_jax.models import WeightError, convert
+from serac_jax.models import WeightError, causal, convert
 from serac_jax.models.generate import generate
 from serac_jax.models.token_sampling import Sampling, draw
 from serac_jax.text.encoder import Encoder
@@ -344,6 +344,17 @@ def test_published_configurations_have_as_many_weights_as_they_should(tmp_path, 
     mesh = sharding.make_mesh(data=1, model=8)
     placed = [sharding.checked_spec(path, leaf.shape, mesh) for path, leaf in leaves.items()]
     assert sum("model" in spec for spec in placed) >= 4 * model.module.config.layers
+
+
+def test_layers_that_differ_in_their_weights_alone_are_traced_once(tmp_path, monkeypatch):
+    random_model("llama", tmp_path)
+    model, params = models.load(str(tmp_path))
+    layers, traced = causal.Block.layers, []
+    monkeypatch.setattr(
+        causal.Block, "layers", lambda self, *args: traced.append(self) or layers(self, *args)
+    )
+    jax.eval_shape(lambda params: model.start(params, TOKENS, 1)[0], params)
+    assert model.module.config.layers > len(traced) == 1
 
 
 def test_a_text_longer_than_the_positions_is_refused(tmp_path):
