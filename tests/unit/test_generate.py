@@ -70,7 +70,7 @@ BOUNDED = [Decoding(forced_end=True), Decoding(min_length=6, no_repeat=1), AS_PU
 
 
 @pytest.mark.parametrize(
-    ("name", "options"),
+    "case",
     fast(
         [
             *((name, options) for name in ("t5-tiny", "t5v11-tiny") for options in PLAIN),
@@ -86,7 +86,8 @@ BOUNDED = [Decoding(forced_end=True), Decoding(min_length=6, no_repeat=1), AS_PU
 )
 @pytest.mark.parametrize("factor", fast([1.0, 3.0], [3.0]))
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_answers_equal_those_of_transformers(tmp_path_factory, name, options, factor):
+def test_answers_equal_those_of_transformers(tmp_path_factory, case, factor):
+    name, options = case
     folder = tmp_path_factory.getbasetemp() / f"{name}-{factor}"
     model, params, theirs = pair(name, factor, folder)
     ours = jax.jit(
