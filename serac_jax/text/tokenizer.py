@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -234,7 +235,24 @@ def fast_codec(folder: Path) -> Codec:
         backend = tokenizers.Tokenizer.from_file(str(file))
     except Exception as error:  # the library raises nothing more specific
         raise DamagedFile(file, f"is not a tokenizer ({error})") from error
+    if missing := unlisted_tokens(backend):
+        raise DamagedFile(file, f"adds {missing[0]!r} to texts, and does not say which token it is")
     return codec_of(backend)
+
+
+def unlisted_tokens(backend: tokenizers.Tokenizer) -> list[str]:
+    """Special tokens that templates name and do not list, at which the library panics."""
+    if backend.post_processor is None:
+        return []
+    state = json.loads(backend.post_processor.__getstate__())
+    return [
+        piece["SpecialToken"]["id"]
+        for processor in state.get("processors", [state])
+        for form in ("single", "pair")
+        for piece in processor.get(form, [])
+        if "SpecialToken" in piece
+        and piece["SpecialToken"]["id"] not in processor["special_tokens"]
+    ]
 
 
 def codec_of(backend: tokenizers.Tokenizer) -> Codec:

@@ -136,3 +136,13 @@ def test_damaged_files_are_named(tmp_path, name, file, content):
     with pytest.raises(DamagedFile, match=rf"{file}: .*; is the file complete\?") as caught:
         models.load(str(folder))
     assert "\n" not in str(caught.value)
+
+
+def test_a_template_with_a_token_that_it_does_not_list_is_refused(tmp_path):
+    shutil.copytree(MODELS / "bert-tiny-cased", tmp_path, dirs_exist_ok=True)
+    file = tmp_path / "tokenizer.json"
+    written = json.loads(file.read_text())
+    del written["post_processor"]["special_tokens"]["[SEP]"]
+    file.write_text(json.dumps(written))
+    with pytest.raises(UserError, match=r"tokenizer\.json: adds '\[SEP\]' to texts"):
+        models.load_tokenizer(tmp_path)
