@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,6 +41,7 @@ class Options(NamedTuple):
       seed: Of what is held together.
       when: "all" asks after all edits of a group, "each" about each edit right after it.
       before: Whether the base model answers every question, also where no score depends on it.
+      fill: Files of facts that are held where those of `data` are fewer than a number of edits.
     """
 
     editor: str
@@ -50,6 +52,7 @@ class Options(NamedTuple):
     seed: int = 0
     when: str = "all"
     before: bool = False
+    fill: Sequence[str] = ()
 
 
 def score_facts(options: Options, out: str | Path, command: str) -> dict[str, Any]:
@@ -76,9 +79,16 @@ def score_facts(options: Options, out: str | Path, command: str) -> dict[str, An
         say(f"{one_each.joined} facts repeat an earlier one, which got their questions")
     program.use_compilation_cache(program.default_cache())
     service = service_of(options.editor)
-    facts = sayable(service, one_each.facts)
+    asked = sayable(service, one_each.facts)
+    facts = [*asked, *filling(service, asked, options.fill)]
     plan = fact_plan.plan(
-        facts, numbers, kinds, options.limit, options.seed, options.when == "each"
+        facts,
+        numbers,
+        kinds,
+        options.limit,
+        options.seed,
+        options.when == "each",
+        len(facts) - len(asked),
     )
     for number in plan.skipped:
         say(f"{number} edits: left out, there are {len(facts)} facts")
@@ -151,6 +161,18 @@ def sayable(service: Service, facts: list[Fact]) -> list[Fact]:
     return kept
 
 
+def filling(service: Service, asked: Sequence[Fact], fill: Sequence[str]) -> list[Fact]:
+    """The facts of files that have another prompt than those that are asked about."""
+    read = [fact for file in fill for fact in fact_rows.read(file)]
+    if not read:
+        return []
+    alone = (fact._replace(asks=()) for fact in (*asked, *read))
+    found = fact_rows.one_a_prompt(alone).facts[len(asked) :]
+    if len(found) < len(read):
+        say(f"--fill: {len(read) - len(found)} facts have the prompt of an earlier one")
+    return sayable(service, found)
+
+
 def same_settings(folder: Path, options: Options) -> dict[str, Any]:
     """What is evaluated, written into the folder.
 
@@ -158,7 +180,12 @@ def same_settings(folder: Path, options: Options) -> dict[str, Any]:
       UserError: The folder holds an evaluation of something else.
     """
     settings: dict[str, Any] = options._asdict()
-    settings["sha256"] = hashlib.sha256(Path(options.data).read_bytes()).hexdigest()
+    digest = hashlib.sha256()
+    for name in (options.data, *options.fill):
+        digest.update(Path(name).read_bytes())
+    settings["sha256"] = digest.hexdigest()
+    if not options.fill:
+        del settings["fill"]  # which earlier versions did not write
     file, text = folder / SETTINGS, json.dumps(settings, indent=2, ensure_ascii=False) + "\n"
     if file.exists() and file.read_text(encoding="utf-8") != text:
         raise UserError(f"{folder} holds another evaluation; choose another --out")

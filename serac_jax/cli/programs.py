@@ -102,7 +102,15 @@ def evaluate(options: Namespace) -> int:
     return launch(main, chosen)
 
 
-FACTS = ("edits", "kinds", "limit", "seed", "when", "before")  # options that belong to --data
+FACTS = (
+    "edits",
+    "kinds",
+    "limit",
+    "seed",
+    "when",
+    "before",
+    "fill",
+)  # options that belong to --data
 
 
 def add_fact_arguments(one: ArgumentParser) -> None:
@@ -131,6 +139,12 @@ def add_fact_arguments(one: ArgumentParser) -> None:
         "--when",
         choices=("all", "each"),
         help="with --data: ask after all edits of a group (all), or after each about that one",
+    )
+    one.add_argument(
+        "--fill",
+        metavar="FILE",
+        nargs="+",
+        help="with --data: more rows to hold where FILE has too few; they are not asked about",
     )
     one.add_argument(
         "--before",

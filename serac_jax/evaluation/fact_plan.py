@@ -100,6 +100,7 @@ def plan(
     limit: int = 0,
     seed: int = 0,
     each: bool = False,
+    fill: int = 0,
 ) -> Plan:
     """Plans an evaluation.
 
@@ -114,11 +115,15 @@ def plan(
       seed: Of the order.
       each: Asks about an edit right after it, while those before it are held; otherwise after all
         N edits.
+      fill: The last so many facts are not asked about: they are held where the others are fewer
+        than N.
 
     Raises:
       UserError: There are fewer facts than each of the numbers, or no such questions.
     """
-    order = np.random.default_rng(seed).permutation(len(facts)).tolist()
+    draw = np.random.default_rng(seed)
+    order = draw.permutation(len(facts) - fill).tolist()
+    others = (draw.permutation(fill) + len(order)).tolist()
     chosen = set(first_of(order, facts, asked, limit))
     found = Plan([], {}, [])
     for number in numbers:
@@ -127,7 +132,7 @@ def plan(
             found.skipped.append(number)
             continue
         left_out = found.left_out[number] = Counter()
-        for held, own in (after_each if each else after_all)(order, size):
+        for held, own in (after_each if each else after_all)(order, others, size):
             items = list[Item]()
             subjects = HeldSubjects(facts[place] for place in held)
             for place, ask in questions(chosen.intersection(own), facts, asked):
@@ -145,22 +150,29 @@ def plan(
     return found
 
 
-def after_all(order: Sequence[int], size: int) -> Iterator[tuple[list[int], list[int]]]:
+def after_all(
+    order: Sequence[int], others: Sequence[int], size: int
+) -> Iterator[tuple[list[int], list[int]]]:
     """Places that are held together, and those that are then asked about.
 
-    The last group is filled up with the first places, which are not asked about again.
+    The last group is filled up with the first places, which are not asked about again, and with
+    the others, which are never asked about.
     """
     for start in range(0, len(order), size):
         own = list(order[start : start + size])
-        yield own + list(order[: size - len(own)]), own
+        yield own + [*order[:start], *others][: size - len(own)], own
 
 
-def after_each(order: Sequence[int], size: int) -> Iterator[tuple[list[int], list[int]]]:
-    """As `after_all`, but each place is asked about while only those before it are held."""
+def after_each(
+    order: Sequence[int], others: Sequence[int], size: int
+) -> Iterator[tuple[list[int], list[int]]]:
+    """As `after_all`, but each place is asked about while only those before it are held, and the
+    others that fill a group up."""
     for start in range(0, len(order), size):
         own = list(order[start : start + size])
+        first = list(others[: max(size - len(order), 0)])
         for count, place in enumerate(own, 1):
-            yield own[:count], [place]
+            yield first + own[:count], [place]
 
 
 def first_of(

@@ -142,6 +142,24 @@ def test_more_edits_than_facts_are_skipped():
         planned(numbers=("1",), asked=("hop2",))
 
 
+def test_facts_that_fill_up_are_held_and_never_asked_about():
+    plan = fact_plan.plan(FACTS, ("1", "2", "4", "all", "6"), KINDS, fill=2)
+    held = {group.edits: group.held for group in plan.groups}
+    assert [len(group.held) for group in plan.groups] == [1, 1, 1, 2, 2, 4, 5]
+    assert plan.skipped == ["6"]
+    for group in plan.groups:
+        assert len(set(group.held)) == len(group.held)
+        assert {item.fact for item in group.items} <= {0, 1, 2}.intersection(group.held)
+    for number in ("1", "2"):  # enough facts that are asked about
+        assert {3, 4}.isdisjoint(held[number])
+    assert {0, 1, 2} < set(held["4"])
+    whole = {item.ask.question for item in plan.groups[-1].items}
+    assert "Who rules Land3?" not in whole  # it speaks of a fact that fills up
+    few, many = (fact_plan.plan(FACTS, ("2", "4"), KINDS, each=True, fill=fill) for fill in (0, 2))
+    assert [len(group.held) for group in few.groups] == [1, 2, 1, 2, 1, 1, 2, 3, 4, 1]
+    assert [len(group.held) for group in many.groups] == [1, 2, 1, 2, 3, 4]
+
+
 def test_after_each_edit_only_those_before_it_are_held():
     plan = fact_plan.plan(FACTS, ("2", "all"), KINDS, each=True)
     held = [group.held for group in plan.groups]
@@ -325,6 +343,8 @@ WORLD = [  # about what the shipped toy models know
 def test_the_command_scores_a_shipped_editor_and_goes_on_where_it_was_stopped(tmp_path, capsys):
     data, out = tmp_path / "rows.jsonl", tmp_path / "out"
     data.write_text("".join(map(fact_rows.line_of, WORLD)))
+    other = fact_rows.line_of(Fact("Who is the author of Emma?", "Mary Shelley", "Emma"))
+    (tmp_path / "fill.jsonl").write_text(fact_rows.line_of(WORLD[0]) + other)
     command = ["eval", "--editor=mini", f"--data={data}", f"--out={out}", "--edits=1,all,10"]
     assert shell.main(command) == 0
     printed = capsys.readouterr().out
@@ -346,6 +366,14 @@ def test_the_command_scores_a_shipped_editor_and_goes_on_where_it_was_stopped(tm
     assert (out / "predictions.jsonl").read_text() == lines
     assert shell.main([*command, "--seed=1"]) == 1
     assert "holds another evaluation; choose another --out" in capsys.readouterr().err
+    filled = [*command[:3], f"--out={tmp_path / 'filled'}", f"--fill={tmp_path / 'fill.jsonl'}"]
+    assert shell.main([*filled, "--edits=3,all"]) == 0
+    assert "--fill: 1 facts have the prompt of an earlier one" in capsys.readouterr().out
+    found = json.loads((tmp_path / "filled" / "results.json").read_text())
+    assert found["facts"] == 3
+    assert found["settings"]["fill"] == [str(tmp_path / "fill.jsonl")]
+    assert found["scores"]["3"]["prompt"] == found["scores"]["all"]["prompt"]
+    assert found["scores"]["3"]["prompt"]["n"] == 2
 
 
 @pytest.mark.parametrize(
@@ -353,6 +381,7 @@ def test_the_command_scores_a_shipped_editor_and_goes_on_where_it_was_stopped(tm
     [
         (["--data=rows"], "--preset, --data and --out belong to --editor"),
         (["--editor=mini", "--edits=1"], "--edits belongs to --data"),
+        (["--editor=mini", "--fill=x"], "--fill belongs to --data"),
         (["zsre_lu:mini"], "a run is scored, not a preset; train one first"),
         (["--editor=mini", "--data=rows"], "--data needs --out"),
         (["--editor=mini", "--data=rows", "--out=x", "--preset=zsre_rep"], "takes no --preset"),
