@@ -38,6 +38,12 @@ def run(options: Namespace) -> int:
         metavar="FOLDER",
         help="a folder of models, each under its name (default: the Hugging Face cache and Hub)",
     )
+    one.add_argument(
+        "--programs",
+        metavar="LIST",
+        default="",
+        help="only these of train,update,edit,evaluate,generate (all)",
+    )
     one.add_argument("--json", metavar="FILE", help="write the figures to this file too")
     os.environ.setdefault("JAX_PLATFORMS", "cpu")  # leaves a chip that is there alone
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # and looks for none in the network
@@ -62,7 +68,8 @@ def run(options: Namespace) -> int:
             f"{len(devices)} × {platform}, mesh {dict(run.mesh.shape)},"
             f" {ahead.weights(run.base_params):.0f} M weights to edit"
         )
-        found.update(ahead.compile_all(config, run, params, platform == "cuda"))
+        only = [name for name in chosen.programs.split(",") if name]
+        found.update(ahead.compile_all(config, run, params, platform == "cuda", only))
         say_lines(ahead.verdict(found))
         if chosen.json:
             files.write_json(Path(chosen.json), found)

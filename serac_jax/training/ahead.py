@@ -200,27 +200,39 @@ def chips(topology: str) -> list[Any]:
         ) from error
 
 
-def compile_all(config: Config, run: Experiment, params: Any, gpus: bool = False) -> dict[str, Any]:
+def compile_all(
+    config: Config, run: Experiment, params: Any, gpus: bool = False, only: Sequence[str] = ()
+) -> dict[str, Any]:
     """Compiles every program; prints and returns what each needs, and whether all fit a device.
 
     Args:
       gpus: Lower each program for CUDA, and estimate its temporaries with the CPU's compiler.
+      only: The names of the programs to compile; empty: all.
+
+    Raises:
+      UserError: The config has no such program.
     """
+    found = programs(config, run, params)
+    for name in only:
+        if name not in found:
+            raise UserError(f"--programs: {name!r:.30} is not one of {', '.join(found)}")
     say(f"{'program':<9} {'GiB held':>9} {'+ GiB':>7} {'GFLOP':>9} {'GB moved':>9}  collectives")
     costs = {}
-    for name, trace in programs(config, run, params).items():
+    for name, trace in found.items():
+        if only and name not in only:
+            continue
         if gpus:
             trace().lower(lowering_platforms=("cuda",))
-        costs[name] = found = cost(trace)
+        costs[name] = one = cost(trace)
         listed = (
-            ", ".join(f"{count} {kind}" for kind, count in sorted(found.collectives.items()))
+            ", ".join(f"{count} {kind}" for kind, count in sorted(one.collectives.items()))
             or "none"
         )
         figures = (
-            f"{found.held / GIB:>9.2f} {found.new / GIB:>7.2f} {found.flops / 1e9:>9.0f}"
-            f" {found.moved / 1e9:>9.1f}"
+            f"{one.held / GIB:>9.2f} {one.new / GIB:>7.2f} {one.flops / 1e9:>9.0f}"
+            f" {one.moved / 1e9:>9.1f}"
         )
-        say(f"{name:<9} {figures}  {listed} (compiled in {found.seconds:.0f} s)", flush=True)
+        say(f"{name:<9} {figures}  {listed} (compiled in {one.seconds:.0f} s)", flush=True)
     need = needed(costs)
     kind = "GPU" if gpus else run.mesh.devices.flat[0].device_kind
     room = next((size for size in GPUS if need * GIB <= 0.9e9 * size), 0) if gpus else MEMORY[kind]
@@ -230,7 +242,7 @@ def compile_all(config: Config, run: Experiment, params: Any, gpus: bool = False
         "gib": need,
         "room": room,
         "fits": need <= room,
-        "programs": {name: found._asdict() for name, found in costs.items()},
+        "programs": {name: one._asdict() for name, one in costs.items()},
     }
 
 

@@ -94,6 +94,14 @@ def test_every_program_is_compiled_and_its_memory_counted(tmp_path, capsys, name
     assert capsys.readouterr().out.count("compiled in") == 5
 
 
+def test_one_program_alone(tmp_path):
+    config = config_of(**fields_of("serac"))
+    run, params = ahead.abstract(config, tmp_path, jax.devices())
+    assert list(ahead.compile_all(config, run, params, True, ["update"])["programs"]) == ["update"]
+    with pytest.raises(UserError, match=r"--programs: 'x' is not one of train, update, edit"):
+        ahead.compile_all(config, run, params, True, ["update", "x"])
+
+
 def test_what_does_not_fit_is_said():
     found = {"device": "TPU v5 lite", "gib": 17.0, "room": 16, "fits": False}
     assert ahead.verdict(found) == "DOES NOT FIT: 17.0 GiB of 16 GiB a chip"
