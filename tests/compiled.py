@@ -2,7 +2,7 @@
 
 JAX finds a program by all that it computes, by its flags and by its own version; the folder's name
 adds the processor, whose instructions programs use. A process works on links of its own and
-publishes them when it ends, so that no other ever reads a file that is half written."""
+publishes them between files of tests, so that no other ever reads a file that is half written."""
 
 import hashlib
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import jaxlib
 
-MOST = 1 << 30  # bytes that are kept
+MOST = 1 << 29  # bytes that are kept
 
 
 def shared() -> Path:
@@ -30,17 +30,17 @@ def link(source: Path, target: Path) -> None:
     """Links every file of one folder into another; nothing, where these are on two file systems."""
     target.mkdir(parents=True, exist_ok=True)
     with suppress(OSError):
-        for file in source.iterdir():
+        names = [{file.name for file in folder.iterdir()} for folder in (source, target)]
+        for name in names[0] - names[1]:
             with suppress(FileExistsError, FileNotFoundError):
-                os.link(file, target / file.name)
+                os.link(source / name, target / name)
 
 
-def publish(source: Path, target: Path) -> None:
-    """Links what a process compiled into the shared folder, and removes the oldest beyond MOST."""
-    link(source, target)
+def tidy(folder: Path) -> None:
+    """Removes the oldest files beyond MOST."""
     with suppress(OSError):
         files = sorted(
-            ((file.stat(), file) for file in target.iterdir()), key=lambda found: found[0].st_mtime
+            ((file.stat(), file) for file in folder.iterdir()), key=lambda found: found[0].st_mtime
         )
         size = sum(status.st_size for status, _ in files)
         for status, file in files:

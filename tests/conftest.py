@@ -54,6 +54,10 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_compilation_cache_dir", str(TEMPORARY / "compiled"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+# Processes that tests start find what one another compiled. They may be killed while they write,
+# so that theirs are not published.
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(TEMPORARY / "started")
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 flags.FLAGS.mark_as_parsed()  # grain's worker processes read flags
 
 ROOT = Path(__file__).parent.parent
@@ -63,10 +67,11 @@ ASSETS = ROOT / "serac_jax" / "assets"
 
 def pytest_sessionstart() -> None:
     compiled.link(compiled.shared(), TEMPORARY / "compiled")
+    compiled.link(compiled.shared(), TEMPORARY / "started")
 
 
 def pytest_sessionfinish() -> None:
-    compiled.publish(TEMPORARY / "compiled", compiled.shared())
+    compiled.tidy(compiled.shared())
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -85,8 +90,11 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def programs_of_one_file() -> Iterator[None]:
-    """Frees what a file's tests compiled: all together takes gigabytes."""
+    """Frees what a file's tests compiled, as all together takes gigabytes, and exchanges it with
+    the other workers."""
     yield
+    compiled.link(TEMPORARY / "compiled", compiled.shared())
+    compiled.link(compiled.shared(), TEMPORARY / "compiled")
     jax.clear_caches()
     gc.collect()
 

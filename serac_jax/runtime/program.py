@@ -76,6 +76,9 @@ def writable(folder: Path, name: str) -> Path:
 
 
 def use_compilation_cache(cache: Path) -> None:
-    """Keeps compiled programs on disk, so that a second start of the same run compiles nothing."""
-    jax.config.update("jax_compilation_cache_dir", str(cache / "compiled"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
+    """Keeps compiled programs on disk, so that a second start of the same run compiles nothing:
+    where JAX_COMPILATION_CACHE_DIR says, otherwise in the cache folder."""
+    if jax.config.values["jax_compilation_cache_dir"] is None:
+        jax.config.update("jax_compilation_cache_dir", str(cache / "compiled"))
+    least = "jax_persistent_cache_min_compile_time_secs"
+    jax.config.update(least, min(jax.config.values[least], 0.05))

@@ -7,8 +7,6 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-import jax
-
 from serac_jax.edits.same_prompt import Conflict as Conflict
 from serac_jax.edits.store import Store
 from serac_jax.index.blocked import BlockedIndex as BlockedIndex
@@ -65,8 +63,7 @@ def load(
     Raises:
         UserError: something is missing or does not fit; the message says what to do.
     """
-    if jax.config.values["jax_compilation_cache_dir"] is None:
-        program.use_compilation_cache(program.default_cache())
+    program.use_compilation_cache(program.default_cache())
     parts = saved_editor.find(str(name), base=base is None, rerank=rerank, mesh=mesh)
     if parts.spec.calibration is None:
         warnings.warn(

@@ -17,7 +17,6 @@ import pytest
 
 from serac_jax import models
 from serac_jax.evaluation import report
-from serac_jax.runtime import program
 from serac_jax.training import experiment, loop, steps
 from serac_jax.training.checkpoints import Checkpoints
 from tests.conftest import MODELS, ROOT
@@ -235,9 +234,7 @@ def test_evaluation_writes_a_line_per_question(finished):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
-def test_a_run_validates_saves_and_tells_what_was_run(cache, tmp_path, capsys, monkeypatch):
-    # The other tests of this process keep their compiled programs elsewhere.
-    monkeypatch.setattr(program, "use_compilation_cache", lambda folder: None)
+def test_a_run_validates_saves_and_tells_what_was_run(cache, tmp_path, capsys):
     fields = {
         "train.steps": 4,
         "train.edits": 4,
