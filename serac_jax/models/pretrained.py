@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -239,13 +240,19 @@ def digest(folder: Path) -> str:
 
 def abstract(module: nn.Module, dtype: Any = jnp.float32) -> dict[str, jax.ShapeDtypeStruct]:
     """Shapes of a module's parameters by path; `dtype`: in which they are held."""
+    return {path: jax.ShapeDtypeStruct(shape, dtype) for path, shape in shapes(module)}
+
+
+@lru_cache(maxsize=64)  # tracing a module takes longer than reading a small one
+def shapes(module: nn.Module) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """Paths and shapes of a module's parameters."""
 
     def init() -> Params:
         tokens = Tokens(jnp.zeros((1, 2), jnp.int32), jnp.ones((1, 2), bool))
         return module.init(jax.random.key(0), tokens, jnp.zeros((1, 1), jnp.int32))["params"]
 
     leaves = jax.tree_util.tree_leaves_with_path(jax.eval_shape(init))
-    return {path_name(path): jax.ShapeDtypeStruct(leaf.shape, dtype) for path, leaf in leaves}
+    return tuple((path_name(path), leaf.shape) for path, leaf in leaves)
 
 
 def save(folder: Path, model: Model, params: Params) -> None:
