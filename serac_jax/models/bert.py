@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from serac_jax.core.batch import Tokens
-from serac_jax.models.layers import ACTIVATIONS, fitting, known_activation
+from serac_jax.models.layers import ACTIVATIONS, fitting, known_activation, stacked
 from serac_jax.models.linear import Dropout, Embed, Linear, at_least_float32, masked
 from serac_jax.models.network import Architecture, Network
 from serac_jax.models.packing import Packing, packing
@@ -235,7 +235,7 @@ class Bert(nn.Module):
         if cfg.types:
             self.types = Embed(cfg.types, cfg.width, dtype=cfg.dtype)
         self.norm = nn.LayerNorm(cfg.eps, dtype=cfg.dtype)
-        block = nn.remat(Block, static_argnums=(4,)) if cfg.remat else Block
+        block = stacked(Block, cfg.remat, "__call__", static=(4,))
         self.block = [block(cfg) for _ in range(cfg.layers)]
         if cfg.output == "head":
             self.head = Linear(cfg.labels, True, cfg.dtype)

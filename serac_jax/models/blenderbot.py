@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Int
 from serac_jax.core.batch import Tokens, spread
 from serac_jax.models.blenderbot_tokenizer import SPECIAL_TOKENS, read_codec
 from serac_jax.models.cache import Cache, Pair, blank, written
-from serac_jax.models.layers import ACTIVATIONS, fitting, known_activation
+from serac_jax.models.layers import ACTIVATIONS, fitting, known_activation, stacked
 from serac_jax.models.linear import Dropout, Embed, Linear, at_least_float32, masked
 from serac_jax.models.network import Architecture, Network
 from serac_jax.models.packing import NOTHING_PACKED, Packing, packing
@@ -236,7 +236,7 @@ class Stack(nn.Module):
     def setup(self):
         cfg = self.config
         stack = cfg.decoder if self.decoder else cfg.encoder
-        block = nn.remat(Block) if cfg.remat else Block
+        block = stacked(Block, cfg.remat, "__call__", "step")
         self.block = [block(cfg, stack, self.decoder) for _ in range(stack.layers)]
         self.positions = Embed(cfg.positions, cfg.width, dtype=cfg.dtype)
         self.norm = nn.LayerNorm(1e-5, dtype=cfg.dtype)

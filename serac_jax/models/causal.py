@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 from serac_jax.core.arrays import AnyArray
 from serac_jax.core.batch import Tokens, splice, spread
 from serac_jax.models.cache import Cache, Pair, Prefix, written
-from serac_jax.models.layers import ACTIVATIONS, LayerNorm, RMSNorm, fitting
+from serac_jax.models.layers import ACTIVATIONS, LayerNorm, RMSNorm, fitting, stacked
 from serac_jax.models.linear import Dropout, Embed, Linear, at_least_float32, masked
 from serac_jax.models.packing import NOTHING_PACKED, Packing, packing
 from serac_jax.models.rotary import Rotary, Turn, turn, turned
@@ -230,9 +230,7 @@ class Causal(nn.Module):
         self.shared = Embed(cfg.vocab, cfg.width, dtype=cfg.dtype)
         if cfg.learned_positions:
             self.positions = Embed(cfg.positions, cfg.width, dtype=cfg.dtype)
-        block = nn.remat(self.block_kind) if cfg.remat else self.block_kind
-        # Layers that differ in their weights alone are traced and lowered once. (XLA inlines them.)
-        block = nn.jit(block, methods=["__call__", "step"])
+        block = stacked(self.block_kind, cfg.remat, "__call__", "step")
         alike = replace(cfg, attending=())  # which is told by a `View`, and takes long to compare
         self.block = [block(alike) for _ in range(cfg.layers)]
         self.final_norm = norm(cfg)

@@ -40,6 +40,20 @@ def unit_length(x: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
     return x * jax.lax.rsqrt(jnp.maximum(square, 1e-24)).astype(x.dtype)
 
 
+def stacked(
+    block: type[nn.Module], remat: bool, *methods: str, static: tuple[int, ...] = ()
+) -> Callable[..., Any]:
+    """A layer of a stack: layers that differ in their weights alone are traced and lowered once for
+    each of these methods. (XLA inlines them.)
+
+    Args:
+        remat: whether the backward pass computes a layer again.
+        static: the places of arguments that are no arrays, behind `self`.
+    """
+    block = nn.remat(block, static_argnums=static) if remat else block
+    return nn.jit(block, methods=methods, static_argnums=static)
+
+
 def fitting(length: int, positions: int) -> int:
     """The length of a text. Raises WeightError where it is more than the network was made for."""
     if length > positions:
@@ -62,7 +76,7 @@ class RMSNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
-        scale = weight(self, "scale", nn.initializers.ones, (x.shape[-1],))
+        scale = weight(self, "scale", (x.shape[-1],))
         scale = at_least_float32(scale) + 1.0 if self.unit_offset else at_least_float32(scale)
         x = at_least_float32(x)
         x = x * jax.lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + self.eps)
@@ -80,10 +94,8 @@ class LayerNorm(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
         scale, bias = (
-            at_least_float32(weight(self, name, init, (x.shape[-1],))).reshape(
-                *(1,) * (x.ndim - 1), -1
-            )
-            for name, init in (("scale", nn.initializers.ones), ("bias", nn.initializers.zeros))
+            at_least_float32(weight(self, name, (x.shape[-1],))).reshape(*(1,) * (x.ndim - 1), -1)
+            for name in ("scale", "bias")
         )
         x = at_least_float32(x)
         x = x - x.mean(-1, keepdims=True)

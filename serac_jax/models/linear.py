@@ -62,15 +62,15 @@ def narrow_product_backward(read: tuple[Array, Array], delta: Array) -> tuple[Ar
 narrow_product.defvjp(narrow_product_forward, narrow_product_backward)
 
 
-def weight(
-    layer: nn.Module, name: str, init: nn.initializers.Initializer, shape: tuple[int, ...]
-) -> Array:
-    """A parameter of a layer: `layer.param`, which traces `init` wherever it reads a parameter, to
-    compare shapes. That is a third of the time to trace a network, and loading has compared them.
+def weight(layer: nn.Module, name: str, shape: tuple[int, ...]) -> Array:
+    """A parameter of a layer; zeros where the layer is initialized, which is done for its shapes.
+
+    `layer.param` alone would trace an initializer wherever it reads a parameter, to compare shapes,
+    which loading has compared. That is a third of the time to trace a network.
     """
     if layer.has_variable("params", name):
         return layer.get_variable("params", name)
-    return layer.param(name, init, shape)
+    return layer.param(name, nn.initializers.zeros, shape)
 
 
 class Linear(nn.Module):
@@ -86,12 +86,11 @@ class Linear(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "*n d"]) -> Float[Array, "*n f"]:
-        shape = (x.shape[-1], self.features)
-        kernel = weight(self, "kernel", nn.initializers.normal(0.02), shape)
+        kernel = weight(self, "kernel", (x.shape[-1], self.features))
         self.sow("inputs", "x", x)
         y = product(x, kernel.astype(self.dtype))
         if self.use_bias:
-            bias = weight(self, "bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
+            bias = weight(self, "bias", (self.features,)).astype(self.dtype)
             y = y + bias.reshape(*(1,) * (y.ndim - 1), -1)
         if self.has_variable("interventions", "change"):
             y = self.get_variable("interventions", "change")(x, y)
@@ -104,6 +103,9 @@ class Embed(nn.Embed):
     The table may be sharded over its width, but what is read from it is not, nor what it is
     compared with. Otherwise the partitioner would shard all activations over the width, and every
     norm and every kernel would have to gather them again."""
+
+    def setup(self):
+        self.embedding = weight(self, "embedding", (self.num_embeddings, self.features))
 
     def __call__(self, inputs: Int[AnyArray, "*n"]) -> Float[Array, "*n d"]:
         return whole_width(super().__call__(inputs))

@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from serac_jax.core.batch import Tokens, spread
 from serac_jax.models.cache import Cache, Pair, blank, written
-from serac_jax.models.layers import ACTIVATIONS, RMSNorm, known_activation
+from serac_jax.models.layers import ACTIVATIONS, RMSNorm, known_activation, stacked
 from serac_jax.models.linear import Dropout, Embed, Linear, at_least_float32, masked
 from serac_jax.models.network import Architecture, Network
 from serac_jax.models.packing import NOTHING_PACKED, Packing, packing
@@ -244,7 +244,7 @@ class Stack(nn.Module):
 
     def setup(self):
         cfg = self.config
-        block = nn.remat(Block) if cfg.remat else Block
+        block = stacked(Block, cfg.remat, "__call__", "step")
         count = cfg.decoder_layers if self.decoder else cfg.encoder_layers
         self.block = [block(cfg, self.decoder) for _ in range(count)]
         self.relative_bias = nn.Embed(cfg.buckets, cfg.heads)

@@ -2,6 +2,7 @@
 kernel of every network."""
 
 import re
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ from serac_jax import models
 from serac_jax.core.batch import Tokens
 from serac_jax.core.errors import UserError
 from serac_jax.editors.interventions import Correction, LowRank, Tap
-from serac_jax.models import convert, linear
+from serac_jax.models import convert, linear, pretrained
 from serac_jax.models.generate import generate
 from tests.conftest import MODELS
 from tests.tiers import fast
@@ -67,6 +68,33 @@ def test_inputs_times_output_gradients_are_the_kernel_gradient(name):
             ),
         )
         assert np.abs(product - gradient[path]).max() <= 1e-5 * np.abs(gradient[path]).max(), path
+
+
+@pytest.mark.parametrize(
+    ("name", "depth"),
+    [
+        ("t5-tiny", ("encoder_layers", "decoder_layers")),
+        ("bert-tiny-cased", ("layers",)),
+        ("blenderbot_small-tiny", ("encoder", "decoder")),
+    ],
+)
+def test_layers_that_differ_in_their_weights_alone_are_traced_once(name, depth, monkeypatch):
+    multiplied = []
+    monkeypatch.setattr(linear, "product", lambda x, y: multiplied.append(y.shape) or x @ y)
+    outline = models.outline(name, MODELS / name, output=OUTPUTS.get(name, "")).module
+
+    def deeper(value):
+        return value + 3 if isinstance(value, int) else replace(value, layers=value.layers + 3)
+
+    more = {one: deeper(getattr(outline.config, one)) for one in depth}
+    counts = []
+    for config in (outline.config, replace(outline.config, **more)):
+        jax.clear_caches()
+        pretrained.shapes.cache_clear()
+        multiplied.clear()
+        models.abstract(outline.clone(config=config))
+        counts.append(len(multiplied))
+    assert counts[0] == counts[1] > 5
 
 
 def test_a_gradient_transposes_nothing_as_large_as_an_input():
