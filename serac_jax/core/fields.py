@@ -61,6 +61,8 @@ AXIS = Rule(
     "a number of devices, or -1 for all that are left",
     lambda value: 1 <= value <= LARGEST or value == -1,
 )
+DTYPES = ("float32", "bfloat16")  # of weights and computation
+DTYPE = one_of(*DTYPES)
 PATTERNS = Rule("a tuple of regular expressions", are_patterns)
 
 

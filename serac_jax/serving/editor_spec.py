@@ -22,6 +22,8 @@
                         many stored edits, in place of "decision"
     digests             (optional) {part: digest} of the weights and vocabularies that the editor
                         was made with (`models.weights_digest`); others are told
+    dtype               (optional) "bfloat16": the base model is held in it, and computed in it with
+                        the networks that answer beside it; by default "float32"
     template            (optional) how edits and questions are put together for the base model, a
                         name in `text.templates.TEMPLATES`; by default the one of its network
 
@@ -39,7 +41,7 @@ from typing import Any, NamedTuple, cast
 
 from serac_jax.core import files
 from serac_jax.core.errors import UserError
-from serac_jax.core.fields import COUNT, FINITE, SHARE, Rule, one_of
+from serac_jax.core.fields import COUNT, DTYPE, FINITE, SHARE, Rule, one_of
 from serac_jax.editors.protocol import Thresholds
 from serac_jax.index.distance import SQUARED, Distance
 from serac_jax.text.templates import TEMPLATES
@@ -53,6 +55,7 @@ OPTIONAL: dict[str, Any] = {
     "judge": None,
     "decisions": [],
     "digests": {},
+    "dtype": "float32",
 }
 PARTS = ("base", "scope", "counterfactual", "rerank")
 
@@ -100,6 +103,7 @@ class Spec(NamedTuple):
     judge: JudgeSpec | None = None
     decisions: tuple[Decision, ...] = ()
     digests: Mapping[str, str] = MappingProxyType({})
+    dtype: str = "float32"
 
     def thresholds(self, edits: int) -> Thresholds:
         """The thresholds for so many stored edits: of the smallest number that is no less, or of
@@ -120,8 +124,8 @@ def write(spec: Spec, folder: Path) -> None:
     fields["judge"] = spec.judge and spec.judge._asdict()
     fields["decisions"] = [decision._asdict() for decision in spec.decisions]
     fields["digests"] = dict(spec.digests)
-    for name in OPTIONAL:
-        if not fields[name]:
+    for name, empty in OPTIONAL.items():
+        if fields[name] == empty:
             del fields[name]
     written = {"format": FORMAT, "version": VERSION} | fields
     files.write_json(folder / FILE, written)
@@ -203,6 +207,7 @@ def read(folder: Path) -> Spec:
             for one in several(file, "decisions", fields["decisions"], dict)
         ),
         digests=texts(file, "digests", fields["digests"]),
+        dtype=fields["dtype"],
     )
     check(file, spec)
     return spec
@@ -227,6 +232,7 @@ def check(file: Path, spec: Spec) -> None:
         ("judge.border", [judge.border], COSINE),
         ("judge.weights", judge.weights, FINITE),
         ("judge.template", [judge.template], one_of(*TEMPLATES)),
+        ("dtype", [spec.dtype], DTYPE),
     ):
         for value in values:
             if not rule.holds(value):

@@ -33,6 +33,7 @@ def load(
     rerank: str = "",
     index: MakeIndex | None = None,
     mesh: Mapping[str, int] | None = None,
+    dtype: str | None = None,
 ) -> EditorService:
     """Loads an editor that answers questions.
 
@@ -53,6 +54,9 @@ def load(
         mesh: devices to work on together, as in a run's config: `{"data": 4, "model": 2}` splits
             every model over 2 and the rows of what it reads over 4; keys are split over all 8. By
             default one device does everything.
+        dtype: what the base model's weights are held in, and what is computed in: "float32", or
+            "bfloat16", which halves the memory of the weights. Networks that were trained keep
+            float32 weights. None: as the editor was trained and saved.
 
     Returns:
         The editor.
@@ -64,7 +68,7 @@ def load(
         UserError: something is missing or does not fit; the message says what to do.
     """
     program.use_compilation_cache(program.default_cache())
-    parts = saved_editor.find(str(name), base=base is None, rerank=rerank, mesh=mesh)
+    parts = saved_editor.find(str(name), base=base is None, rerank=rerank, mesh=mesh, dtype=dtype)
     if parts.spec.calibration is None:
         warnings.warn(
             "this editor's threshold is not calibrated; `calibrate` fits it to a false-positive"

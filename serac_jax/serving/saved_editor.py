@@ -9,11 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from serac_jax import models
 from serac_jax.core import files
 from serac_jax.core.errors import UserError
+from serac_jax.core.fields import DTYPES
 from serac_jax.core.sharding import make_mesh, placer
 from serac_jax.editors.serac import check_vocabulary
 from serac_jax.models import Load, adapters, hub
@@ -38,28 +40,36 @@ class OtherWeights(UserWarning):
 
 
 def find(
-    name: str, *, base: bool = True, rerank: str = "", mesh: Mapping[str, int] | None = None
+    name: str,
+    *,
+    base: bool = True,
+    rerank: str = "",
+    mesh: Mapping[str, int] | None = None,
+    dtype: str | None = None,
 ) -> Parts:
     """The parts of the editor `name`. Raises UserError where there is none.
 
     base: whether the base model is needed. rerank: a cross-attention classifier, by the name of its
         model, that reads again what the editor proposes.
     mesh: devices that models are split over.
+    dtype: in place of the editor's own, see `precision`.
     """
+    if dtype not in (None, *DTYPES):
+        raise UserError(f"dtype={dtype!r:.60} is not known; use {' or '.join(map(repr, DTYPES))}")
     folder, load = (
         located(name),
         (partial(models.load, place=placer(made(mesh))) if mesh else models.load),
     )
     if (folder / specs.FILE).exists():
-        parts = of_folder(folder, base, load)
+        parts = of_folder(folder, base, load, dtype)
     else:
         from serac_jax.serving.trained_run import (
             of_run,  # what trains and its data sets: a saved editor starts sooner without them
         )
 
-        parts = of_run(folder, mesh or {})
+        parts = of_run(folder, mesh or {}, dtype)
     if rerank:
-        part = Part(*load(rerank, output="head"))
+        part = Part(*load(rerank, output="head", **precision(parts.spec, "rerank")))
         parts = parts._replace(
             spec=parts.spec._replace(parts=parts.spec.parts | {"rerank": rerank}),
             networks=parts.networks | {"rerank": part},
@@ -132,9 +142,15 @@ def downloaded(name: str) -> Path:
     )
 
 
-def of_folder(folder: Path, base: bool, load: Load) -> Parts:
-    """A saved editor. load: how models are loaded."""
+def of_folder(folder: Path, base: bool, load: Load, dtype: str | None = None) -> Parts:
+    """A saved editor.
+
+    Args:
+        load: how models are loaded.
+        dtype: in place of the editor's own.
+    """
     spec = specs.read(folder)
+    spec = spec._replace(dtype=dtype or spec.dtype)
     named = {
         part: str(folder / name.removeprefix("./")) if name.startswith("./") else name
         for part, name in spec.parts.items()
@@ -146,7 +162,7 @@ def of_folder(folder: Path, base: bool, load: Load) -> Parts:
         "rerank": "head",
     }
     networks = {
-        part: Part(*load(name, output=outputs[part]))
+        part: Part(*load(name, output=outputs[part], **precision(spec, part)))
         for part, name in named.items()
         if base or part != "base" or "reader" in spec.adapters
     }
@@ -167,6 +183,20 @@ def of_folder(folder: Path, base: bool, load: Load) -> Parts:
     )
     declared = reader.model.network.template if reader else "plain"
     return Parts(spec, networks, tokenizer, spec.template or declared)
+
+
+def precision(spec: specs.Spec, part: str) -> dict[str, Any]:
+    """What a part's weights are held in, and computed in: as in a run, so that the editor that was
+    scored is the one that answers.
+
+    Only the frozen base model is held in less than float32; what was trained is not. It is computed
+    in what the base model is, but for the sentence encoder beside a reader that judges.
+    """
+    is_base = part == "base"
+    return {
+        "param_dtype": jnp.dtype(spec.dtype if is_base else "float32"),
+        "dtype": jnp.dtype(spec.dtype if is_base or spec.judge is None else "float32"),
+    }
 
 
 def tell_of_other_weights(

@@ -20,12 +20,14 @@ from serac_jax.training.registry import TASKS
 from serac_jax.training.restore import restore
 
 
-def of_run(folder: Path, mesh: Mapping[str, int]) -> Parts:
+def of_run(folder: Path, mesh: Mapping[str, int], dtype: str | None = None) -> Parts:
     """Its parts, with the parameters of the best checkpoint, on a mesh. Raises UserError for a run
-    of an editor that keeps no edits as text."""
-    config = run_folder.config_of(
-        folder, run_folder.ONE_DEVICE | {f"mesh.{axis}": size for axis, size in mesh.items()}
-    )
+    of an editor that keeps no edits as text.
+
+    dtype: of the base model, in place of the config's.
+    """
+    axes = {f"mesh.{axis}": size for axis, size in mesh.items()}
+    config = run_folder.config_of(folder, run_folder.ONE_DEVICE | axes | run_folder.in_dtype(dtype))
     if config.editor not in PARTS:
         raise UserError(
             f"{folder} is a run of the editor {config.editor!r}; only SERAC's keeps edits as text"
@@ -90,7 +92,14 @@ def common(config: Config, names: dict[str, str]) -> Spec:
         classes,
         question_widths=spread_widths(config.data.question_tokens, config.data.sizes),
         answer_widths=(1,) if classes else (config.data.answer_tokens,),
+        dtype=dtype_of(config),
     )
+
+
+def dtype_of(config: Config) -> str:
+    """The dtype of a saved editor, which holds and computes its base model in one: the wider of the
+    two of a run, in which weights that are held in the other stay what they are."""
+    return "float32" if "float32" in (config.base.dtype, config.base.param_dtype) else "bfloat16"
 
 
 def named_base(config: Config) -> dict[str, str]:

@@ -17,6 +17,7 @@ from serac_jax import models
 from serac_jax.core import sharding
 from serac_jax.core.batch import Examples, stack
 from serac_jax.core.errors import UserError
+from serac_jax.core.fields import DTYPES
 from serac_jax.core.types import Config, Params
 from serac_jax.editors.protocol import Editor, Setup, on_gathered_weights
 from serac_jax.models import Load, Model
@@ -84,6 +85,6 @@ def build(
 def dtype_of(config: Config, field: str) -> Any:
     """The dtype that a field of the section "base" names. Raises UserError where it is no such."""
     name = config.base[field]
-    if name not in ("float32", "bfloat16"):
-        raise UserError(f"base.{field}={name!r} is not known; use float32 or bfloat16")
+    if name not in DTYPES:
+        raise UserError(f"base.{field}={name!r} is not known; use {' or '.join(DTYPES)}")
     return jnp.dtype(name)

@@ -44,6 +44,7 @@ ONE_DEVICE = {
     "mesh.fsdp": 1,
     "mesh.model": 1,
 }  # for what was trained on many devices and is used on this one
+PRECISION = ("base.dtype", "base.param_dtype")  # may differ where a trained editor is used
 PACKAGES = (
     "jax",
     "jaxlib",
@@ -205,10 +206,10 @@ def config_of(workdir: Path, changes: dict[str, Any]) -> Config:
     if not file.exists():
         raise UserError(f"{workdir} holds no run (no config.json); name a folder of a trained run")
     saved = completed(saved_fields(file), file)
-    if fixed := [name for name in changes if not name.startswith((*FREE, "data."))]:
+    if fixed := [name for name in changes if not name.startswith((*FREE, "data.", *PRECISION))]:
         raise UserError(
             f"{fixed[0]} is part of the trained run in {workdir} and cannot be changed now; fields"
-            " that can begin with eval., data. or mesh."
+            f" that can begin with eval., data. or mesh., or are {' or '.join(PRECISION)}"
         )
     try:
         config = sections.defaults()
@@ -216,6 +217,12 @@ def config_of(workdir: Path, changes: dict[str, Any]) -> Config:
         return overrides.apply(config, changes)
     except (TypeError, ValueError, OverflowError, UserError) as error:
         raise UserError(f"{file}: {error}") from error
+
+
+def in_dtype(dtype: str | None) -> dict[str, Any]:
+    """The changes of a run's config that hold its base model, and compute, in a dtype; None: in its
+    own."""
+    return dict.fromkeys(PRECISION, dtype) if dtype else {}
 
 
 def tuples(saved: Any) -> Any:

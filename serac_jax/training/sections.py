@@ -17,6 +17,7 @@ from serac_jax.core.fields import (
     AXIS,
     BELOW_ONE,
     COUNT,
+    DTYPE,
     NATURAL,
     NOT_NEGATIVE,
     PATTERNS,
@@ -59,13 +60,13 @@ BASE: Fields = {
     "dtype": Field(
         "float32",
         "of the computation; bfloat16 halves activation memory on accelerators",
-        one_of("float32", "bfloat16"),
+        DTYPE,
     ),
     "param_dtype": Field(
         "float32",
         "of the weights, as they are held; bfloat16 halves their memory, for editors that leave"
         " them as they are",
-        one_of("float32", "bfloat16"),
+        DTYPE,
     ),
 }
 DATA: Fields = {
