@@ -16,6 +16,7 @@ from serac_jax.cli.command import OK, Command, open_store, server_argument, serv
 from serac_jax.cli.printing import SHORT
 from serac_jax.core.console import complain, input_lines, is_terminal, say, say_lines, show_json
 from serac_jax.core.errors import UserError
+from serac_jax.core.fields import DTYPES
 from serac_jax.edits.store import Store
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ UNCALIBRATED = (
 
 
 def editor_argument(parser: ArgumentParser, what: str) -> None:
-    """What every command that loads an editor knows: which one, and on which devices."""
+    """What every command that loads an editor knows: which one, on which devices, and in which
+    dtype."""
     parser.add_argument("--editor", metavar="NAME", help=what)
     parser.add_argument(
         "--mesh",
@@ -41,6 +43,16 @@ def editor_argument(parser: ArgumentParser, what: str) -> None:
             "devices that the editor works on: data=4,model=2 splits rows over four and every model"
             " over two; by default $SERAC_MESH, or one device"
         ),
+    )
+    dtype_argument(parser)
+
+
+def dtype_argument(parser: ArgumentParser, which: str = "") -> None:
+    """Adds the dtype of an editor. which: of the command's editors have one."""
+    parser.add_argument(
+        "--dtype",
+        choices=DTYPES,
+        help=f"{which}what the base model is held and computed in; by default as the editor says",
     )
 
 
@@ -113,6 +125,7 @@ def opened(options: Namespace) -> EditorService | RemoteEditor:
         base=base_of(options),
         rerank=options.rerank,
         mesh=mesh_of(options),
+        dtype=options.dtype,
     )
     if editor.parts.is_demonstration and is_terminal(sys.stderr):
         complain(DEMONSTRATION)
@@ -170,17 +183,20 @@ def judge_argument(parser: ArgumentParser) -> None:
 
 def judge(options: Namespace, store: Store) -> EditorService | None:
     """The editor that looks for conflicts, where one is named. Raises UserError where none is that
-    could use the devices of a command line."""
+    could use the devices or the dtype of a command line."""
     if not (name := named(options)):
-        if options.mesh:
-            raise UserError(
-                "--mesh is for an editor, and none is named; give --editor or $SERAC_EDITOR too"
-            )
+        for option in ("mesh", "dtype"):
+            if getattr(options, option):
+                raise UserError(
+                    f"--{option} is for an editor, and none is named; give --editor or"
+                    " $SERAC_EDITOR too"
+                )
         return None
     # only edits are asked about, so the base model is not loaded, unless it is what reads them
-    editor = loaded(name, memory=store, base=str, mesh=mesh_of(options))
+    how: dict[str, Any] = {"memory": store, "mesh": mesh_of(options), "dtype": options.dtype}
+    editor = loaded(name, base=str, **how)
     if editor.reader is editor.base:
-        editor = loaded(name, memory=store, mesh=mesh_of(options))
+        editor = loaded(name, **how)
     return told_if_uncalibrated(editor)
 
 

@@ -119,7 +119,7 @@ def run(options: Namespace) -> int:
         raise UserError("--edits and --rounds should be at least 1")
     saved_editor.check_place(Path(options.out))
     name = options.editor or os.environ.get("SERAC_EDITOR") or "mini"
-    editor = loaded(name, rerank=options.rerank, mesh=mesh_of(options))
+    editor = loaded(name, rerank=options.rerank, mesh=mesh_of(options), dtype=options.dtype)
     if options.facts:
         return on_facts(options, editor)
     fitted, measured = trials_of(options, name, editor)

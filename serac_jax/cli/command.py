@@ -27,6 +27,7 @@ LOCAL = {
     "editor": "names an editor here",
     "rerank": "is for an editor here",
     "mesh": "is for an editor here",
+    "dtype": "is for an editor here",
     "base_command": "is for an editor here",
     "repair": "is for a file here",
 }

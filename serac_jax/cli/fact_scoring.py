@@ -42,6 +42,7 @@ class Options(NamedTuple):
       when: "all" asks after all edits of a group, "each" about each edit right after it.
       before: Whether the base model answers every question, also where no score depends on it.
       fill: Files of facts that are held where those of `data` are fewer than a number of edits.
+      dtype: What the base model is held and computed in; None: as the editor says.
     """
 
     editor: str
@@ -53,6 +54,7 @@ class Options(NamedTuple):
     when: str = "all"
     before: bool = False
     fill: Sequence[str] = ()
+    dtype: str | None = None
 
 
 def score_facts(options: Options, out: str | Path, command: str) -> dict[str, Any]:
@@ -78,7 +80,7 @@ def score_facts(options: Options, out: str | Path, command: str) -> dict[str, An
     if one_each.joined:
         say(f"{one_each.joined} facts repeat an earlier one, which got their questions")
     program.use_compilation_cache(program.default_cache())
-    service = service_of(options.editor)
+    service = service_of(options.editor, options.dtype)
     asked = sayable(service, one_each.facts)
     facts = [*asked, *filling(service, asked, options.fill)]
     plan = fact_plan.plan(
@@ -124,7 +126,7 @@ def score_facts(options: Options, out: str | Path, command: str) -> dict[str, An
     return found
 
 
-def service_of(editor: str) -> Service:
+def service_of(editor: str, dtype: str | None = None) -> Service:
     """What answers: the editor that `serac ask` loads, or that of a run that it cannot load.
 
     Raises:
@@ -132,10 +134,10 @@ def service_of(editor: str) -> Service:
     """
     folder = Path(editor)
     if not (folder / "config.json").exists():
-        return load(editor)
-    config = run_folder.config_of(folder, {})
+        return load(editor, dtype=dtype)
+    config = run_folder.config_of(folder, run_folder.in_dtype(dtype))
     if config.editor in PARTS:
-        return load(editor)
+        return load(editor, dtype=dtype)
     run, _, params = restore(folder, config)
     return EditedRun(run, params, config.eval.edits)
 
@@ -184,8 +186,9 @@ def same_settings(folder: Path, options: Options) -> dict[str, Any]:
     for name in (options.data, *options.fill):
         digest.update(Path(name).read_bytes())
     settings["sha256"] = digest.hexdigest()
-    if not options.fill:
-        del settings["fill"]  # which earlier versions did not write
+    for name in ("fill", "dtype"):
+        if not settings[name]:
+            del settings[name]  # which earlier versions did not write
     file, text = folder / SETTINGS, json.dumps(settings, indent=2, ensure_ascii=False) + "\n"
     if file.exists() and file.read_text(encoding="utf-8") != text:
         raise UserError(f"{folder} holds another evaluation; choose another --out")

@@ -6,6 +6,7 @@ import shlex
 from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, Namespace
 from pathlib import Path
 
+from serac_jax.cli.answering import dtype_argument
 from serac_jax.cli.command import OK, Command
 from serac_jax.cli.options import configured, launch, named, parse, parser, sibling
 from serac_jax.core.console import say
@@ -15,8 +16,9 @@ TRAIN = """Train an editor. A run that was killed or stopped goes on, without a 
 is started again with its folder."""
 EVAL = """Score the editor of a run: by default the newest one under runs/, from its best
 checkpoint. Writes results.json and predictions.jsonl into the run's folder. Fields that do not
-change the trained editor can be changed: eval., data. and mesh. With --data, an editor is scored on
-rows of facts (see `serac convert`), by kinds of questions and numbers of edits held."""
+change the trained editor can be changed: eval., data. and mesh., base.dtype and base.param_dtype.
+With --data, an editor is scored on rows of facts (see `serac convert`), by kinds of questions and
+numbers of edits held."""
 TABLE = """Train and evaluate every editor on every experiment, and write table.md, table.json and a
 figure. Started again, it repeats no run that is finished, and continues one that was killed."""
 CONFIG = "Print every field of a config: its value, and what it means."
@@ -62,6 +64,7 @@ def evaluate(options: Namespace) -> int:
     one.add_argument(
         "--out", metavar="FOLDER", help="with --editor: where to write (default: under runs/)"
     )
+    dtype_argument(one, "with --editor: ")
     add_fact_arguments(one)
     one.add_argument("trained", nargs="?", help=SUPPRESS)
     distributed.add_arguments(one)
@@ -73,8 +76,8 @@ def evaluate(options: Namespace) -> int:
         )
     if chosen.editor and chosen.workdir:
         one.error("give --workdir for a run, or --editor for a saved editor, not both")
-    if (chosen.preset or chosen.out or chosen.data) and not chosen.editor:
-        one.error("--preset, --data and --out belong to --editor")
+    if (chosen.preset or chosen.out or chosen.data or chosen.dtype) and not chosen.editor:
+        one.error("--preset, --data, --out and --dtype belong to --editor")
     asked = {name: value for name in FACTS if (value := getattr(chosen, name)) is not None}
     if asked and not chosen.data:
         one.error(f"--{next(iter(asked))} belongs to --data")
@@ -89,13 +92,15 @@ def evaluate(options: Namespace) -> int:
         if chosen.data:
             from serac_jax.cli import fact_scoring
 
-            what = fact_scoring.Options(chosen.editor, chosen.data, **asked)
+            what = fact_scoring.Options(chosen.editor, chosen.data, dtype=chosen.dtype, **asked)
             fact_scoring.score_facts(what, chosen.out, command)
             return
         if chosen.editor:
             from serac_jax.cli.scoring import score_editor
 
-            score_editor(chosen.editor, chosen.preset, chosen.fields, chosen.out, command)
+            score_editor(
+                chosen.editor, chosen.preset, chosen.fields, chosen.out, command, chosen.dtype
+            )
             return
         score_run(Path(chosen.workdir or run_folder.newest()), chosen.fields, command)
 

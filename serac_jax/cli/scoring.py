@@ -25,7 +25,12 @@ SHIPPED = {
 
 
 def score_editor(
-    name: str, preset: str | None, changes: dict[str, Any], out: str | None, command: str
+    name: str,
+    preset: str | None,
+    changes: dict[str, Any],
+    out: str | None,
+    command: str,
+    dtype: str | None = None,
 ) -> None:
     """Scores an editor on the data of a preset, and prints and writes what its edits changed.
 
@@ -35,6 +40,7 @@ def score_editor(
       changes: fields of the preset to change.
       out: the folder for results.json and predictions.jsonl; None for a new one under runs/.
       command: the command line, to be recorded.
+      dtype: what the base model is held and computed in; None: as the editor says.
 
     Raises:
       UserError: there is no such editor or preset, or they do not fit.
@@ -50,7 +56,7 @@ def score_editor(
     cache = program.cache_folder(config)
     program.use_compilation_cache(cache)
     folder = program.writable(Path(out) if out else new_folder(name), "out")
-    run, params = as_experiment(find(name), config, cache)
+    run, params = as_experiment(find(name, dtype=dtype), config, cache)
     evaluate_and_write(
         run,
         params,

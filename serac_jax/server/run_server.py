@@ -54,5 +54,11 @@ def make_app() -> FastAPI:
     sys.setswitchinterval(SWITCH)
     request_log.configure()
     store = Store.open(settings.memory, settings.author)
-    editor = load(settings.editor, memory=store, rerank=settings.rerank, mesh=settings.mesh)
+    editor = load(
+        settings.editor,
+        memory=store,
+        rerank=settings.rerank,
+        mesh=settings.mesh,
+        dtype=settings.dtype,
+    )
     return app.create(editor, settings)

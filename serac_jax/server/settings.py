@@ -23,7 +23,7 @@ class Settings(NamedTuple):
         memory: the memory file.
         author: who signs changes where there are no API keys.
         rerank: a cross-attention classifier, as for `serac_jax.load`.
-        mesh: devices to work on, as for `serac_jax.load`.
+        mesh, dtype: devices to work on, and in what, as for `serac_jax.load`.
         host, port: where it listens.
         workers: how many processes.
         upstream: the URL of an OpenAI-compatible server; empty: the editor's base model answers.
@@ -47,6 +47,7 @@ class Settings(NamedTuple):
     author: str | None = None
     rerank: str = ""
     mesh: dict[str, int] | None = None
+    dtype: str | None = None
     host: str = "127.0.0.1"
     port: int = 8800
     workers: int = 1

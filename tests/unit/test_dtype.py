@@ -13,6 +13,7 @@ import pytest
 from safetensors.numpy import load_file
 
 import serac_jax
+from serac_jax.cli import main as shell
 from serac_jax.core.errors import UserError
 from serac_jax.serving import editor_spec, loading, saved_editor
 from serac_jax.serving.loading import EditorService
@@ -129,6 +130,28 @@ def test_the_dtype_that_is_asked_for_is_in_place_of_the_editors(saved, tmp_path)
     narrow = loaded(tmp_path / "wide", dtype="bfloat16")
     assert size(narrow) == size(saved.editor)
     assert told(narrow) == told(saved.editor)
+
+
+@pytest.mark.parametrize("promotion", ["adapters"], indirect=True)
+def test_the_command_line_names_a_dtype(saved, tmp_path, capsys, monkeypatch):
+    for name in ("SERAC_MEMORY", "SERAC_EDITOR", "SERAC_MESH"):
+        monkeypatch.delenv(name, raising=False)
+    memory = f"--memory={tmp_path / 'edits.jsonl'}"
+    assert shell.main(["add", *EDITS[0], memory]) == 0
+    dtypes, load = [], loading.load
+    monkeypatch.setattr(
+        loading, "load", lambda name, **how: dtypes.append(how["dtype"]) or load(name, **how)
+    )
+    command = ["ask", EDITS[0][0], f"--editor={saved.folder}", memory]
+    assert shell.main([*command, "--dtype=float32"]) == 0
+    assert shell.main(command) == 0
+    assert dtypes == ["float32", None]
+    assert shell.main([*command, "--dtype=float16"]) == 1
+    assert "invalid choice: 'float16'" in capsys.readouterr().err
+    assert shell.main(["check", "--dtype=float32", memory]) == 1
+    assert "--dtype is for an editor, and none is named" in capsys.readouterr().err
+    assert shell.main(["ask", "And?", "--dtype=float32", "--server=http://127.0.0.1:9"]) == 1
+    assert "--dtype is for an editor here" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("dtype", ["float16", "", jnp.bfloat16])

@@ -379,7 +379,7 @@ def test_the_command_scores_a_shipped_editor_and_goes_on_where_it_was_stopped(tm
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--data=rows"], "--preset, --data and --out belong to --editor"),
+        (["--data=rows"], "--preset, --data, --out and --dtype belong to --editor"),
         (["--editor=mini", "--edits=1"], "--edits belongs to --data"),
         (["--editor=mini", "--fill=x"], "--fill belongs to --data"),
         (["zsre_lu:mini"], "a run is scored, not a preset; train one first"),
