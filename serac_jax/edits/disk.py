@@ -244,7 +244,6 @@ class Disk:
         """Rewrites a memory file whose bytes, but not its edits, differ from the journal's."""
         if data != files.read(self.path):
             files.write(self.path, data)
-        self.tail = self.tail._replace(end=self.tail.end or self._write_journal(b""))
         self._in_step_now(self.tail, len(data), crc32(data))
 
     def create(self, operations: list[Operation], edits: Iterable[Edit]) -> None:
