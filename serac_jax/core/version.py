@@ -1,3 +1,3 @@
 """The package's version, which pyproject.toml reads too."""
 
-VERSION = "0.5.4"
+VERSION = "0.5.5"
